@@ -1,0 +1,1 @@
+"""initsearch: hyperparameter search that treats weight initialization as a tunable."""

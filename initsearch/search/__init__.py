@@ -1,0 +1,1 @@
+"""The search: study, rungs, race, verdict, executor; tells a tracker what happens."""

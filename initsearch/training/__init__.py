@@ -1,0 +1,1 @@
+"""Training: data, models and the LightningModule that trains a cohort."""
