@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from initsearch.errors import ConfigError
+from initsearch.files import write_whole
 
 Status = Literal["winner", "tie", "undecided"]
 
@@ -137,16 +138,8 @@ class Verdict:
         Raises:
             OSError: The folder cannot be written to.
         """
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_json(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return target
+        return write_whole(path, text)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -1,0 +1,127 @@
+"""`InitCallback`: an initialization plan in anybody's Lightning project, with one line."""
+
+import importlib
+import importlib.util
+import logging
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from torch import nn
+
+from initsearch.errors import ConfigError
+from initsearch.plan import InitPlan, InitReport
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+
+    CallbackBase = Callback
+else:
+
+    def _bases() -> tuple[type, ...]:
+        """The `Callback` of every installed Lightning.
+
+        People import `lightning.pytorch` or `pytorch_lightning`, two copies of one class hierarchy. A
+        callback that derives from one is refused by the other's LightningCLI; one of both suits both.
+        """
+        found = [
+            importlib.import_module(f"{name}.callbacks").Callback
+            for package, name in (
+                ("lightning", "lightning.pytorch"),
+                ("pytorch_lightning", "pytorch_lightning"),
+            )
+            if importlib.util.find_spec(package) is not None
+        ]
+        if not found:
+            raise ImportError("InitCallback needs Lightning: pip install lightning")
+        return tuple(found)
+
+    CallbackBase = type("CallbackBase", _bases(), {})
+
+logger = logging.getLogger(__name__)
+
+
+class InitCallback(CallbackBase):
+    """Initializes a LightningModule's parameters by a plan, before training.
+
+    Runs in `setup(stage="fit")`: before a checkpoint is restored, so that `ckpt_path` wins, and before DDP
+    wraps the model. Every rank draws the same values, since each parameter's generator is a function of the
+    seed and its name. A model that is built in `configure_model` is initialized right after it was built.
+    A module is initialized once: a second `fit` goes on with the weights it has.
+
+    Args:
+        plan: The name of an initializer, a mapping, a path to a plan file, or an `InitPlan`.
+        seed: The seed of all draws; default 0.
+        include_frozen: Whether parameters with `requires_grad=False` are filled too; default no.
+
+    Attributes:
+        report: What was done, a row per parameter; `None` before the fit.
+
+    Raises:
+        ConfigError: The plan or the seed is none (at once, not at the fit).
+        ModelError: At the fit: the model has lazy or meta parameters, or the plan touches none of its.
+
+    Example:
+        >>> trainer = Trainer(callbacks=[InitCallback("he_normal", seed=0)])
+    """
+
+    def __init__(
+        self,
+        plan: "str | dict[str, Any] | InitPlan | os.PathLike[str]",
+        seed: int = 0,
+        include_frozen: bool = False,
+    ) -> None:
+        super().__init__()
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ConfigError(f"seed must be an integer, but got {seed!r}")
+        self.plan = InitPlan.from_spec(plan)
+        self.seed = seed
+        self.include_frozen = include_frozen
+        self.report: InitReport | None = None
+        self._initialized: WeakSet[nn.Module] = WeakSet()
+
+    def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
+        """Apply the plan, or, where the model is not built yet, see to it that it will be."""
+        if stage != "fit" or pl_module in self._initialized:
+            return
+        if _builds_later(pl_module):
+            self._apply_after_configure_model(trainer, pl_module)
+        else:
+            self._apply(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The plan and the seed, so that a checkpoint tells how its run began."""
+        return {"plan": self.plan.spec(), "seed": self.seed}
+
+    def _apply(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        self.report = self.plan.apply(pl_module, seed=self.seed, include_frozen=self.include_frozen)
+        self._initialized.add(pl_module)
+        if not trainer.is_global_zero:
+            return
+        logger.info("initialized %s:\n%s", type(pl_module).__name__, self.report)
+        settings: Mapping[str, Any] = {"initsearch": {"plan": self.plan.spec(), "seed": self.seed}}
+        for run_logger in trainer.loggers:
+            run_logger.log_hyperparams(dict(settings))
+
+    def _apply_after_configure_model(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        # Lightning has no hook between configure_model and the restoring of a checkpoint, so the instance's
+        # own method is followed by the plan, once.
+        build = pl_module.configure_model
+
+        def build_then_initialize() -> None:
+            del pl_module.__dict__["configure_model"]
+            build()
+            self._apply(trainer, pl_module)
+
+        pl_module.__dict__["configure_model"] = build_then_initialize
+
+
+def _builds_later(pl_module: "LightningModule") -> bool:
+    """Whether the module overrides `configure_model`, which Lightning calls after `setup`."""
+    inherited = {
+        getattr(importlib.import_module(name), "LightningModule").configure_model  # noqa: B009
+        for name in ("lightning.pytorch", "pytorch_lightning")
+        if importlib.util.find_spec(name.partition(".")[0]) is not None
+    }
+    return type(pl_module).configure_model not in inherited

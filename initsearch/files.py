@@ -1,0 +1,32 @@
+"""Files that are written whole or not at all."""
+
+import os
+from pathlib import Path
+
+
+def write_whole(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a text file so that a reader never sees half of it.
+
+    The text goes to a temporary file beside the target, which is then moved into place: an interrupted
+    write leaves the old file as it was.
+
+    Args:
+        path: The file; missing folders are made.
+        text: What it shall hold; written as UTF-8.
+
+    Returns:
+        The path that was written.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # The process id keeps two writers of one file apart; the last move wins, with a whole file.
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target

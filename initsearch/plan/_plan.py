@@ -1,0 +1,207 @@
+"""`InitPlan`: rules, resolved on a model to one assignment per parameter, and carried out."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from initsearch.errors import ConfigError, ModelError, NoEffectWarning, unknown_name
+from initsearch.files import write_whole
+from initsearch.initializers import Initializer
+from initsearch.layers import Slot, assign_, describe
+from initsearch.plan._report import InitReport, ParameterRow
+from initsearch.plan._rules import KEEP, Rule, Spec, Where, choice_spec, read_choice
+
+TORCH_DEFAULT = "torch_default"
+
+
+@dataclass(frozen=True)
+class InitPlan:
+    """Ordered rules; for each parameter the first rule that holds and speaks of its part decides.
+
+    Attributes:
+        rules: The rules, the most particular first.
+        weight: For weights of which no rule speaks: an initializer, or `"keep"` (as the framework made it).
+        bias: The same for biases.
+
+    Example:
+        >>> plan = InitPlan.from_spec("he_normal")
+        >>> report = plan.apply(model, seed=0)
+    """
+
+    rules: tuple[Rule, ...] = ()
+    weight: Initializer | str = KEEP
+    bias: Initializer | str = field(default=KEEP)
+
+    @classmethod
+    def from_spec(cls, spec: "Spec | InitPlan | os.PathLike[str]") -> "InitPlan":
+        """Make a plan of a name, a mapping or a path.
+
+        Args:
+            spec: The name of an initializer or a mapping of one (every weight by it, biases zero, norms
+                kept; `torch_default`: weights and biases as torch draws them; `keep`: everything as it is),
+                a mapping with `rules` and `default`, a path to a YAML file of it, or a plan.
+
+        Raises:
+            ConfigError: An unknown name or key, a value out of range, or a file that is no plan.
+        """
+        if isinstance(spec, InitPlan):
+            return spec
+        if isinstance(spec, os.PathLike) or (isinstance(spec, str) and spec.endswith((".yaml", ".yml"))):
+            return cls.load(spec)
+        if isinstance(spec, Mapping) and "name" not in spec:
+            return cls._from_mapping(spec)
+        choice = read_choice(spec)
+        if choice is None:
+            raise ConfigError(
+                "a plan must be a name, a mapping or a path to a YAML file, but got None: try he_normal"
+            )
+        bias: Spec = "zeros"
+        if choice == KEEP or getattr(choice, "name", None) == TORCH_DEFAULT:
+            bias = choice
+        return cls((Rule(Where(), choice, read_choice(bias)),))
+
+    @classmethod
+    def _from_mapping(cls, spec: Mapping[str, Any]) -> "InitPlan":
+        for key in spec:
+            if key not in ("rules", "default"):
+                raise unknown_name("key in a plan", key, ("rules", "default"))
+        rules = spec.get("rules") or ()
+        if isinstance(rules, str | Mapping):
+            raise ConfigError(f"rules must be a list of rules, but got {rules!r}")
+        default = spec.get("default") or {}
+        if not isinstance(default, Mapping):
+            raise ConfigError(f"default must be a mapping with weight and bias, but got {default!r}")
+        for key in default:
+            if key not in ("weight", "bias"):
+                raise unknown_name("key in default", key, ("weight", "bias"))
+        if not rules and not default:
+            raise ConfigError("a plan must have rules or a default, but got neither: add a rule")
+        return cls(
+            tuple(Rule.from_spec(rule) for rule in rules),
+            read_choice(default.get("weight")) or KEEP,
+            read_choice(default.get("bias")) or KEEP,
+        )
+
+    def spec(self) -> dict[str, Any]:
+        """The plan as YAML and JSON have it; `from_spec` reads it back as an equal plan."""
+        return {
+            "rules": [rule.spec() for rule in self.rules],
+            "default": {"weight": choice_spec(self.weight), "bias": choice_spec(self.bias)},
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan to a YAML file, whole or not at all."""
+        write_whole(path, yaml.safe_dump(self.spec(), sort_keys=False))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "InitPlan":
+        """Read a plan file.
+
+        Raises:
+            ConfigError: No such file, no YAML, or no plan; the message names the file.
+        """
+        try:
+            spec = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"plan file {os.fspath(path)!r} cannot be read: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"plan file {os.fspath(path)!r} is not YAML: {reason}") from error
+        if isinstance(spec, str) and spec.endswith((".yaml", ".yml")):
+            raise ConfigError(f"plan file {os.fspath(path)!r} must hold a plan, but holds the path {spec!r}")
+        try:
+            return cls.from_spec(spec)
+        except ConfigError as error:
+            raise ConfigError(f"plan file {os.fspath(path)!r}: {error}") from error
+
+    def resolve(self, slot: Slot) -> tuple[Initializer | str, int | None]:
+        """What fills a parameter, and the number of the rule that says so (`None`: the default)."""
+        for number, rule in enumerate(self.rules):
+            if rule.where.holds(slot) and (choice := rule.choice(slot)) is not None:
+                return choice, number
+        if slot.part not in ("weight", "bias"):
+            return KEEP, None
+        return (self.bias if slot.part == "bias" else self.weight), None
+
+    def apply(
+        self, model: nn.Module, seed: int = 0, batch: Any = None, *, include_frozen: bool = False
+    ) -> InitReport:
+        """Fill the parameters of a model in place.
+
+        Each parameter is drawn by a generator of its own, made from the seed and its qualified name: the
+        result depends neither on the order, the device count, the other parameters nor the global random
+        state, which is left as it was.
+
+        Args:
+            model: Any module; its parameters must exist (no lazy or meta tensors).
+            seed: Any integer.
+            batch: An input of the model, by which the activation that follows each layer is found. `None`:
+                the model's `example_input_array`, or an input guessed from its first layer.
+            include_frozen: Whether parameters with `requires_grad=False` are filled as well.
+
+        Returns:
+            A report with a row per parameter.
+
+        Raises:
+            ModelError: The plan touches no parameter of the model, or the model cannot be described.
+
+        Warns:
+            NoEffectWarning: A rule decided about no parameter.
+        """
+        rows: list[ParameterRow] = []
+        used: set[int] = set()
+        decided = False
+        for slot in describe(model, batch):
+            choice, number = self.resolve(slot)
+            if number is not None:
+                used.add(number)
+            decided = decided or number is not None or choice != KEEP
+            notes = [slot.note] if slot.note else []
+            if not slot.requires_grad and not include_frozen and choice != KEEP:
+                notes.append("frozen: left alone")
+                choice = KEEP
+            if isinstance(choice, Initializer):
+                initializer = choice
+                if choice.name == TORCH_DEFAULT and slot.torch_default is not None:
+                    initializer = slot.torch_default
+                _fill(model, slot, initializer, seed)
+            rows.append(ParameterRow.of(model, slot, choice, number, "; ".join(notes)))
+        if not decided:
+            raise ModelError(
+                f"the plan matches none of the {len(rows)} parameters of {type(model).__name__}: "
+                "widen a rule's where, or give a default"
+            )
+        for number, rule in enumerate(self.rules):
+            if number not in used:
+                warnings.warn(_no_effect(number, rule), NoEffectWarning, stacklevel=2)
+        return InitReport(tuple(rows), seed)
+
+
+def parameter_generator(seed: int, name: str) -> torch.Generator:
+    """The random generator of one parameter: a function of the seed and the qualified name alone."""
+    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True))
+
+
+def _fill(model: nn.Module, slot: Slot, initializer: Initializer, seed: int) -> None:
+    generator = parameter_generator(seed, slot.name)
+
+    def fill(view: Tensor, fan_in: float, fan_out: float, block: int) -> None:
+        initializer.fill_(view, fan_in=fan_in, fan_out=fan_out, generator=generator)
+
+    assign_(model, slot, fill)
+
+
+def _no_effect(number: int, rule: Rule) -> str:
+    return (
+        f"rule {number + 1} of the plan ({rule.where.spec() or 'any parameter'}) decides about no parameter: "
+        "nothing is like that in this model, or the rules above it take all of it"
+    )

@@ -1,0 +1,108 @@
+"""What a plan did to a model: a row per parameter, readable as a table."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from initsearch.initializers import Initializer
+from initsearch.layers import Slot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ParameterRow:
+    """One parameter after a plan was applied.
+
+    Attributes:
+        parameter: Qualified name.
+        kind: What its layer is.
+        role: `first`, `hidden`, `head`, or empty.
+        activation: What follows the layer.
+        shape: Its shape.
+        fan_in: Inputs that reach one output of the module.
+        fan_out: Outputs that one input of the module reaches.
+        initializer: What filled it; `keep` where it was left.
+        rule: The number of the rule that decided, from 1; `None` for the plan's default.
+        mean: The mean of its entries now.
+        std: Their standard deviation now (population).
+        note: What else there is to know.
+    """
+
+    parameter: str
+    kind: str
+    role: str
+    activation: str
+    shape: tuple[int, ...]
+    fan_in: float
+    fan_out: float
+    initializer: str
+    rule: int | None
+    mean: float
+    std: float
+    note: str
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, slot: Slot, choice: Initializer | str, rule: int | None, note: str
+    ) -> "ParameterRow":
+        """The row of a parameter, with its entries' mean and spread measured in float32 or finer."""
+        values = _read(model, slot)
+        std, mean = torch.std_mean(values, correction=0) if values.numel() else (values.sum(),) * 2
+        return cls(
+            parameter=slot.name,
+            kind=slot.kind,
+            role=slot.role or "",
+            activation=slot.activation or "",
+            shape=slot.shape,
+            fan_in=slot.fan_in,
+            fan_out=slot.fan_out,
+            initializer=choice if isinstance(choice, str) else choice.label(),
+            rule=None if rule is None else rule + 1,
+            mean=float(mean),
+            std=float(std),
+            note=note,
+        )
+
+
+@dataclass(frozen=True)
+class InitReport:
+    """A row per parameter, in the order in which the model uses them."""
+
+    rows: tuple[ParameterRow, ...]
+    seed: int
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The rows as a pandas DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.rows])
+
+    def __str__(self) -> str:
+        titles = [field.name for field in fields(ParameterRow)]
+        cells = [[_cell(getattr(row, title)) for title in titles] for row in self.rows]
+        shown = [i for i, title in enumerate(titles) if title != "note" or any(row[i] for row in cells)]
+        widths = [max(len(line[i]) for line in [titles, *cells]) for i in range(len(titles))]
+        lines = ["  ".join(line[i].ljust(widths[i]) for i in shown).rstrip() for line in [titles, *cells]]
+        return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "default"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple):
+        return "x".join(str(size) for size in value)
+    return str(value)
+
+
+def _read(model: nn.Module, slot: Slot) -> torch.Tensor:
+    module = model.get_submodule(slot.module_name)
+    values = getattr(module, slot.name.rpartition(".")[2]).detach()
+    if values.is_complex():
+        values = torch.view_as_real(values)
+    return values.to(torch.promote_types(values.dtype, torch.float32))  # type: ignore[no-any-return]
