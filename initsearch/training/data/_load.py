@@ -1,0 +1,55 @@
+"""Load the data set that a config names, or the fallback that the config allows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from . import _digits, _folder, _torchvision
+from ._config import NAMES, DataConfig
+from ._download import MissingDataError
+from ._images import ImageData
+from ._split import split_sizes
+
+_LOADERS: dict[str, Callable[[DataConfig], ImageData]] = {
+    "digits": _digits.load,
+    "mnist": _torchvision.load_mnist,
+    "cifar10": _torchvision.load_cifar10,
+    "image_folder": _folder.load,
+}
+
+
+def list_data() -> list[str]:
+    """The names that `DataConfig.name` can have."""
+    return sorted(NAMES)
+
+
+def load_data(config: DataConfig | Mapping[str, Any]) -> ImageData:
+    """The images that a config names, in memory.
+
+    A data set that is neither on disk nor downloadable is replaced by `config.fallback` where the
+    config has one: then `name` of the result is the fallback's, `requested` what was asked for, and
+    `reason` says why. A copy that is there but damaged is an error all the same.
+
+    Raises:
+        ConfigError: A setting breaks a rule, or asks for more images than there are.
+        DataError: The data set is missing, truncated or foreign.
+    """
+    if isinstance(config, Mapping):
+        config = DataConfig.from_mapping(config)
+    try:
+        images = _LOADERS[config.name](config)
+    except MissingDataError as error:
+        if config.fallback is None:
+            raise
+        # Only the place and the name carry over: sizes were meant for the data set asked for.
+        stand_in = DataConfig(
+            name=config.fallback,
+            root=config.root,
+            image_size=config.image_size,
+            download=config.download,
+            timeout=config.timeout,
+            deadline=config.deadline,
+        )
+        images = replace(load_data(stand_in), requested=config.name, reason=str(error))
+    split_sizes(images, config.train_size, config.val_size)  # a wrong size is known before training
+    return images

@@ -1,0 +1,7 @@
+"""The architectures that a search can be about, one per file, and any `_target_` besides."""
+
+from ._build import build_model as build_model
+from ._build import list_models as list_models
+from ._build import model_name as model_name
+from .convnet import ConvNet as ConvNet
+from .mlp import MLP as MLP

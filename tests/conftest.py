@@ -1,0 +1,25 @@
+"""What every test stands on: one thread, and the real MNIST where it is found."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Small tensors run fastest on one thread, and sums add up in one order."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The folder that holds `MNIST/raw`: `INITSEARCH_DATA`, or `../shared/data` by the checkout."""
+    named = os.environ.get("INITSEARCH_DATA")
+    root = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    if not (root / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file():
+        pytest.skip(f"no MNIST/raw under {root}: set INITSEARCH_DATA to the folder that has it")
+    return root
