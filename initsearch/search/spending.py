@@ -1,0 +1,112 @@
+"""How much of alpha each look at the data may spend, so that looking often costs no extra errors.
+
+The spending function is the O'Brien-Fleming type of Lan and DeMets (Discrete sequential boundaries
+for clinical trials, Biometrika 70, 1983, alpha_1*); the levels follow by the recursive integration
+of Armitage, McPherson and Rowe (JRSS A 132, 1969), as in Jennison and Turnbull (Group Sequential
+Methods, 2000, chapters 7 and 19). Used with t-tests through their p-values: the "significance level
+approach" of Pocock (Biometrika 64, 1977) and of Jennison and Turnbull, section 3.8.
+"""
+
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import ndtr, ndtri
+
+from initsearch.errors import ConfigError
+
+_TAIL = 8.5  # standard deviations kept on either side: less than 1e-16 of the mass is cut off
+_LEAST = 1e-300  # a first look at very little of the budget spends less than a float can hold
+
+
+def alpha_spent(fraction: float, alpha: float) -> float:
+    """Alpha spent, of a one-sided `alpha`, when `fraction` of the information is there.
+
+    Args:
+        fraction: Share of the planned blocks that have been seen, in (0, 1].
+        alpha: One-sided error rate of the whole race, in (0, 1).
+
+    Returns:
+        2 - 2 * Phi(z / sqrt(fraction)) with z the upper alpha/2 point of the normal distribution.
+    """
+    return float(2.0 * ndtr(ndtri(alpha / 2.0) / np.sqrt(fraction)))
+
+
+@lru_cache(maxsize=256)
+def nominal_levels(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
+    """The one-sided p-value that a test has to stay below at each look.
+
+    For a two-sided test at `alpha`, ask for `alpha / 2` and double the levels.
+
+    Args:
+        looks: Number of blocks at each look, increasing; the last is the whole budget.
+        alpha: One-sided error rate of all looks together, in (0, 0.5).
+
+    Returns:
+        One nominal level per look.
+
+    Raises:
+        ConfigError: `looks` is empty or not increasing from 1 up, or `alpha` lies outside (0, 0.5).
+    """
+    if not looks or looks[0] < 1 or any(a >= b for a, b in pairwise(looks)):
+        raise ConfigError(f"looks must be increasing numbers of blocks from 1 up: got {looks}")
+    if not 0.0 < alpha < 0.5:
+        raise ConfigError(f"a one-sided alpha must lie between 0 and 0.5: got {alpha}")
+    fractions = [look / looks[-1] for look in looks]
+    spent = [max(alpha_spent(fraction, alpha), _LEAST) for fraction in fractions]
+    levels = [spent[0]]
+    # The score statistic S has variance t at information fraction t and independent increments;
+    # `density` is that of S on the paths that crossed no bound yet, at quadrature nodes `at`.
+    step = fractions[0]
+    at, weight = np.zeros(1), np.ones(1)
+    density = np.ones(1)
+    bound = -float(ndtri(spent[0])) * step**0.5
+    for k in range(1, len(looks)):
+        following = fractions[k] - fractions[k - 1]
+        edge = _TAIL * fractions[k - 1] ** 0.5
+        nodes, node_weight = _quadrature(-edge, min(bound, edge), following**0.5)
+        density = _normal_density(nodes[:, None] - at[None, :], step) @ (density * weight)
+        at, weight, step = nodes, node_weight, following
+        mass = density * weight
+        target = max(spent[k] - spent[k - 1], _LEAST)
+        bound = _solve(at, mass, step**0.5, target, fractions[k] ** 0.5)
+        levels.append(float(ndtr(-bound / fractions[k] ** 0.5)))
+    return tuple(levels)
+
+
+def _quadrature(
+    low: float, high: float, width: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gauss-Legendre nodes and weights on [low, high], dense enough for a kernel of that width."""
+    count = max(128, int(4 * (high - low) / width))
+    node, weight = _legendre(count)
+    half = (high - low) / 2
+    return low + half * (node + 1.0), half * weight
+
+
+@lru_cache(maxsize=32)
+def _legendre(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    node, weight = np.polynomial.legendre.leggauss(count)
+    return node, weight
+
+
+def _normal_density(x: NDArray[np.float64], variance: float) -> NDArray[np.float64]:
+    density: NDArray[np.float64] = np.exp(-x * x / (2.0 * variance)) / np.sqrt(
+        2.0 * np.pi * variance
+    )
+    return density
+
+
+def _solve(
+    at: NDArray[np.float64], mass: NDArray[np.float64], sd: float, target: float, scale: float
+) -> float:
+    """The bound that the next step crosses with probability `target`; `scale` is the sd of S."""
+
+    def excess(bound: float) -> float:
+        crossing = float(mass @ ndtr((at - bound) / sd))
+        return float(np.log(max(crossing, _LEAST)) - np.log(target))
+
+    root: float = brentq(excess, 0.0, 40.0 * scale, xtol=1e-12)
+    return root
