@@ -17,6 +17,11 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
+def list_activations() -> list[str]:
+    """The names that `make_activation` knows."""
+    return sorted(ACTIVATIONS)
+
+
 def make_activation(name: str) -> nn.Module:
     """A new activation module, with torch's own default parameters.
 

@@ -13,8 +13,15 @@ from initsearch.training._settings import check_choice, check_keys
 
 from .convnet import ConvNet
 from .mlp import MLP
+from .plain_cnn import PlainCNN
+from .resnet import ResNet
 
-_MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "convnet": ConvNet}
+_MODELS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLP,
+    "convnet": ConvNet,
+    "plain_cnn": PlainCNN,
+    "resnet": ResNet,
+}
 
 
 def list_models() -> list[str]:
@@ -45,9 +52,9 @@ def build_model(
     Args:
         spec: `{"name": "mlp", **settings}` for one of `list_models()`, or
             `{"_target_": "package.module.callable", **kwargs}` for anything that builds an
-            `nn.Module`. Beside a `_target_`, `name` is a label only. What the data fix is passed to
-            a parameter of that name where the callable has one: `num_classes`, `input_shape`, and
-            the number of channels as `in_channels` or `in_chans`; a kwarg of the spec wins.
+            `nn.Module`. Beside a `_target_`, `name` is a label only. What the data decide is passed
+            where the callable has a parameter for it: `num_classes` (or any `**kwargs`),
+            `input_shape`, and the channels as `in_channels` or `in_chans`. The spec's own wins.
         input_shape: Channels, height and width of one image.
         num_classes: Width of the output.
 
@@ -92,10 +99,7 @@ def _from_target(
     try:
         parameters = inspect.signature(factory).parameters
         kwargs = {**{key: offered[key] for key in offered if key in parameters}, **kwargs}
-        # torchvision's builders take num_classes among their **kwargs.
-        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            kwargs.setdefault("num_classes", num_classes)
-        model = factory(**kwargs)
+        model = _call(factory, kwargs, num_classes)
     except InitSearchError:
         raise
     except Exception as error:
@@ -112,6 +116,20 @@ def _from_target(
     if input_shape[0] == 1 and first is not None and first.in_channels == 3:
         model.register_forward_pre_hook(_repeat_gray)
     return model
+
+
+def _call(factory: Callable[..., Any], kwargs: dict[str, Any], num_classes: int) -> Any:
+    """Call a factory; one that takes any keyword is offered `num_classes` besides."""
+    kinds = {parameter.kind for parameter in inspect.signature(factory).parameters.values()}
+    if "num_classes" in kwargs or inspect.Parameter.VAR_KEYWORD not in kinds:
+        return factory(**kwargs)
+    try:
+        # torchvision's and timm's builders hand their **kwargs, num_classes among them, on.
+        return factory(**kwargs, num_classes=num_classes)
+    except TypeError as error:
+        if "num_classes" not in str(error):
+            raise
+        return factory(**kwargs)
 
 
 def _repeat_gray(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
