@@ -1,0 +1,90 @@
+"""Orthogonal matrices, for dense and convolution weights."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from initsearch.errors import ConfigError
+from initsearch.initializers import _draws
+from initsearch.initializers._base import Initializer
+from initsearch.initializers._registry import register
+
+DIALECTS = ("torch", "keras")
+
+
+def draw_orthogonal(
+    rows: int, columns: int, like: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    """A (rows, columns) matrix with orthonormal rows or columns, whichever are fewer.
+
+    QR of a Gaussian matrix, with the phases of R's diagonal taken out, so that the law is Haar's
+    (Mezzadri 2007). Unitary for a complex `like`.
+
+    Args:
+        rows: Number of rows.
+        columns: Number of columns.
+        like: Gives type and device.
+        generator: Source of randomness.
+    """
+    gaussian = torch.empty((rows, columns), dtype=like.dtype, device=like.device)
+    _draws.normal_(gaussian, 0.0, 1.0, generator)
+    q, r = torch.linalg.qr(gaussian.t() if rows < columns else gaussian)
+    haar: Tensor = q * r.diagonal().sgn()
+    return haar.t() if rows < columns else haar
+
+
+@register("orthogonal")
+@dataclass(frozen=True)
+class Orthogonal(Initializer):
+    """gain times a matrix with orthonormal rows (out <= rest) or columns (out >= rest).
+
+    The tensor (out, in, *kernel) is seen as a matrix of out and rest = in * prod(kernel); entries
+    have a mean square of gain^2 / max(out, rest).
+
+    Frameworks flatten it differently: torch draws (out, rest), Keras and JAX (rest, out) with rest
+    ordered (*kernel, in). The law is the same, the values drawn from one generator are not:
+    `dialect` chooses. Where out > rest the output's variance falls by rest / out (a 50 to 200
+    expansion leaves a quarter): `scaled` multiplies by max(sqrt(out / rest), 1), as the scaled
+    uniform orthogonal of Martens et al. 2021 (Deep Kernel Shaping) does.
+
+    Args:
+        gain: Factor on the matrix, > 0; `gain("relu", "torch")` and its kin compute one.
+        dialect: "torch" or "keras".
+        scaled: Multiply by max(sqrt(out / rest), 1) as well.
+
+    Raises:
+        ConfigError: From `fill_`, for a tensor of fewer than two dimensions.
+    """
+
+    formula: ClassVar[str] = "gain · Q, Q orthonormal; scaled: times max(√(out/in), 1)"
+    source: ClassVar[str] = "Saxe et al. 2014; torch, Keras and JAX `orthogonal`"
+
+    gain: float = 1.0
+    dialect: str = "torch"
+    scaled: bool = False
+
+    def __post_init__(self) -> None:
+        self._number("gain", above=0.0)
+        self._choice("dialect", DIALECTS)
+        self._flag("scaled")
+
+    def _draw_(
+        self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
+    ) -> None:
+        if out.ndim < 2:
+            raise ConfigError(
+                f"{self.name}: the tensor must have at least 2 dimensions, got shape "
+                f"{tuple(out.shape)}; use another initializer for it"
+            )
+        rows, rest = out.shape[0], out[0].numel()
+        if self.dialect == "torch":
+            out.copy_(draw_orthogonal(rows, rest, out, generator).reshape(out.shape))
+        else:
+            drawn = draw_orthogonal(rest, rows, out, generator)
+            kernel_last = drawn.t().reshape(rows, *out.shape[2:], out.shape[1])
+            out.copy_(kernel_last.movedim(-1, 1))
+        stretch = max(math.sqrt(rows / rest), 1.0) if self.scaled else 1.0
+        out.mul_(self.gain * stretch)

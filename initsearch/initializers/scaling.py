@@ -1,0 +1,181 @@
+"""Variance scaling, the general formula behind Glorot, He, LeCun and Caffe, and torch's default."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from initsearch.errors import ConfigError
+from initsearch.initializers import _draws
+from initsearch.initializers._base import Initializer, positive_fan
+from initsearch.initializers._registry import register
+from initsearch.initializers._truncation import TWO_SIGMA_STD
+
+MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
+DISTRIBUTIONS = ("normal", "uniform", "truncated_normal", "untruncated_normal")
+DIALECTS = ("torch", "keras", "tf1")
+
+# tf.contrib makes up for truncation by this rounded factor on the variance; what is left over is a
+# deviation of 1.003 of the target.
+_TF1_VARIANCE_FACTOR = 1.3
+
+
+def count_connections(name: str, mode: str, fan_in: float, fan_out: float) -> float:
+    """n of the variance-scaling formula.
+
+    Args:
+        name: Of the initializer, for errors.
+        mode: "fan_in", "fan_out", "fan_avg" (arithmetic mean) or "fan_geo_avg" (geometric mean).
+        fan_in: Inputs per output.
+        fan_out: Outputs per input.
+
+    Raises:
+        ConfigError: A fan that the mode uses is not > 0 and finite.
+    """
+    if mode == "fan_in":
+        return positive_fan(name, "fan_in", fan_in)
+    if mode == "fan_out":
+        return positive_fan(name, "fan_out", fan_out)
+    fan_in = positive_fan(name, "fan_in", fan_in)
+    fan_out = positive_fan(name, "fan_out", fan_out)
+    if mode == "fan_avg":
+        return fan_in / 2 + fan_out / 2
+    return math.sqrt(fan_in) * math.sqrt(fan_out)
+
+
+def draw_scaled_(
+    out: Tensor, std: float, distribution: str, dialect: str, generator: torch.Generator | None
+) -> None:
+    """Fill with mean 0 and deviation `std` (tf1's truncated normal: 1.003 std).
+
+    Args:
+        out: See `Initializer._draw_`.
+        std: Target deviation.
+        distribution: One of DISTRIBUTIONS, read as `dialect` means it.
+        dialect: One of DIALECTS.
+        generator: Source of randomness.
+    """
+    if distribution == "uniform":
+        limit = math.sqrt(3.0) * std
+        _draws.uniform_(out, -limit, limit, generator)
+    elif distribution == "untruncated_normal" or (distribution, dialect) == ("normal", "torch"):
+        _draws.normal_(out, 0.0, std, generator)
+    else:
+        _draws.truncated_normal_(out, 0.0, std * parent_ratio(dialect), -2.0, 2.0, generator)
+
+
+def parent_ratio(dialect: str) -> float:
+    """sigma of the normal that is truncated at +-2 sigma, over the target deviation."""
+    return math.sqrt(_TF1_VARIANCE_FACTOR) if dialect == "tf1" else 1 / TWO_SIGMA_STD
+
+
+@register("variance_scaling")
+@dataclass(frozen=True)
+class VarianceScaling(Initializer):
+    """Mean 0, variance factor / n, where n counts connections.
+
+    The uniform law has limit sqrt(3 factor / n). What "normal" means is the dialect's:
+
+    - torch (default), as in JAX and timm: "normal" is not truncated; "truncated_normal" is
+      truncated at +-2 sigma, sigma widened by 1 / .87962566103423978 so that the deviation is
+      sqrt(factor / n).
+    - keras: "normal" IS that truncated one; "untruncated_normal" is the plain one.
+    - tf1 (`tf.contrib.layers.variance_scaling_initializer`): normal (`uniform=False`) is truncated
+      at +-2 sigma with sigma = sqrt(1.3 factor / n), a deviation of 1.003 sqrt(factor / n). Its
+      documentation leaves the 1.3 out; its code does not.
+
+    The defaults are TF1's (factor 2, fan_in, normal), which is He's formula; Keras's own
+    `VarianceScaling` defaults to factor 1, the preset `keras_variance_scaling`. torch has neither
+    fan_avg nor a free factor; "fan_geo_avg" = sqrt(fan_in fan_out) is newer JAX's. TF1's spellings
+    ("FAN_AVG", `uniform: true`) are accepted. A vector's fans are both its length, as in TF1.
+
+    Args:
+        factor: > 0. Keras and JAX call it scale.
+        mode: "fan_in", "fan_out", "fan_avg", "fan_geo_avg".
+        distribution: "normal", "uniform", "truncated_normal", "untruncated_normal".
+        dialect: "torch", "keras", "tf1".
+    """
+
+    formula: ClassVar[str] = "variance factor / n; uniform: U(±√(3 factor / n))"
+    source: ClassVar[str] = (
+        "Keras `VarianceScaling`, JAX `variance_scaling`, TF1 `variance_scaling_initializer`"
+    )
+
+    factor: float = 2.0
+    mode: str = "fan_in"
+    distribution: str = "normal"
+    dialect: str = "torch"
+
+    def __post_init__(self) -> None:
+        self._number("factor", above=0.0)
+        self._choice("mode", MODES)
+        self._choice("distribution", DISTRIBUTIONS)
+        self._choice("dialect", DIALECTS)
+        if self.dialect == "tf1" and self.distribution == "untruncated_normal":
+            raise ConfigError(
+                "variance_scaling: dialect tf1 has the distributions normal (truncated) and "
+                "uniform, got 'untruncated_normal'; use dialect torch for it"
+            )
+
+    @classmethod
+    def translate(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """TF1's `uniform` becomes the distribution.
+
+        Raises:
+            ConfigError: `uniform` beside a distribution, or not true or false.
+        """
+        translated = dict(settings)
+        if "uniform" in translated:
+            uniform = translated.pop("uniform")
+            if "distribution" in translated or not isinstance(uniform, bool):
+                raise ConfigError(
+                    "variance_scaling: uniform must be true or false and stand instead of a "
+                    f"distribution, got {uniform!r}; write distribution: uniform"
+                )
+            translated["distribution"] = "uniform" if uniform else "normal"
+        return translated
+
+    def _draw_(
+        self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
+    ) -> None:
+        std = self._target(fan_in, fan_out)
+        draw_scaled_(out, std, self.distribution, self.dialect, generator)
+
+    def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
+        """0 and sqrt(factor / n); 1.003 of it for tf1's truncated normal."""
+        std = self._target(fan_in, fan_out)
+        if self.dialect == "tf1" and self.distribution != "uniform":
+            std *= parent_ratio("tf1") * TWO_SIGMA_STD
+        return 0.0, std
+
+    def _target(self, fan_in: float, fan_out: float) -> float:
+        n = count_connections(self.name, self.mode, fan_in, fan_out)
+        return math.sqrt(self.factor / n)
+
+
+@register("torch_default")
+@dataclass(frozen=True)
+class TorchDefault(Initializer):
+    """What torch's own Linear and convolutions draw: kaiming_uniform_(a=sqrt(5)).
+
+    U(+-1 / sqrt(fan_in)), variance 1 / (3 fan_in). The bias has the same bound, from the fan_in of
+    the layer's weight. For a whole model, a plan draws every layer as that layer's own
+    `reset_parameters` does: embeddings N(0, 1), norms 1 and 0, recurrent layers
+    U(+-1 / sqrt(hidden)).
+    """
+
+    formula: ClassVar[str] = "U(±1/√fan_in)"
+    source: ClassVar[str] = "torch `nn.Linear`, `nn.Conv2d`: `kaiming_uniform_(a=√5)`"
+
+    def _draw_(
+        self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
+    ) -> None:
+        limit = 1 / math.sqrt(positive_fan(self.name, "fan_in", fan_in))
+        _draws.uniform_(out, -limit, limit, generator)
+
+    def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
+        """0 and 1 / sqrt(3 fan_in)."""
+        return 0.0, 1 / math.sqrt(3 * positive_fan(self.name, "fan_in", fan_in))

@@ -1,0 +1,105 @@
+"""Truncated normal, with the bounds of every framework."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from initsearch.errors import ConfigError
+from initsearch.initializers import _draws
+from initsearch.initializers._base import Initializer
+from initsearch.initializers._registry import register
+from initsearch.initializers._truncation import parent_std, truncated_moments
+
+BOUNDS = ("sigma", "absolute")
+
+
+@register("truncated_normal")
+@dataclass(frozen=True)
+class TruncatedNormal(Initializer):
+    """N(mean, sigma^2) of which only the part within the bounds is drawn.
+
+    Where frameworks differ:
+
+    - TF1's and Keras's `truncated_normal`, JAX's and timm's `trunc_normal_tf_` (the defaults here):
+      bounds of +-2 sigma, sigma = std, so that the entries' own deviation is .8796 std. Keras's
+      default std is .05, JAX's .01, TF1's and timm's 1.
+    - torch's and timm's `trunc_normal_`: `bounds: absolute`, of +-2, so that std .02 is in effect
+      not truncated at all.
+
+    Args:
+        std: sigma, >= 0; with `corrected`, the deviation that the entries themselves have.
+        mean: Mean before truncation.
+        low: Lower bound.
+        high: Upper bound.
+        bounds: "sigma": the bounds count sigmas from the mean; "absolute": they are values.
+        corrected: Widen sigma so that truncation leaves a deviation of exactly `std`.
+    """
+
+    formula: ClassVar[str] = "N(mean, std²) within mean + [low, high]·std, or within [low, high]"
+    source: ClassVar[str] = (
+        "TF1 and Keras `truncated_normal` (sigma), torch and timm `trunc_normal_` (absolute)"
+    )
+
+    std: float = 1.0
+    mean: float = 0.0
+    low: float = -2.0
+    high: float = 2.0
+    bounds: str = "sigma"
+    corrected: bool = False
+
+    def __post_init__(self) -> None:
+        self._number("std", at_least=0.0)
+        self._number("mean")
+        self._number("low")
+        if self._number("high") <= self.low:
+            raise ConfigError(
+                f"truncated_normal: high must be > low, got low={self.low:g}, high={self.high:g}; "
+                "swap or widen them"
+            )
+        self._choice("bounds", BOUNDS)
+        self._flag("corrected")
+        if self.std == 0:
+            if self.bounds == "absolute" and not self.low <= self.mean <= self.high:
+                raise ConfigError(
+                    f"truncated_normal: with std 0 the mean must lie within the bounds, got "
+                    f"{self.mean:g}; widen them"
+                )
+        elif math.isnan(self._effective()[1]):
+            raise ConfigError(
+                "truncated_normal: the bounds must hold some of the normal's mass"
+                + (" and leave room for the std" if self.corrected else "")
+                + f", got low={self.low:g}, high={self.high:g} ({self.bounds}) for mean "
+                f"{self.mean:g}, std {self.std:g}; widen them"
+            )
+
+    def _draw_(
+        self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
+    ) -> None:
+        if self.std == 0:
+            out.fill_(self.mean)
+            return
+        sigma, low, high = self._parent()
+        _draws.truncated_normal_(out, self.mean, sigma, low, high, generator)
+
+    def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
+        """Of the truncated law, in closed form."""
+        return (self.mean, 0.0) if self.std == 0 else self._effective()
+
+    def _parent(self) -> tuple[float, float, float]:
+        """sigma of the normal before truncation, and the bounds in sigmas from its mean."""
+        if self.bounds == "sigma":
+            shrink = truncated_moments(self.low, self.high)[1] if self.corrected else 1.0
+            return (self.std / shrink if shrink else math.nan), self.low, self.high
+        sigma = parent_std(self.std, self.mean, self.low, self.high) if self.corrected else self.std
+        return sigma, (self.low - self.mean) / sigma, (self.high - self.mean) / sigma
+
+    def _effective(self) -> tuple[float, float]:
+        """Mean and deviation of an entry; NaN where the bounds leave nothing."""
+        sigma, low, high = self._parent()
+        if math.isnan(sigma):
+            return math.nan, math.nan
+        shift, shrink = truncated_moments(low, high)
+        return self.mean + sigma * shift, sigma * shrink
