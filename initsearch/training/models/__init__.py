@@ -3,7 +3,7 @@
 from ._activations import list_activations as list_activations
 from ._build import build_model as build_model
 from ._build import list_models as list_models
-from ._build import model_name as model_name
+from ._build import architecture_name as architecture_name
 from .convnet import ConvNet as ConvNet
 from .mlp import MLP as MLP
 from .plain_cnn import PlainCNN as PlainCNN

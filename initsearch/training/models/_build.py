@@ -29,7 +29,7 @@ def list_models() -> list[str]:
     return sorted(_MODELS)
 
 
-def model_name(spec: Mapping[str, Any]) -> str:
+def architecture_name(spec: Mapping[str, Any]) -> str:
     """What to call a model: its `name`, else the last part of its `_target_`.
 
     Raises:
@@ -65,7 +65,7 @@ def build_model(
         ConfigError: An unknown model, setting or activation, or a value that breaks a rule.
         ModelError: The model cannot be built, or does not map (2, C, H, W) to (2, num_classes).
     """
-    name = model_name(spec)
+    name = architecture_name(spec)
     if spec.get("_target_") is None:
         check_choice("model", name, _MODELS)
         settings = {key: value for key, value in spec.items() if key not in ("name", "_target_")}
