@@ -1,0 +1,102 @@
+"""What a look at the race decided, and on what evidence."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from initsearch.search.verdict import Status
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The leader against one other candidate, at a look; all gaps in units of the metric.
+
+    Attributes:
+        name: The other candidate.
+        blocks: Blocks that both have.
+        gap: How much worse than the leader it is, on average; negative if better on those blocks.
+        low: Lower end of the gap's confidence interval at the level of the look (it holds over all
+            looks together).
+        high: Its upper end.
+        spread: Standard deviation of the paired difference.
+        p_value: Paired two-sided t-test of no difference.
+        p_holm: The same after Holm's correction over all pairs of the race.
+        p_equivalence: TOST of a gap within the margin.
+        beaten: Whether the leader beats it (`low` above the margin).
+        equivalent: Whether they are shown to be as good as equal.
+    """
+
+    name: str
+    blocks: int
+    gap: float
+    low: float
+    high: float
+    spread: float
+    p_value: float
+    p_holm: float
+    p_equivalence: float
+    beaten: bool
+    equivalent: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a look decided, and on what evidence.
+
+    Attributes:
+        status: `winner`, `tie`, `undecided`, or None: the race goes on.
+        leader: The best mean among those still trained.
+        tie_set: The leader and those that it is not shown to be better than, best first.
+        dropped: Stopped at this look, because they can no longer win; none where the race ends.
+        look: Blocks seen.
+        max_seeds: Blocks at most.
+        information: `look / max_seeds`.
+        level: Two-sided level of the tests at this look.
+        tie_level: Level of each one-sided test of equivalence at this look.
+        alpha: As in the rules.
+        margin: As in the rules, in units of the metric.
+        comparisons: The leader against each other candidate, smallest gap first.
+        p_pairs: Holm-adjusted p-value of each pair, by name and name.
+        correlation: Mean correlation of two candidates over the blocks; None where not defined.
+        variance_removed: Share of a difference's variance that pairing removed; None likewise.
+        power: Chance of a test at this look to see a true gap as large as that to the runner-up.
+        power_margin: Its chance to see a true gap as large as the margin.
+        detectable_gap: The gap to the runner-up that it sees with a chance of 0.8.
+        diverged: Number of diverged runs by candidate, where there are any.
+        all_diverged: Whether no run of the leader came through.
+    """
+
+    status: Status | None
+    leader: str
+    tie_set: tuple[str, ...]
+    dropped: tuple[str, ...]
+    look: int
+    max_seeds: int
+    information: float
+    level: float
+    tie_level: float
+    alpha: float
+    margin: float
+    comparisons: tuple[Comparison, ...]
+    p_pairs: Mapping[str, Mapping[str, float]]
+    correlation: float | None
+    variance_removed: float | None
+    power: float
+    power_margin: float
+    detectable_gap: float
+    diverged: Mapping[str, int] = field(default_factory=dict)
+    all_diverged: bool = False
+
+    @property
+    def p_value(self) -> float:
+        """The largest p-value of the leader against any other: that of the claim "the winner"."""
+        return max(comparison.p_value for comparison in self.comparisons)
+
+    @property
+    def lead(self) -> float:
+        """What the leader is at least ahead of every other by, with confidence; metric units."""
+        return min(comparison.low for comparison in self.comparisons)
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision as plain data, for the verdict's evidence."""
+        return asdict(self)
