@@ -1,0 +1,46 @@
+"""A study's figures: the race, the paired gaps, the learning curves, the search."""
+
+from pathlib import Path
+
+from initsearch.search.verdict import Verdict
+from initsearch.tracking.figures._curves import curves_figure as curves_figure
+from initsearch.tracking.figures._race import gaps_figure as gaps_figure
+from initsearch.tracking.figures._race import race_figure as race_figure
+from initsearch.tracking.figures._search import search_figure as search_figure
+from initsearch.tracking.record import StudyRecord
+
+__all__ = ["curves_figure", "gaps_figure", "race_figure", "search_figure", "write_figures"]
+
+
+def write_figures(
+    folder: str | Path,
+    verdict: Verdict,
+    record: StudyRecord | None = None,
+    steps_per_epoch: float | None = None,
+) -> list[Path]:
+    """Write `race.png`, `gaps.png`, `curves.png` and `search.png`, those for which there is something to show.
+
+    Args:
+        folder: Where to; made if missing.
+        verdict: Of the study.
+        record: What was measured; without it there are neither curves nor the search.
+        steps_per_epoch: Turns the steps of curves into epochs; None leaves steps.
+
+    Returns:
+        The files that were written, each whole or not at all.
+    """
+    figures = {"race": race_figure(verdict) if verdict.candidates else None}
+    figures["gaps"] = gaps_figure(verdict) if len(verdict.candidates) > 1 else None
+    if record is not None:
+        figures["curves"] = curves_figure(verdict, record, steps_per_epoch)
+        figures["search"] = search_figure(verdict, record)
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, figure in figures.items():
+        if figure is None:
+            continue
+        temporary = target / f".{name}.tmp"
+        figure.savefig(temporary, format="png")
+        written.append(temporary.replace(target / f"{name}.png"))
+    return written

@@ -1,0 +1,175 @@
+"""What all figures share: colours that colour-blind readers tell apart, headers, labels that keep clear.
+
+Figures are made by matplotlib's object interface alone: pyplot's global state and backends, which belong to
+the user's own program, are left as they are.
+"""
+
+import math
+from collections.abc import Sequence
+from textwrap import wrap
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+
+INK = "#1f1f1f"
+QUIET = "#6b6b6b"
+FAINT = "#e3e3e3"
+# Okabe and Ito's palette (2008, "Color Universal Design"), without its yellow, too pale for lines on white.
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
+CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)))
+
+_DPI = 150
+_HEADER_POINTS = (15.0, 10.5)
+_LINE_INCHES = 0.2
+
+
+def new_figure(width: float, height: float, title: str, subtitle: str = "") -> tuple[Figure, float]:
+    """A white figure with its header.
+
+    Args:
+        width: Inches.
+        height: Inches below the header.
+        title: One line, cut to the width.
+        subtitle: Wrapped to the width.
+
+    Returns:
+        The figure and the height of its header, in inches; the figure is `height` higher than that.
+    """
+    characters = int((width - 0.4) * 12.2)
+    lines = wrap(subtitle, characters)
+    header = 0.62 + _LINE_INCHES * len(lines)
+    figure = Figure(figsize=(width, height + header), dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    total = height + header
+    figure.text(
+        0.2 / width,
+        1 - 0.16 / total,
+        title,
+        size=_HEADER_POINTS[0],
+        weight="bold",
+        color=INK,
+        va="top",
+    )
+    figure.text(
+        0.2 / width,
+        1 - 0.5 / total,
+        "\n".join(lines),
+        size=_HEADER_POINTS[1],
+        color=QUIET,
+        va="top",
+        linespacing=1.3,
+    )
+    return figure, header
+
+
+def add_axes(figure: Figure, left: float, top: float, right: float, bottom: float) -> Axes:
+    """Axes that keep these distances (in inches) from the figure's edges, in the house's style."""
+    width, height = (float(side) for side in figure.get_size_inches())
+    axes = figure.add_axes(
+        (
+            left / width,
+            bottom / height,
+            (width - left - right) / width,
+            (height - top - bottom) / height,
+        )
+    )
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(QUIET)
+    axes.tick_params(colors=QUIET, labelsize=9.5, length=3)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def text_inches(figure: Figure, text: str, size: float, weight: str = "normal") -> float:
+    """The width of a text, in inches; of its longest line where it has several."""
+    canvas = figure.canvas
+    if not isinstance(canvas, FigureCanvasAgg):
+        raise TypeError(f"text is measured on an Agg canvas, got {type(canvas).__name__}")
+    font = FontProperties(size=size, weight=weight)
+    renderer = canvas.get_renderer()
+    widths = [
+        renderer.get_text_width_height_descent(line, font, ismath=False)[0]
+        for line in text.splitlines() or [""]
+    ]
+    return float(max(widths)) / float(figure.dpi)
+
+
+def folded(name: str, characters: int = 34) -> str:
+    """A long name over several lines, broken after commas, brackets, dots, underscores where possible."""
+    if len(name) <= characters:
+        return name
+    lines, line = [], ""
+    for piece in _pieces(name):
+        if line and len(line) + len(piece) > characters:
+            lines.append(line.rstrip())
+            line = ""
+        line += piece
+        while len(line) > characters:
+            lines.append(line[:characters])
+            line = line[characters:]
+    return "\n".join([*lines, line.rstrip()]) if line else "\n".join(lines)
+
+
+def _pieces(name: str) -> list[str]:
+    pieces = [""]
+    for character in name:
+        pieces[-1] += character
+        if character in ", (_.-/+":
+            pieces.append("")
+    return pieces
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Positions near the wanted ones, in their order, at least `gap` apart and within `low` to `high`.
+
+    Where they cannot all fit, the gaps shrink evenly. Neighbours that push each other are merged into a
+    block, which lies where its members want to be on average (pool adjacent violators).
+    """
+    if not wanted:
+        return []
+    gap = min(gap, (high - low) / max(1, len(wanted) - 1))
+    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
+    # With k gaps taken off the k-th position, "at least gap apart" becomes "not falling".
+    free = [wanted[index] - gap * rank for rank, index in enumerate(order)]
+    blocks: list[list[float]] = []  # sum, count
+    for value in free:
+        blocks.append([value, 1.0])
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
+            last = blocks.pop()
+            blocks[-1] = [blocks[-1][0] + last[0], blocks[-1][1] + last[1]]
+    level = [total / count for total, count in blocks for _ in range(int(count))]
+    top = high - gap * (len(wanted) - 1)
+    placed = [0.0] * len(wanted)
+    for rank, index in enumerate(order):
+        placed[index] = min(max(level[rank], low), top) + gap * rank
+    return placed
+
+
+def on_scale(reaches: Sequence[tuple[float, float]], floor: float) -> int:
+    """How many rows, best first, share one scale on which the best can still be told apart.
+
+    One that failed would squeeze the others into a line. A row is taken in while the scale stays within
+    four times of what the rows before it need; at least two are.
+
+    Args:
+        reaches: Lowest and highest value of each row; NaN for a row without any.
+        floor: The least width of the scale that is worth looking at.
+    """
+    taken, low, high = 0, math.inf, -math.inf
+    for row_low, row_high in reaches:
+        if math.isnan(row_low):
+            break
+        wider = max(high, row_high) - min(low, row_low)
+        if taken >= 2 and wider > 4 * max(high - low, floor):
+            break
+        low, high = min(low, row_low), max(high, row_high)
+        taken += 1
+    return taken

@@ -1,0 +1,172 @@
+"""The search: every candidate's score, by scheme."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from initsearch.search.verdict import Verdict
+from initsearch.tracking.figures._canvas import (
+    BLUE,
+    FAINT,
+    INK,
+    QUIET,
+    VERMILION,
+    add_axes,
+    folded,
+    new_figure,
+    text_inches,
+)
+from initsearch.tracking.figures._curves import error_scale
+from initsearch.tracking.record import CandidateRecord, StudyRecord
+from initsearch.tracking.scale import scale_of
+
+_ROW_INCHES = 0.44
+_LABEL_POINTS = 11.0
+
+
+def search_figure(verdict: Verdict, record: StudyRecord) -> Figure | None:
+    """A row per scheme, best first, a dot per candidate at its last score.
+
+    Full: trained to the search's end; hollow: pruned, so that its score is that of a smaller budget;
+    crosses: diverged or failed. A score that is not finite stands at the worse edge.
+
+    Returns:
+        None where no candidate has a score.
+    """
+    metric = record.study.metric
+    scale = scale_of(metric)
+    schemes: dict[str, list[tuple[CandidateRecord, float]]] = {}
+    for candidate in record.candidates:
+        last = candidate.last(metric)
+        if last is not None:
+            schemes.setdefault(candidate.info.scheme, []).append(
+                (candidate, last[1] * scale.factor)
+            )
+    scores = [score for dots in schemes.values() for _, score in dots if math.isfinite(score)]
+    if not scores:
+        return None
+    higher = record.study.higher_is_better
+
+    def best(dots: Sequence[tuple[CandidateRecord, float]]) -> float:
+        finite = [score if higher else -score for _, score in dots if math.isfinite(score)]
+        return max(finite, default=-math.inf)
+
+    order = sorted(schemes, key=lambda scheme: best(schemes[scheme]), reverse=True)
+    pruned = sum(c.status == "pruned" for c in record.candidates)
+    figure, header = new_figure(
+        11.0,
+        0.15 + _ROW_INCHES * len(order) + 1.0,
+        f"The search: {len(record.candidates)} candidates, {len(order)} schemes",
+        f"{record.study.architecture} on {record.study.dataset}; {pruned} candidates were pruned early. "
+        "The race on fresh seeds, not this picture, decides.",
+    )
+    labels = [folded(scheme) for scheme in order]
+    left = 0.4 + max(text_inches(figure, label, _LABEL_POINTS, "bold") for label in labels)
+    axes = add_axes(figure, left, header + 0.15, 0.9, 1.0)
+    if scale.factor == 100.0 and max(scores) > 90 and min(scores) < 75:
+        error_scale(axes, "x")
+    pad = 0.04 * (max(scores) - min(scores) or 1.0)
+    axes.set_xlim(
+        min(scores) - pad, min(max(scores) + pad, 100.2 if scale.factor == 100.0 else math.inf)
+    )
+    axes.set_ylim(len(order) - 0.5, -0.5)
+    axes.set_yticks([])
+    axes.grid(axis="x", color=FAINT, linewidth=0.8)
+    worst = min(scores) if higher else max(scores)
+    for place, (scheme, label) in enumerate(zip(order, labels, strict=True)):
+        _draw_scheme(axes, place, schemes[scheme], worst, verdict)
+        axes.annotate(
+            label,
+            (0.0, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(-10, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            size=_LABEL_POINTS,
+            color=INK,
+            annotation_clip=False,
+        )
+        axes.annotate(
+            scale.text(
+                (best(schemes[scheme]) if higher else -best(schemes[scheme])) / scale.factor
+            ),
+            (1.0, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(52, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            size=10,
+            color=INK,
+            annotation_clip=False,
+        )
+    axes.set_xlabel(scale.label if higher else f"{scale.label}, lower is better", size=10.5)
+    _draw_key(figure)
+    return figure
+
+
+def _draw_scheme(
+    axes: Axes,
+    place: int,
+    dots: Sequence[tuple[CandidateRecord, float]],
+    worst: float,
+    verdict: Verdict,
+) -> None:
+    finite = sorted(score for _, score in dots if math.isfinite(score))
+    if len(finite) > 1:
+        axes.plot([finite[0], finite[-1]], [place, place], color="#d0d0d0", linewidth=1.2, zorder=1)
+    for number, (candidate, score) in enumerate(dots):
+        # Neighbours in a row's list sit above and below its middle, so that equal scores are both seen.
+        height = place + 0.11 * ((number % 3) - 1) * (len(dots) > 1)
+        there = math.isfinite(score)
+        lost = candidate.status in ("diverged", "failed") or not there
+        color = VERMILION if candidate.info.name == verdict.baseline else BLUE
+        hollow = candidate.status == "pruned"
+        axes.plot(
+            [score if there else worst],
+            [height],
+            marker="x" if lost else ("D" if candidate.info.name == verdict.baseline else "o"),
+            color=QUIET if lost else color,
+            markerfacecolor="white" if hollow else color,
+            markeredgewidth=1.5,
+            markersize=6.5,
+            linestyle="none",
+            alpha=0.85,
+            zorder=3,
+        )
+
+
+def _draw_key(figure: Figure) -> None:
+    def mark(marker: str, color: str, face: str, text: str) -> Line2D:
+        return Line2D(
+            [],
+            [],
+            marker=marker,
+            color=color,
+            markerfacecolor=face,
+            markeredgewidth=1.5,
+            linestyle="none",
+            markersize=6.5,
+            label=text,
+        )
+
+    figure.legend(
+        handles=[
+            mark("o", BLUE, BLUE, "trained to the end of the search"),
+            mark("o", BLUE, "white", "pruned: score of a smaller budget"),
+            mark("x", QUIET, QUIET, "diverged or failed"),
+            mark("D", VERMILION, VERMILION, "the framework's default"),
+        ],
+        loc="lower left",
+        bbox_to_anchor=(0.01, 0.005),
+        ncols=4,
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=QUIET,
+        handletextpad=0.2,
+        columnspacing=1.6,
+    )

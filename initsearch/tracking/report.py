@@ -1,0 +1,54 @@
+"""A study's own folder: the leaderboard and the figures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from initsearch.errors import InitSearchError
+from initsearch.search.tracker import CandidateInfo, CandidateStatus, Measurement, StudyInfo
+from initsearch.search.verdict import Verdict
+from initsearch.tracking.figures import write_figures
+from initsearch.tracking.record import StudyRecorder
+from initsearch.tracking.tables import leaderboard_rows, write_csv
+
+
+class ReportTracker:
+    """Writes `leaderboard.csv` and `figures/*.png` into the study's folder when the verdict is in.
+
+    Implements `initsearch.search.tracker.Tracker`. In a group it comes before the MLflow tracker, which
+    uploads what it finds in the folder. Of `end_study`'s facts it uses `steps_per_epoch`, to draw learning
+    curves over epochs instead of steps.
+    """
+
+    def __init__(self) -> None:
+        self._recorder: StudyRecorder | None = None
+
+    def start_study(self, study: StudyInfo) -> None:
+        """Begin an empty record: a resumed study tells everything again."""
+        self._recorder = StudyRecorder(study)
+
+    def start_candidate(self, candidate: CandidateInfo) -> None:
+        """See `Tracker`."""
+        self._heard().start_candidate(candidate)
+
+    def measure(self, candidate: str, measurements: Sequence[Measurement]) -> None:
+        """See `Tracker`."""
+        self._heard().measure(candidate, measurements)
+
+    def end_candidate(self, candidate: str, status: CandidateStatus, reason: str) -> None:
+        """See `Tracker`."""
+        self._heard().end_candidate(candidate, status, reason)
+
+    def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
+        """Write the leaderboard and the figures."""
+        record = self._heard().record()
+        folder = record.study.folder
+        write_csv(leaderboard_rows(verdict), folder / "leaderboard.csv")
+        write_figures(folder / "figures", verdict, record, study_info.get("steps_per_epoch"))
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+    def _heard(self) -> StudyRecorder:
+        if self._recorder is None:
+            raise InitSearchError("the tracker has no study: call start_study first")
+        return self._recorder

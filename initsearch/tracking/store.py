@@ -1,0 +1,93 @@
+"""Where MLflow keeps its records under an output folder, and how to look at them."""
+
+import logging
+import os
+import shlex
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from initsearch.errors import ConfigError
+
+
+def tracking_uri(output_dir: str | os.PathLike[str]) -> str:
+    """MLflow's address of `<output_dir>/mlflow.db`, absolute.
+
+    Raises:
+        ConfigError: The path holds a `?`, which would begin the address's query.
+    """
+    path = Path(output_dir).absolute() / "mlflow.db"
+    if "?" in str(path):
+        raise ConfigError(
+            f"output_dir must not hold a '?', SQLite addresses end there: got {str(output_dir)!r}; "
+            "choose another with output_dir="
+        )
+    return f"sqlite:///{path.as_posix()}"
+
+
+def artifact_root(output_dir: str | os.PathLike[str]) -> Path:
+    """Where the runs' files go: `<output_dir>/mlartifacts`, absolute."""
+    return Path(output_dir).absolute() / "mlartifacts"
+
+
+def ui_command(output_dir: str | os.PathLike[str]) -> str:
+    """The command that shows an output folder's runs in the browser, ready to be pasted into a shell.
+
+    `mlflow` stands alone where the shell would find this environment's own; else the interpreter is named.
+    """
+    beside = shutil.which("mlflow", path=str(Path(sys.executable).parent))
+    found = shutil.which("mlflow")
+    on_path = beside is not None and found is not None and Path(found).samefile(beside)
+    program = ["mlflow"] if on_path else [sys.executable, "-m", "mlflow"]
+    return shlex.join([*program, "ui", "--backend-store-uri", tracking_uri(output_dir)])
+
+
+def open_client(uri: str) -> MlflowClient:
+    """A client for the store at `uri`; a SQLite store is created where there is none.
+
+    Creation takes a few seconds and breaks the file when two processes do it at once, so that it is done
+    under a file lock; at most one more process waits.
+
+    Raises:
+        ConfigError: The store cannot be opened: an unwritable folder, a file of another kind or of another
+            version of MLflow.
+    """
+    path = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    try:
+        if path is None:
+            with quiet():
+                return MlflowClient(tracking_uri=uri)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")), quiet():
+            return MlflowClient(tracking_uri=uri)
+    except (OSError, MlflowException) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"cannot open the MLflow store {uri!r}: {reason}; choose another folder with output_dir="
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the creation of a store off the screen: Alembic's steps and SQLAlchemy's own deprecations."""
+    logger = logging.getLogger("mlflow.store.db.utils")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", category=DeprecationWarning, module=r"(mlflow|sqlalchemy)\."
+            )
+            warnings.filterwarnings(
+                "ignore", message=r"The ``noload`` loader strategy is deprecated"
+            )
+            yield
+    finally:
+        logger.setLevel(level)
