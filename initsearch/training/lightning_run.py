@@ -1,0 +1,108 @@
+"""Lightning's Trainer as the engine needs it: no litter, no chatter, and a Ctrl-C that gets out."""
+
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from initsearch.errors import ConfigError
+from initsearch.training.trainer_settings import TrainerSettings
+
+LOGGERS = ("lightning.pytorch", "lightning.fabric")
+
+
+def make_trainer(settings: TrainerSettings, device: int | None = None) -> Trainer:
+    """A Trainer for one stretch of a block's batches, which leaves no file behind.
+
+    Args:
+        settings: What is Lightning's is handed to it unchanged.
+        device: The GPU that this process works on, where each process has one of its own; in place
+            of `devices`.
+
+    Raises:
+        ConfigError: Lightning refuses a setting (no such accelerator, precision, ...).
+    """
+    arguments: dict[str, Any] = {"accelerator": "cpu", "devices": 1, **settings.lightning}
+    if device is not None and not settings.on_cpu:
+        arguments["devices"] = [device]
+    try:
+        return Trainer(
+            **arguments,
+            max_epochs=1,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (
+        ValueError,
+        TypeError,
+        RuntimeError,
+    ) as error:  # Lightning's MisconfigurationException too
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"trainer settings {arguments}: {reason}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what Lightning says about every fit and what does not hold for a cohort."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            # A cohort is told where to train by its settings; that a GPU stands idle is the user's
+            # choice.
+            warnings.filterwarnings("ignore", message="GPU available but not used")
+            # Lightning 2.6 builds its loaders with a class that torch 2.14 deprecates.
+            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def one_thread(on_cpu: bool) -> Iterator[None]:
+    """One thread for a process that trains on the CPU: more slow small models, and each other.
+
+    The order of floating-point sums depends on the number of threads, so that one thread is also
+    what makes results equal whatever the number of workers.
+    """
+    threads = torch.get_num_threads()
+    if on_cpu:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def fit(trainer: Trainer, module: LightningModule) -> None:
+    """`trainer.fit`, out of which a KeyboardInterrupt comes as one.
+
+    Lightning (2.6) turns Ctrl-C into `sys.exit(1)` and has the process ignore SIGINT from then on.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module)
+    except SystemExit as exiting:
+        if isinstance(exiting.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if in_main and signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)

@@ -1,0 +1,56 @@
+"""Where a candidate stands between two jobs: its weights, buffers and optimizer state in a file."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from initsearch.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a candidate's training goes on from; the batches follow from block and step.
+
+    Attributes:
+        model: The model's `state_dict` (weights and buffers).
+        optimizer: The optimizer's `state_dict`.
+        step: Optimizer steps done.
+        initial_loss: Training loss on the block's first batch.
+    """
+
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    step: int
+    initial_loss: float
+
+    def save(self, folder: str | os.PathLike[str], candidate: str, seed: int) -> str:
+        """Write the state into a folder, whole or not at all, and return the file's path."""
+        # A name of a candidate may hold anything, so that the file goes by its digest.
+        digest = hashlib.blake2b(candidate.encode(), digest_size=10).hexdigest()
+        target = Path(folder) / f"{digest}-block{seed}-step{self.step}.pt"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            torch.save(vars(self), temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return str(target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "State":
+        """Read a state; tensors come to the CPU.
+
+        Raises:
+            ConfigError: There is no such file.
+        """
+        try:
+            return cls(**torch.load(path, map_location="cpu", weights_only=True))
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f"state file {os.fspath(path)!r} does not exist: train the candidate from epoch 0"
+            ) from error

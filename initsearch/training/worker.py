@@ -1,0 +1,120 @@
+"""`run_job`: a cohort from its job to its result, in any process; also a script, for `ddp`.
+
+`python -m initsearch.training.worker JOB.json RESULT.json` runs one job whose training spreads over
+processes. Lightning starts the other ranks by the same command, so that they re-run this job and
+nothing else.
+"""
+
+import json
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from torch import nn
+
+from initsearch.errors import ConfigError, InitSearchError
+from initsearch.files import write_whole
+from initsearch.plan import InitPlan
+from initsearch.training.cohort import CohortModule
+from initsearch.training.data import DataConfig, ImageData, Split, load_data, split
+from initsearch.training.job import CohortResult, Job
+from initsearch.training.lightning_run import fit, make_trainer, one_thread, quiet
+from initsearch.training.models import build_model
+from initsearch.training.streams import derive_seed
+from initsearch.training.trainer_settings import TrainerSettings
+
+TRACE_IMAGES = 16  # enough to see which activation follows a layer
+
+
+def run_job(job: Job, device: int | None = None) -> CohortResult:
+    """Train a cohort and measure it.
+
+    The result is a function of the job alone: neither the process, the other candidates nor the
+    global random state (left as it was) enter it.
+
+    Args:
+        job: What is asked.
+        device: The GPU that this process works on, where each worker has one of its own.
+
+    Raises:
+        ConfigError: A setting breaks a rule.
+        DataError: The data set cannot be had.
+        ModelError: The model cannot be built, initialized or trained.
+        KeyboardInterrupt: Ctrl-C was pressed; nothing is left half-written.
+    """
+    wall, cpu = time.perf_counter(), time.process_time()
+    settings = TrainerSettings.from_mapping(job.trainer)
+    if settings.distributed and len(job.candidates) > 1:
+        raise ConfigError(
+            f"a job over several processes (trainer.strategy={settings.strategy}, "
+            f"{settings.device_count} devices) must have one candidate, "
+            f"but got {len(job.candidates)}: give each candidate a job of its own"
+        )
+    with quiet(), one_thread(settings.on_cpu):
+        trainer = make_trainer(settings, device)
+        where = trainer.strategy.root_device
+        with torch.random.fork_rng([where] if where.type == "cuda" else []):
+            data, parts = _block(json.dumps(dict(job.data), sort_keys=True), job.seed, where)
+            module = CohortModule(job, build_members(job, data, parts), data, parts)
+            fit(trainer, module)
+        return CohortResult(
+            curves=module.curves(),
+            wall_seconds=time.perf_counter() - wall,
+            cpu_seconds=time.process_time() - cpu + module.cpu_seconds_elsewhere,
+            engine=module.engine.name,
+            reason=module.reason,
+            device=str(where),
+        )
+
+
+def build_members(job: Job, data: ImageData, parts: Split) -> list[nn.Module]:
+    """A model per candidate, initialized by its plan, on the CPU.
+
+    Before the plan speaks, all of a block's models are alike: what a plan keeps is the same for
+    every candidate, and what it draws scales the same noise.
+    """
+    batch = data.normalize(data.train_x[parts.train[:TRACE_IMAGES]]).cpu()
+    members = []
+    for candidate in job.candidates:
+        torch.manual_seed(derive_seed("model", job.seed))
+        model = build_model(job.model, data.input_shape, data.num_classes)
+        if candidate.name not in job.state_in:
+            InitPlan.from_spec(candidate.plan).apply(model, seed=job.seed, batch=batch)
+        members.append(model)
+    return members
+
+
+@lru_cache(maxsize=2)
+def _load(settings: str) -> ImageData:
+    return load_data(DataConfig.from_mapping(json.loads(settings)))
+
+
+@lru_cache(maxsize=2)
+def _load_on(settings: str, device: torch.device) -> ImageData:
+    return _load(settings).to(device)
+
+
+@lru_cache(maxsize=16)
+def _block(settings: str, seed: int, device: torch.device) -> tuple[ImageData, Split]:
+    """The data set on a device, with a block's split; kept for the next job of this process."""
+    config = DataConfig.from_mapping(json.loads(settings))
+    parts = split(_load(settings), seed, config.train_size, config.val_size)
+    return _load_on(settings, device), parts
+
+
+def main(job_file: str, result_file: str) -> int:
+    """Run the job of a file and, on rank 0, write what came of it; the exit status."""
+    try:
+        job = Job.from_json(json.loads(Path(job_file).read_text(encoding="utf-8")))
+        answer = {"result": run_job(job).to_json()}
+    except InitSearchError as error:
+        answer = {"error": {"type": type(error).__name__, "message": str(error)}}
+    rank_zero_only(write_whole)(result_file, json.dumps(answer))
+    return int("error" in answer)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
