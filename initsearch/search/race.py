@@ -8,8 +8,8 @@ The rules, so that "winner" is never cheap:
   all looks together err with probability alpha.
 - **Winner**: the leader by mean beats every other candidate. To be named falsely, one of two tied
   best candidates has to beat the other, so this needs no further correction.
-- **Tie**: no winner, and the leader is shown to be equivalent (TOST, with a spending of alpha of its
-  own) to all others of the tie set. Candidates with the same score on every block are a tie.
+- **Tie**: no winner, and the leader is shown to be equivalent (TOST, with a spending of alpha of
+  its own) to all others of the tie set. Candidates with the same score on every block are a tie.
 - The **tie set** is the leader and all that it does not beat after Holm's correction over all
   pairs. What it does beat is stopped: it can no longer win. Protected candidates (the baseline)
   train on.

@@ -1,9 +1,9 @@
 """Rungs: budgets at which candidates are compared, and the share that goes on from each.
 
 Asynchronous successive halving (Li et al., A System for Massively Parallel Hyperparameter Tuning,
-MLSys 2020, arXiv 1810.05934): a candidate goes on when it is among the best 1/factor of all that have
-been measured at the rung so far, so that nobody waits for a rung to fill. What is dropped at a rung is
-never called beaten: early rungs favour fast starters, which is what `kendall` measures.
+MLSys 2020, arXiv 1810.05934): a candidate goes on when it is among the best 1/factor of all that
+have been measured at the rung so far, so that nobody waits for a rung to fill. What is dropped at a
+rung is never called beaten: early rungs favour fast starters, which is what `kendall` measures.
 """
 
 import math
@@ -36,7 +36,7 @@ def rung_epochs(max_epochs: float, reduction_factor: float, first: float) -> tup
     """
     if not 0.0 < max_epochs < math.inf:
         raise ConfigError(f"max_epochs must be positive: got {max_epochs}")
-    if not 0.0 < first:
+    if not first > 0.0:
         raise ConfigError(f"the first rung must be above 0 epochs: got {first}")
     _check_factor(reduction_factor)
     count = 1
@@ -48,9 +48,9 @@ def rung_epochs(max_epochs: float, reduction_factor: float, first: float) -> tup
 class RungTable:
     """The scores seen at each rung, and who goes on.
 
-    A candidate goes on when its score is among the best ceil(n / factor) of the n that have been added
-    at the rung; equal scores go on together; NaN (diverged) counts among the n and never goes on. The
-    answer depends on nothing but what was added before. Adding takes O(log n), asking O(1).
+    A candidate goes on when its score is among the best ceil(n / factor) of the n that have been
+    added at the rung; equal scores go on together; NaN (diverged) counts among the n and never goes
+    on. The answer depends on nothing but what was added before. Adding takes O(log n), asking O(1).
 
     Args:
         reduction_factor: About one in so many goes on; above 1.
