@@ -1,1 +1,60 @@
-"""initsearch: hyperparameter search that treats weight initialization as a tunable."""
+"""initsearch: hyperparameter search that treats weight initialization as a tunable.
+
+`import initsearch` is light: a name loads what it needs when it is first used.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from initsearch.callback import InitCallback as InitCallback
+    from initsearch.errors import ConfigError as ConfigError
+    from initsearch.errors import DataError as DataError
+    from initsearch.errors import InitSearchError as InitSearchError
+    from initsearch.errors import ModelError as ModelError
+    from initsearch.errors import NoEffectWarning as NoEffectWarning
+    from initsearch.initializers import Initializer as Initializer
+    from initsearch.initializers import get_initializer as get_initializer
+    from initsearch.initializers import list_initializers as list_initializers
+    from initsearch.initializers import register as register
+    from initsearch.plan import InitPlan as InitPlan
+    from initsearch.plan import InitReport as InitReport
+    from initsearch.space import Space as Space
+    from initsearch.space import suggest_plan as suggest_plan
+
+_HOMES = {
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "InitCallback": "callback",
+    "InitPlan": "plan",
+    "InitReport": "plan",
+    "InitSearchError": "errors",
+    "Initializer": "initializers",
+    "ModelError": "errors",
+    "NoEffectWarning": "errors",
+    "Space": "space",
+    "get_initializer": "initializers",
+    "list_initializers": "initializers",
+    "register": "initializers",
+    "suggest_plan": "space",
+}
+
+try:
+    __version__ = version("initsearch")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0+unknown"
+
+__all__ = [*sorted(_HOMES), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'initsearch' has no attribute {name!r}")
+    value = getattr(import_module(f"initsearch.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -104,7 +104,9 @@ class InitCallback(CallbackBase):
         for run_logger in trainer.loggers:
             run_logger.log_hyperparams(dict(settings))
 
-    def _apply_after_configure_model(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+    def _apply_after_configure_model(
+        self, trainer: "Trainer", pl_module: "LightningModule"
+    ) -> None:
         # Lightning has no hook between configure_model and the restoring of a checkpoint, so the instance's
         # own method is followed by the plan, once.
         build = pl_module.configure_model

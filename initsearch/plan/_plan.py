@@ -54,7 +54,9 @@ class InitPlan:
         """
         if isinstance(spec, InitPlan):
             return spec
-        if isinstance(spec, os.PathLike) or (isinstance(spec, str) and spec.endswith((".yaml", ".yml"))):
+        if isinstance(spec, os.PathLike) or (
+            isinstance(spec, str) and spec.endswith((".yaml", ".yml"))
+        ):
             return cls.load(spec)
         if isinstance(spec, Mapping) and "name" not in spec:
             return cls._from_mapping(spec)
@@ -78,7 +80,9 @@ class InitPlan:
             raise ConfigError(f"rules must be a list of rules, but got {rules!r}")
         default = spec.get("default") or {}
         if not isinstance(default, Mapping):
-            raise ConfigError(f"default must be a mapping with weight and bias, but got {default!r}")
+            raise ConfigError(
+                f"default must be a mapping with weight and bias, but got {default!r}"
+            )
         for key in default:
             if key not in ("weight", "bias"):
                 raise unknown_name("key in default", key, ("weight", "bias"))
@@ -97,9 +101,10 @@ class InitPlan:
             "default": {"weight": choice_spec(self.weight), "bias": choice_spec(self.bias)},
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan to a YAML file, whole or not at all."""
-        write_whole(path, yaml.safe_dump(self.spec(), sort_keys=False))
+    def save(self, path: str | os.PathLike[str], comment: str = "") -> None:
+        """Write the plan to a YAML file, whole or not at all, with a comment at its top."""
+        lines = [f"# {line}\n" for line in comment.splitlines()]
+        write_whole(path, "".join(lines) + yaml.safe_dump(self.spec(), sort_keys=False))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "InitPlan":
@@ -111,12 +116,16 @@ class InitPlan:
         try:
             spec = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
-            raise ConfigError(f"plan file {os.fspath(path)!r} cannot be read: {error.strerror}") from error
+            raise ConfigError(
+                f"plan file {os.fspath(path)!r} cannot be read: {error.strerror}"
+            ) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"plan file {os.fspath(path)!r} is not YAML: {reason}") from error
         if isinstance(spec, str) and spec.endswith((".yaml", ".yml")):
-            raise ConfigError(f"plan file {os.fspath(path)!r} must hold a plan, but holds the path {spec!r}")
+            raise ConfigError(
+                f"plan file {os.fspath(path)!r} must hold a plan, but holds the path {spec!r}"
+            )
         try:
             return cls.from_spec(spec)
         except ConfigError as error:

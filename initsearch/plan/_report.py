@@ -84,9 +84,13 @@ class InitReport:
     def __str__(self) -> str:
         titles = [field.name for field in fields(ParameterRow)]
         cells = [[_cell(getattr(row, title)) for title in titles] for row in self.rows]
-        shown = [i for i, title in enumerate(titles) if title != "note" or any(row[i] for row in cells)]
+        shown = [
+            i for i, title in enumerate(titles) if title != "note" or any(row[i] for row in cells)
+        ]
         widths = [max(len(line[i]) for line in [titles, *cells]) for i in range(len(titles))]
-        lines = ["  ".join(line[i].ljust(widths[i]) for i in shown).rstrip() for line in [titles, *cells]]
+        lines = [
+            "  ".join(line[i].ljust(widths[i]) for i in shown).rstrip() for line in [titles, *cells]
+        ]
         return "\n".join(lines)
 
 

@@ -48,7 +48,9 @@ class Where:
                 raise unknown_name("condition in where", key, known)
             names = (value,) if isinstance(value, str) else tuple(value or ())
             if not names or not all(isinstance(name, str) for name in names):
-                raise ConfigError(f"where.{key} must be a name or a list of names, but got {value!r}")
+                raise ConfigError(
+                    f"where.{key} must be a name or a list of names, but got {value!r}"
+                )
             if key == "role":
                 for name in names:
                     if name not in ROLES:
@@ -60,7 +62,9 @@ class Where:
         """The conditions that are given, as YAML has them."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
-            key: names[0] if len(names) == 1 else list(names) for key, names in given.items() if names
+            key: names[0] if len(names) == 1 else list(names)
+            for key, names in given.items()
+            if names
         }
 
     def holds(self, slot: Slot) -> bool:
@@ -108,14 +112,20 @@ class Rule:
             ConfigError: A key that does not exist, an unknown initializer, or neither weight nor bias.
         """
         if not isinstance(spec, Mapping):
-            raise ConfigError(f"a rule must be a mapping with where, weight and bias, but got {spec!r}")
+            raise ConfigError(
+                f"a rule must be a mapping with where, weight and bias, but got {spec!r}"
+            )
         for key in spec:
             if key not in ("where", "weight", "bias"):
                 raise unknown_name("key in a rule", key, ("where", "weight", "bias"))
         where = spec.get("where")
         if where is not None and not isinstance(where, Mapping):
-            raise ConfigError(f"where must be a mapping such as {{activation: relu}}, but got {where!r}")
-        rule = cls(Where.from_spec(where), read_choice(spec.get("weight")), read_choice(spec.get("bias")))
+            raise ConfigError(
+                f"where must be a mapping such as {{activation: relu}}, but got {where!r}"
+            )
+        rule = cls(
+            Where.from_spec(where), read_choice(spec.get("weight")), read_choice(spec.get("bias"))
+        )
         if rule.weight is None and rule.bias is None:
             raise ConfigError(f"a rule must give weight or bias, but got {dict(spec)!r}")
         return rule
@@ -137,9 +147,9 @@ class Rule:
 
 def read_choice(spec: Spec | None) -> Initializer | str | None:
     """An initializer, `"keep"`, or `None` where nothing is said."""
-    if spec is None or spec == KEEP:
-        return spec  # type: ignore[return-value]
-    return get_initializer(spec)
+    if spec is None:
+        return None
+    return KEEP if isinstance(spec, str) and spec == KEEP else get_initializer(spec)
 
 
 def choice_spec(choice: Initializer | str) -> Any:

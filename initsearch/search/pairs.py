@@ -158,7 +158,7 @@ def correlation(scores: Floats) -> tuple[float, float] | None:
         difference that pairing has removed (negative if it has added some); None where that is not
         defined (fewer than 2 candidates or 3 blocks, or no more than one candidate that varies).
     """
-    scores = scores[scores.std(axis=1) > 0.0] if scores.size else scores
+    scores = scores[np.ptp(scores, axis=1) > 0.0] if scores.size else scores
     count, blocks = scores.shape
     if count < 2 or blocks < 3:
         return None

@@ -47,7 +47,9 @@ class Domain:
             if not spec:
                 raise ConfigError(f"{owner} must have at least one choice, but got []")
             if any(isinstance(choice, Mapping | list | tuple) for choice in spec):
-                raise ConfigError(f"{owner}: choices must be names or numbers, but got {list(spec)!r}")
+                raise ConfigError(
+                    f"{owner}: choices must be names or numbers, but got {list(spec)!r}"
+                )
             return cls(choices=tuple(dict.fromkeys(spec)))
         return cls(choices=(spec,))
 
@@ -56,10 +58,8 @@ class Domain:
         for key in spec:
             if key not in ("low", "high", "log"):
                 raise unknown_name(f"key in the range of {owner}", key, ("low", "high", "log"))
-        low, high, log = spec.get("low"), spec.get("high"), bool(spec.get("log", False))
-        for key, end in (("low", low), ("high", high)):
-            if isinstance(end, bool) or not isinstance(end, int | float) or not math.isfinite(end):
-                raise ConfigError(f"{owner}: {key} must be a finite number, but got {end!r}")
+        low, high = (_end(owner, key, spec.get(key)) for key in ("low", "high"))
+        log = bool(spec.get("log", False))
         if low > high:
             raise ConfigError(f"{owner}: low <= high must hold, but got low={low} and high={high}")
         if log and low <= 0:
@@ -101,3 +101,10 @@ class Domain:
         if self.integer:
             return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
         return trial.suggest_float(name, self.low, self.high, log=self.log)
+
+
+def _end(owner: str, key: str, value: Any) -> float:
+    """One end of a range."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{owner}: {key} must be a finite number, but got {value!r}")
+    return value

@@ -59,13 +59,18 @@ class Group:
     def from_spec(cls, name: str, spec: Any) -> "Group":
         """Read a group: `where`, `weight` (a name, a list of names, or scheme -> tunables) and `bias`."""
         if not isinstance(spec, Mapping):
-            raise ConfigError(f"space group {name!r} must be a mapping with where and weight, but got {spec!r}")
+            raise ConfigError(
+                f"space group {name!r} must be a mapping with where and weight, but got {spec!r}"
+            )
         for key in spec:
             if key not in ("where", "weight", "bias"):
                 raise unknown_name(f"key in space group {name}", key, ("where", "weight", "bias"))
         schemes = _read_schemes(name, spec.get("weight"))
         return cls(
-            name, spec.get("where") or {}, schemes, Domain.from_spec(f"{name}.bias", spec.get("bias", "zeros"))
+            name,
+            spec.get("where") or {},
+            schemes,
+            Domain.from_spec(f"{name}.bias", spec.get("bias", "zeros")),
         )
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> tuple[dict[str, Any], str]:
@@ -82,7 +87,9 @@ class Group:
     def domains(self) -> Iterator[dict[str, Domain]]:
         """For each scheme, the Optuna parameters that exist with it."""
         for scheme, fields in self.schemes.items():
-            named = {f"{self.name}.scheme": Domain(choices=(scheme,))} if len(self.schemes) > 1 else {}
+            named = (
+                {f"{self.name}.scheme": Domain(choices=(scheme,))} if len(self.schemes) > 1 else {}
+            )
             named |= {f"{self.name}.{scheme}.{field}": domain for field, domain in fields.items()}
             yield named | {f"{self.name}.bias": self.bias}
 
@@ -121,7 +128,9 @@ class Space:
         groups, plans = spec.get("groups") or {}, spec.get("plans") or {}
         if bool(groups) == bool(plans):
             what = "both" if groups else "neither"
-            raise ConfigError(f"a space must have either groups or plans, but got {what}: add one of them")
+            raise ConfigError(
+                f"a space must have either groups or plans, but got {what}: add one of them"
+            )
         lr = spec.get("lr")
         space = cls(
             groups=tuple(Group.from_spec(name, group) for name, group in groups.items()),
@@ -146,7 +155,9 @@ class Space:
         chosen = [group.suggest(trial) for group in self.groups]
         rules = [rule for rule, _ in chosen]
         plan = InitPlan.from_spec({"rules": rules, "default": self.default or {}})
-        labels = [KEEP if r["weight"] == KEEP else get_initializer(r["weight"]).label() for r in rules]
+        labels = [
+            KEEP if r["weight"] == KEEP else get_initializer(r["weight"]).label() for r in rules
+        ]
         for index, (group, rule) in enumerate(zip(self.groups, rules, strict=True)):
             if not group.bias.fixed:
                 labels[index] += f"+bias={rule['bias']}"
@@ -174,14 +185,22 @@ class Space:
     def grid(self) -> Iterator[dict[str, Any]]:
         """Every trial of a finite space, as Optuna parameters; those that are fixed are left out."""
         if self.plans is not None:
-            parts = [[{"plan": Domain(choices=(name,))} for name in self.plans]] if len(self.plans) > 1 else []
+            parts = (
+                [[{"plan": Domain(choices=(name,))} for name in self.plans]]
+                if len(self.plans) > 1
+                else []
+            )
         else:
             parts = [list(group.domains()) for group in self.groups]
         if self.lr is not None:
             parts.append([{"lr": self.lr}])
         for combination in itertools.product(*parts):
             named = {name: domain for part in combination for name, domain in part.items()}
-            free = {n: d for n, d in named.items() if not d.fixed or n == "plan" or n.endswith(".scheme")}
+            free = {
+                n: d
+                for n, d in named.items()
+                if not d.fixed or n == "plan" or n.endswith(".scheme")
+            }
             for values in itertools.product(*(domain.values() for domain in free.values())):
                 yield dict(zip(free, values, strict=True))
 
@@ -191,7 +210,9 @@ class Space:
         return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
     def _canonical(self) -> dict[str, Any]:
-        plans = None if self.plans is None else {name: plan.spec() for name, plan in self.plans.items()}
+        plans = (
+            None if self.plans is None else {name: plan.spec() for name, plan in self.plans.items()}
+        )
         groups = [repr(group) for group in self.groups]
         return {"groups": groups, "plans": plans, "default": self.default, "lr": repr(self.lr)}
 
@@ -230,7 +251,9 @@ def _read_schemes(group: str, spec: Any) -> dict[str, dict[str, Domain]]:
     if isinstance(spec, Sequence):
         spec = dict.fromkeys(spec)
     if not isinstance(spec, Mapping) or not spec:
-        raise ConfigError(f"space group {group!r} must have at least one scheme under weight, but got {spec!r}")
+        raise ConfigError(
+            f"space group {group!r} must have at least one scheme under weight, but got {spec!r}"
+        )
     schemes = {}
     for scheme, fields in spec.items():
         if not isinstance(scheme, str) or not isinstance(fields or {}, Mapping):
@@ -266,7 +289,9 @@ def _load(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise ConfigError(f"space file {str(path)!r} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"space file {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"space file {str(path)!r} is not YAML: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(spec, Mapping):
         raise ConfigError(f"space file {str(path)!r} must hold a mapping, but holds {spec!r}")
     return spec.get("space", spec)  # type: ignore[no-any-return]

@@ -1,0 +1,99 @@
+"""From Hydra's configuration to a study's settings, and where the shipped configs lie."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from initsearch.errors import ConfigError, unknown_name
+from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
+from initsearch.space import Space
+from initsearch.training.models import architecture_name
+
+Rules = TypeVar("Rules", SearchRules, RaceSettings)
+
+
+def conf_dir() -> Path:
+    """The folder of the shipped configs: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def shipped_sweeps() -> list[str]:
+    """The names that `+sweep=` takes."""
+    return sorted(path.stem for path in (conf_dir() / "sweep").glob("*.yaml"))
+
+
+def read_settings(config: DictConfig) -> StudySettings:
+    """Check a composed configuration and turn it into a study's settings.
+
+    Raises:
+        ConfigError: A key, name or value that breaks a rule; the message says which and how to mend it.
+    """
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    if not plain.get("space"):
+        raise ConfigError(
+            f"the space is empty: choose a sweep, +sweep=NAME with NAME one of {', '.join(shipped_sweeps())}"
+        )
+    model = plain["model"]
+    return StudySettings(
+        name=str(plain["name"]),
+        architecture=architecture_name(model),
+        data=plain["data"],
+        model=model,
+        optimizer=plain["optimizer"],
+        trainer=plain["trainer"],
+        space=Space.from_spec(plain["space"]),
+        baselines=_baselines(plain.get("baselines")),
+        output_dir=Path(plain["output_dir"]),
+        n_trials=plain["n_trials"],
+        max_epochs=plain["max_epochs"],
+        seed=plain["seed"],
+        workers=_cores() if plain["workers"] is None else plain["workers"],
+        metric=plain["metric"],
+        search=_rules(SearchRules, "search", plain["search"]),
+        race=_rules(RaceSettings, "race", plain["race"]),
+        composed=plain,
+    )
+
+
+def writable(folder: Path) -> Path:
+    """The folder, made if it is missing.
+
+    Raises:
+        ConfigError: It cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ConfigError(
+            f"output_dir must be a folder that can be written to, but {str(folder)!r} is not "
+            f"({error.strerror}): give another one, output_dir=PATH"
+        ) from error
+
+
+def _rules(kind: type[Rules], group: str, given: Mapping[str, Any]) -> Rules:
+    known = [field.name for field in fields(kind)]
+    for key in given:
+        if key not in known:
+            raise unknown_name(f"key in {group}", key, known)
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    return kind(**values)
+
+
+def _baselines(spec: Any) -> Mapping[str, Any]:
+    if isinstance(spec, str):
+        spec = [spec]
+    return spec if isinstance(spec, Mapping) else {str(name): name for name in spec or ()}
+
+
+def _cores() -> int:
+    """Cores that this process may use; a container or a scheduler may grant fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,83 @@
+"""Jobs of a study: which candidates, on which block, from where to where in the budget."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from initsearch.search.settings import StudySettings
+from initsearch.training.job import Candidate, Curve, Job
+
+#: Each study seed owns so many block seeds, so that two studies of different seeds share no block.
+SEEDS_PER_STUDY = 10_000
+#: Race blocks start here: selection and confirmation never share a seed.
+FIRST_RACE_BLOCK = 1_000
+
+
+def search_seed(study_seed: int, index: int) -> int:
+    """The seed of the search's block `index`."""
+    return study_seed * SEEDS_PER_STUDY + index
+
+
+def race_seed(study_seed: int, index: int) -> int:
+    """The seed of the race's block `index`."""
+    return study_seed * SEEDS_PER_STUDY + FIRST_RACE_BLOCK + index
+
+
+class JobMaker:
+    """Makes a study's jobs, and knows where candidates leave their weights between two of them."""
+
+    def __init__(self, settings: StudySettings, data: Mapping[str, object], states: Path) -> None:
+        self._settings = settings
+        self._data = data
+        self._states = states
+
+    def make(
+        self,
+        candidates: Sequence[Candidate],
+        seed: int,
+        start: float,
+        stop: float,
+        *,
+        evaluate: Sequence[float] = (),
+        curves: Mapping[str, Curve] | None = None,
+        keep: bool = True,
+        test: bool = False,
+    ) -> Job:
+        """A cohort's job.
+
+        Args:
+            candidates: Who is trained together.
+            seed: The block.
+            start: Epochs that the candidates have behind them.
+            stop: Epochs that they shall have behind them.
+            evaluate: Points in between at which to validate.
+            curves: The candidates' curves up to `start`, which name their states.
+            keep: Whether the states are kept for a later job.
+            test: Whether to score the test set at the end.
+        """
+        states = {
+            name: curve.state for name, curve in (curves or {}).items() if curve.state is not None
+        }
+        states = {c.name: states[c.name] for c in candidates if c.name in states}
+        whole = len(states) == len(candidates) and all(
+            Path(state).exists() for state in states.values()
+        )
+        return Job(
+            data=self._data,
+            model=self._settings.model,
+            optimizer=self._settings.optimizer,
+            trainer=self._settings.trainer,
+            candidates=tuple(candidates),
+            seed=seed,
+            # A state that is gone (a run was stopped while it tidied up) costs time, not the result.
+            start_epoch=start if whole else 0.0,
+            stop_epoch=stop,
+            eval_epochs=(*evaluate, stop),
+            state_in=states if whole else {},
+            state_dir=str(self._states) if keep else None,
+            test=test,
+        )
+
+    def tidy(self) -> None:
+        """Remove all states."""
+        shutil.rmtree(self._states, ignore_errors=True)

@@ -1,0 +1,172 @@
+"""The race as it is run: blocks are trained for the short list until the race is decided."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from initsearch.search.blocks import JobMaker, race_seed
+from initsearch.search.jobs import JobBook, Ticket
+from initsearch.search.metric import Metric
+from initsearch.search.progress import Progress
+from initsearch.search.race import Race
+from initsearch.search.rules import RaceRules
+from initsearch.search.settings import StudySettings
+from initsearch.search.thinning import Record, curve_measurements
+from initsearch.search.tracker import Measurement, Tracker
+from initsearch.training.job import Candidate, Curve
+
+
+@dataclass
+class RaceResult:
+    """What the race found.
+
+    Attributes:
+        race: The race with its scores and decisions.
+        curves: By candidate and block seed.
+    """
+
+    race: Race
+    curves: dict[str, dict[int, Curve]]
+
+
+def shortlist(records: Sequence[Record], baseline: str, metric: Metric, size: int) -> list[Record]:
+    """The best candidate of each scheme that had the full budget, best first, and the baseline.
+
+    Args:
+        records: What the search found.
+        baseline: The baseline's scheme.
+        metric: Gives the direction.
+        size: Schemes at most, the baseline not counted.
+    """
+    complete = [r for r in records if r.status == "complete" and r.proposal.twin_of is None]
+    ranked = sorted(
+        complete,
+        key=lambda r: (-r.score if metric.higher_is_better else r.score, r.proposal.number),
+    )
+    best: dict[str, Record] = {}
+    for record in ranked:
+        best.setdefault(record.proposal.info.scheme, record)
+    chosen = [record for scheme, record in best.items() if scheme != baseline][:size]
+    if baseline in best:
+        return [record for record in best.values() if record in chosen or record is best[baseline]]
+    # A baseline that diverged in the search races all the same: its failure is part of the answer.
+    missing = [r for r in records if r.proposal.info.scheme == baseline and r.status != "failed"]
+    return chosen + missing[:1]
+
+
+class Confirmation:
+    """Runs the race of one study."""
+
+    def __init__(
+        self,
+        settings: StudySettings,
+        jobs: JobBook,
+        maker: JobMaker,
+        metric: Metric,
+        rungs: Sequence[float],
+        tracker: Tracker,
+        progress: Progress,
+    ) -> None:
+        self._settings = settings
+        self._jobs = jobs
+        self._maker = maker
+        self._metric = metric
+        self._rungs = tuple(rungs)
+        self._tracker = tracker
+        self._progress = progress
+
+    def run(self, entrants: Sequence[Record], baseline: str) -> RaceResult:
+        """Train block after block until the race is decided.
+
+        Args:
+            entrants: The short list.
+            baseline: The name of the entrant that the report needs to the end.
+        """
+        settings = self._settings.race
+        candidates = {r.proposal.name: r.proposal.candidate for r in entrants}
+        rules = RaceRules(
+            alpha=settings.alpha,
+            margin=self._metric.margin(settings.margin),
+            looks=settings.looks,
+            max_seeds=settings.max_seeds,
+            higher_is_better=self._metric.higher_is_better,
+        )
+        race = Race(list(candidates), rules, protected=(baseline,))
+        self._progress.phase("race", settings.max_seeds * len(candidates) * self._rungs[-1])
+        curves: dict[str, dict[int, Curve]] = {name: {} for name in candidates}
+        blocks = 0
+        while race.next_look is not None:
+            look = race.next_look
+            tickets = self._submit([candidates[name] for name in race.active], range(blocks, look))
+            for index, (seed, ticket) in zip(range(blocks, look), tickets.items(), strict=True):
+                self._progress.training(f"block {index + 1} of at most {settings.max_seeds}")
+                measured = self._collect(seed, ticket, race.active, curves)
+                self._progress.advance(len(race.active) * self._rungs[-1])
+                race.add_block(seed, measured)
+            blocks = look
+            before = race.active
+            race.decide()
+            spared = (len(before) - len(race.active)) * (settings.max_seeds - blocks)
+            self._progress.advance(spared * self._rungs[-1])
+        return RaceResult(race, curves)
+
+    def _submit(self, candidates: Sequence[Candidate], blocks: range) -> dict[int, Ticket]:
+        seeds = [race_seed(self._settings.seed, index) for index in blocks]
+        return {
+            seed: self._jobs.submit(
+                self._maker.make(candidates, seed, 0.0, self._rungs[-1], evaluate=self._rungs[:-1])
+            )
+            for seed in seeds
+        }
+
+    def _collect(
+        self, seed: int, ticket: Ticket, active: Sequence[str], curves: dict[str, dict[int, Curve]]
+    ) -> dict[str, float]:
+        outcome = self._jobs.collect(ticket)
+        measured = {}
+        for name in active:
+            curve = outcome.curves.get(name)
+            if curve is None:
+                measured[name] = math.nan
+                continue
+            curves[name][seed] = curve
+            measured[name] = self._metric.score(curve.points, curve.diverged)
+            step = curve.points[-1].step if curve.points else 0
+            self._tracker.measure(
+                name,
+                [
+                    Measurement(f"race/{self._metric.name}", measured[name], step),
+                    *curve_measurements(curve.points, f"/seed_{seed}"),
+                ],
+            )
+        return measured
+
+    def test(
+        self, names: Sequence[str], entrants: Sequence[Record], result: RaceResult
+    ) -> dict[str, dict[int, float]]:
+        """Accuracy on the test set, by candidate and block seed: the one time that it is touched."""
+        candidates = {r.proposal.name: r.proposal.candidate for r in entrants}
+        end = self._rungs[-1]
+        self._progress.phase("test", len(names))
+        tickets: dict[tuple[str, int], Ticket] = {}
+        for name in names:
+            for seed, curve in result.curves[name].items():
+                if not curve.diverged:
+                    tickets[name, seed] = self._jobs.submit(
+                        self._maker.make(
+                            [candidates[name]],
+                            seed,
+                            end,
+                            end,
+                            curves={name: curve},
+                            keep=False,
+                            test=True,
+                        )
+                    )
+        scores: dict[str, dict[int, float]] = {name: {} for name in names}
+        for (name, seed), ticket in tickets.items():
+            tested = self._jobs.collect(ticket).curves.get(name)
+            if tested is not None and tested.test_accuracy is not None:
+                scores[name][seed] = tested.test_accuracy
+        self._progress.advance(len(names))
+        return scores

@@ -1,0 +1,55 @@
+"""What candidates are compared by: one number of a learning curve."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from initsearch.training.job import Point
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of a learning curve.
+
+    Attributes:
+        name: As the configuration and the verdict name it.
+        higher_is_better: Its direction.
+        of: The score of the points up to now; the last point is the present.
+        percent: Whether it is a share, shown in percent, with margins in percentage points.
+    """
+
+    name: str
+    higher_is_better: bool
+    of: Callable[[Sequence[Point]], float]
+    percent: bool = False
+
+    def score(self, points: Sequence[Point], diverged: bool) -> float:
+        """The score, NaN for a candidate that diverged or was never measured."""
+        if diverged or not points:
+            return math.nan
+        return self.of(points)
+
+    def margin(self, configured: float) -> float:
+        """A configured margin in the metric's own unit."""
+        return configured / 100 if self.percent else configured
+
+
+def _area(points: Sequence[Point]) -> float:
+    """Mean validation accuracy over the budget so far: the area under the learning curve by trapezoids."""
+    if len(points) == 1:
+        return points[0].val_accuracy
+    area = sum(
+        (b.epoch - a.epoch) * (a.val_accuracy + b.val_accuracy) / 2
+        for a, b in zip(points, points[1:], strict=False)
+    )
+    return area / (points[-1].epoch - points[0].epoch)
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("val_accuracy", True, lambda points: points[-1].val_accuracy, percent=True),
+        Metric("val_loss", False, lambda points: points[-1].val_loss),
+        Metric("learning_curve_area", True, _area, percent=True),
+    )
+}

@@ -1,0 +1,55 @@
+"""Optuna's part: who proposes candidates, and who drops them at a rung."""
+
+import math
+
+import optuna
+
+from initsearch.errors import ConfigError
+from initsearch.space import Space
+
+#: `auto`: every candidate of a space that is finite and fits into `n_trials`, else TPE.
+SAMPLERS = ("auto", "tpe", "random", "grid")
+PRUNERS = ("halving", "median", "none")
+
+#: A grid of more candidates than this is a mistake, not a plan.
+MAX_GRID = 10_000
+
+
+def resolve_sampler(name: str, space: Space, n_trials: int, n_fixed: int) -> str:
+    """`tpe`, `random` or `grid`.
+
+    Args:
+        name: The configured sampler.
+        space: What may vary.
+        n_trials: Candidates in total.
+        n_fixed: How many of them are baselines.
+
+    Raises:
+        ConfigError: A grid over a space that is not finite, or too large.
+    """
+    if name == "auto":
+        return "grid" if space.size <= n_trials - n_fixed else "tpe"
+    if name == "grid" and space.size > MAX_GRID:
+        size = "infinitely many" if math.isinf(space.size) else f"{space.size:.0f}"
+        raise ConfigError(
+            f"sampler=grid needs a space of at most {MAX_GRID} candidates, but this one has {size}: "
+            "replace its ranges by lists of choices, or use sampler=tpe"
+        )
+    return name
+
+
+def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """The sampler for one trial; a fresh one per trial makes a resumed search propose the same again."""
+    if name == "tpe":
+        # group: parameters of different schemes are modelled apart, as a conditional space needs it.
+        return optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, constant_liar=True
+        )
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def make_pruner(name: str) -> optuna.pruners.BasePruner:
+    """Optuna's pruner for a study; `halving` is decided by the search's own table of rungs."""
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=4)
+    return optuna.pruners.NopPruner()

@@ -1,0 +1,184 @@
+"""What a study is made of, checked once before anything trains."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from initsearch.errors import ConfigError, unknown_name
+from initsearch.plan import InitPlan
+from initsearch.search.metric import METRICS
+from initsearch.search.sampling import PRUNERS, SAMPLERS
+from initsearch.space import Space
+
+
+@dataclass(frozen=True)
+class SearchRules:
+    """How candidates are found and thinned out, before the race.
+
+    Attributes:
+        seeds: Blocks on which each candidate is trained; its score is the mean over them.
+        cohort_size: Candidates that are asked for, trained and compared together.
+        first_rung: The first budget at which candidates are compared, as a share of `max_epochs`.
+        reduction_factor: At each rung about one in so many goes on; budgets grow by the same factor.
+        sampler: How new candidates are proposed (`auto`, `tpe`, `random`, `grid`).
+        pruner: How candidates are dropped at a rung (`halving`, `median`, `none`).
+    """
+
+    seeds: int = 2
+    cohort_size: int = 8
+    first_rung: float = 0.25
+    reduction_factor: float = 2.0
+    sampler: str = "auto"
+    pruner: str = "halving"
+
+    def __post_init__(self) -> None:
+        _at_least("search.seeds", self.seeds, 1)
+        _at_least("search.cohort_size", self.cohort_size, 1)
+        if not 0 < self.first_rung <= 1:
+            raise ConfigError(f"search.first_rung must lie in (0, 1], but got {self.first_rung}")
+        if not self.reduction_factor > 1:
+            raise ConfigError(
+                f"search.reduction_factor must be greater than 1, but got {self.reduction_factor}"
+            )
+        if self.sampler not in SAMPLERS:
+            raise unknown_name("sampler", self.sampler, SAMPLERS)
+        if self.pruner not in PRUNERS:
+            raise unknown_name("pruner", self.pruner, PRUNERS)
+
+
+@dataclass(frozen=True)
+class RaceSettings:
+    """How the short list is compared.
+
+    Attributes:
+        max_seeds: Blocks at most.
+        alpha: Chance of a false winner that is accepted.
+        margin: What counts as a difference, in percentage points for accuracies, else in the metric's unit.
+        looks: Numbers of blocks after which a decision is tried, declared beforehand.
+        shortlist: How many scheme families enter, besides the baseline.
+    """
+
+    max_seeds: int = 12
+    alpha: float = 0.05
+    margin: float = 0.1
+    looks: tuple[int, ...] = (4, 6, 8, 12, 16, 24, 32)
+    shortlist: int = 4
+
+    def __post_init__(self) -> None:
+        _at_least("race.max_seeds", self.max_seeds, 2)
+        _at_least("race.shortlist", self.shortlist, 1)
+        if not 0 < self.alpha < 1:
+            raise ConfigError(f"race.alpha must lie in (0, 1), but got {self.alpha}")
+        if not self.margin >= 0:
+            raise ConfigError(f"race.margin must not be negative, but got {self.margin}")
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """All of a study.
+
+    Attributes:
+        name: The sweep's name.
+        architecture: The model's short name.
+        data: The data set's configuration.
+        model: The model's configuration.
+        optimizer: The optimizer's configuration; its `lr` is used where the space has none.
+        trainer: Lightning's accelerator, devices, strategy and precision, and the cohort's engine.
+        space: What may vary.
+        baselines: Plans that are candidates from the start, by name; the first is the verdict's baseline.
+        output_dir: Where everything is written.
+        n_trials: Candidates in total, baselines included.
+        max_epochs: The full budget.
+        seed: From which every block's seed is derived.
+        workers: Processes that train.
+        metric: What candidates are compared by.
+        search: Rules of the search.
+        race: Rules of the race.
+        composed: The whole configuration as it was composed, for the records.
+    """
+
+    name: str
+    architecture: str
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    optimizer: Mapping[str, Any]
+    trainer: Mapping[str, Any]
+    space: Space
+    output_dir: Path
+    baselines: Mapping[str, Any] = field(default_factory=lambda: {"torch_default": "torch_default"})
+    n_trials: int = 16
+    max_epochs: float = 4.0
+    seed: int = 0
+    workers: int = 1
+    metric: str = "val_accuracy"
+    search: SearchRules = field(default_factory=SearchRules)
+    race: RaceSettings = field(default_factory=RaceSettings)
+    composed: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _at_least("n_trials", self.n_trials, 1)
+        _at_least("workers", self.workers, 1)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise ConfigError(f"seed must be an integer, but got {self.seed!r}")
+        if not self.max_epochs > 0:
+            raise ConfigError(f"max_epochs must be positive, but got {self.max_epochs}")
+        if not self.baselines:
+            raise ConfigError(
+                "baselines must name at least one plan, but got none: try [torch_default]"
+            )
+        for name, plan in self.baselines.items():
+            try:
+                InitPlan.from_spec(plan)
+            except ConfigError as error:
+                raise ConfigError(f"baseline {name!r}: {error}") from error
+        if self.metric not in METRICS:
+            raise unknown_name("metric", self.metric, METRICS)
+        lr = self.optimizer.get("lr")
+        if isinstance(lr, bool) or not isinstance(lr, int | float) or not lr > 0:
+            raise ConfigError(f"optimizer.lr must be a positive number, but got {lr!r}")
+
+    def identity(self, dataset: str | None = None) -> str:
+        """A short hash of all that a candidate's curves depend on: another one is another study.
+
+        Not in it: how many candidates and seeds are afforded, and on how many workers, since those only
+        extend a study that stands.
+
+        Args:
+            dataset: What was found in place of the data set that was asked for, if so.
+        """
+        parts = {
+            "data": dict(self.data),
+            "dataset": dataset or self.data.get("name"),
+            "model": dict(self.model),
+            "optimizer": dict(self.optimizer),
+            "precision": self.trainer.get("precision"),
+            "space": self.space.key(),
+            "baselines": dict(self.baselines),
+            "max_epochs": self.max_epochs,
+            "seed": self.seed,
+            "metric": self.metric,
+            "search": repr(self.search),
+        }
+        return short_hash(parts)
+
+    def request(self) -> str:
+        """A short hash of what a verdict was asked for: the study, and what is afforded for it."""
+        return short_hash(
+            {"study": self.identity(), "n_trials": self.n_trials, "race": repr(self.race)}
+        )
+
+
+def short_hash(parts: Any) -> str:
+    """Eight hexadecimal digits that stand for plain data."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def _at_least(argument: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(
+            f"{argument} must be a whole number of at least {least}, but got {value!r}"
+        )

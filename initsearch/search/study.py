@@ -1,0 +1,332 @@
+"""A study from its settings to its verdict: search, short list, race, test, records."""
+
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from initsearch.errors import ConfigError, InitSearchError
+from initsearch.files import write_whole
+from initsearch.plan import InitPlan
+from initsearch.search.blocks import JobMaker
+from initsearch.search.confirmation import Confirmation, RaceResult, shortlist
+from initsearch.search.jobs import JobBook
+from initsearch.search.metric import METRICS, Metric
+from initsearch.search.progress import Progress
+from initsearch.search.rungs import kendall, rung_epochs
+from initsearch.search.sampling import make_pruner
+from initsearch.search.settings import StudySettings
+from initsearch.search.thinning import Record, Search
+from initsearch.search.tracker import StudyInfo, Tracker
+from initsearch.search.verdict import Verdict
+from initsearch.search.wording import PLAIN, POINTS, sentence
+from initsearch.training.data import DataConfig, load_data
+from initsearch.training.trainer_settings import TrainerSettings
+
+PACKAGES = (
+    "initsearch",
+    "torch",
+    "torchvision",
+    "lightning",
+    "optuna",
+    "mlflow",
+    "scipy",
+    "statsmodels",
+)
+
+
+class Study:
+    """One sweep on one data set.
+
+    Args:
+        settings: What is searched.
+        tracker: Keeps the records.
+        progress: Shows how far it is.
+    """
+
+    def __init__(self, settings: StudySettings, tracker: Tracker, progress: Progress) -> None:
+        self.settings = settings
+        self._tracker = tracker
+        self._progress = progress
+        self._metric: Metric = METRICS[settings.metric]
+        self._data = load_data(DataConfig.from_mapping(settings.data))
+        if self._data.is_fallback:
+            progress.message(
+                f"{self._data.requested} is not here and cannot be downloaded: training on "
+                f"{self._data.name} instead"
+            )
+        self.name = f"{settings.name}-{self._data.name}-{settings.identity(self._data.name)}"
+        self.folder = settings.output_dir / self.name
+
+    @property
+    def finished(self) -> Verdict | None:
+        """The verdict, if this study has been asked the same before and has answered."""
+        file = self.folder / "verdict.json"
+        if not file.exists():
+            return None
+        verdict = Verdict.load(file)
+        return verdict if verdict.evidence.get("request") == self.settings.request() else None
+
+    def run(self, executor: Executor) -> Verdict:
+        """Search, race and judge, from wherever an interrupted run stopped.
+
+        Raises:
+            ConfigError: Another process runs this study, or a setting does not fit the data.
+            InitSearchError: No candidate can be trained.
+            KeyboardInterrupt: Ctrl-C; what was trained is kept.
+        """
+        lock = FileLock(self.settings.output_dir / f".{self.name}.lock", timeout=0)
+        try:
+            with lock:
+                return self._run(executor)
+        except Timeout as error:
+            raise ConfigError(
+                f"study {self.name} is being run by another process: wait for it, or give another output_dir"
+            ) from error
+
+    def _run(self, executor: Executor) -> Verdict:
+        started = time.perf_counter()
+        settings, tracker = self.settings, self._tracker
+        write_whole(self.folder / "settings.json", _dump(settings.composed))
+        jobs = JobBook(
+            self.folder / "jobs",
+            executor,
+            cohort_limit=1 if TrainerSettings.from_mapping(settings.trainer).distributed else None,
+        )
+        maker = JobMaker(settings, self._job_data(), self.folder / "states")
+        rungs = rung_epochs(
+            settings.max_epochs,
+            settings.search.reduction_factor,
+            settings.search.first_rung * settings.max_epochs,
+        )
+        if settings.search.pruner == "none":
+            rungs = rungs[-1:]
+        tracker.start_study(self._info())
+        records = Search(
+            settings, self._open_study(), jobs, maker, self._metric, rungs, tracker, self._progress
+        ).run()
+        baseline = next(iter(settings.baselines))
+        entrants = shortlist(records, baseline, self._metric, settings.race.shortlist)
+        if len(entrants) < 2:
+            raise InitSearchError(_nobody(records))
+        named = next(
+            (r.proposal.name for r in entrants if r.proposal.info.scheme == baseline),
+            entrants[0].proposal.name,
+        )
+        confirmation = Confirmation(
+            settings, jobs, maker, self._metric, rungs, tracker, self._progress
+        )
+        result = confirmation.run(entrants, named)
+        leader = result.race.decisions[-1].leader
+        test = confirmation.test(list(dict.fromkeys((leader, named))), entrants, result)
+        verdict = self._verdict(
+            records, entrants, result, named, test, jobs, time.perf_counter() - started
+        )
+        self._end_candidates(records)
+        self._keep(verdict)
+        tracker.end_study(verdict, self._report_facts(result))
+        maker.tidy()
+        return verdict
+
+    def _job_data(self) -> Mapping[str, Any]:
+        """The data's configuration for workers: what was found, so that all of them find the same."""
+        config = replace(
+            DataConfig.from_mapping(self.settings.data), name=self._data.name, fallback=None
+        )
+        if self._data.is_fallback:
+            # The sizes were meant for the data set that was asked for.
+            config = replace(config, root=None, train_size=None, val_size=None)
+        return {key: value for key, value in vars(config).items() if value is not None}
+
+    def _open_study(self) -> optuna.Study:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = JournalStorage(
+            JournalFileBackend(str(self.settings.output_dir / "optuna.journal"))
+        )
+        study = optuna.create_study(
+            study_name=self.name,
+            storage=storage,
+            direction="maximize" if self._metric.higher_is_better else "minimize",
+            load_if_exists=True,
+            pruner=make_pruner(self.settings.search.pruner),
+        )
+        study.set_metric_names([self._metric.name])
+        return study
+
+    def _info(self) -> StudyInfo:
+        return StudyInfo(
+            name=self.name,
+            folder=self.folder,
+            architecture=self.settings.architecture,
+            dataset=self._data.name,
+            requested_dataset=self._data.requested,
+            metric=self._metric.name,
+            higher_is_better=self._metric.higher_is_better,
+            settings=self.settings.composed,
+            n_trials=self.settings.n_trials,
+        )
+
+    def _end_candidates(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._tracker.end_candidate(
+                record.proposal.name, record.status or "failed", record.reason
+            )
+
+    def _verdict(
+        self,
+        records: Sequence[Record],
+        entrants: Sequence[Record],
+        result: RaceResult,
+        baseline: str,
+        test: Mapping[str, Mapping[int, float]],
+        jobs: JobBook,
+        wall_seconds: float,
+    ) -> Verdict:
+        race, settings = result.race, self.settings
+        decision = race.decisions[-1]
+        status = decision.status or "undecided"
+        leader = decision.leader
+        first = "winner" if status == "winner" else "leader"
+        return Verdict(
+            status=status,
+            winner=leader if status == "winner" else None,
+            baseline=baseline,
+            architecture=settings.architecture,
+            dataset=self._data.name,
+            requested_dataset=self._data.requested,
+            metric=self._metric.name,
+            higher_is_better=self._metric.higher_is_better,
+            alpha=settings.race.alpha,
+            margin=settings.race.margin,
+            n_seeds=len(race.seeds),
+            candidates=race.standings({r.proposal.name: r.proposal.info for r in entrants}),
+            tie_set=decision.tie_set,
+            sentence=sentence(
+                decision,
+                f"{settings.architecture}/{self._data.name}",
+                POINTS if self._metric.percent else PLAIN,
+            ),
+            test={
+                first: _test_score(leader, test[leader]),
+                "baseline": _test_score(baseline, test[baseline]),
+            },
+            evidence={
+                "request": settings.request(),
+                "looks": [made.to_json() for made in race.decisions],
+                "rank_agreement": self._rank_agreement(result),
+                "initial_loss": {
+                    name: [curve.initial_loss for curve in curves.values()]
+                    for name, curves in result.curves.items()
+                },
+                "search": [_search_row(record, entrants) for record in records],
+            },
+            wall_seconds=wall_seconds,
+            cpu_seconds=jobs.cpu_seconds,
+            versions=_versions(),
+        )
+
+    def _rank_agreement(self, result: RaceResult) -> dict[str, float | None]:
+        """Kendall's tau between the ranking at each rung and at full budget, over the race's mean scores."""
+        sign = self._metric.higher_is_better
+        epochs = sorted(
+            {
+                p.epoch
+                for by_seed in result.curves.values()
+                for c in by_seed.values()
+                for p in c.points
+            }
+        )
+        means: dict[float, dict[str, float]] = {}
+        for epoch in epochs:
+            means[epoch] = {
+                name: _mean(
+                    self._metric.score(
+                        [p for p in curve.points if p.epoch <= epoch], curve.diverged
+                    )
+                    for curve in curves.values()
+                )
+                for name, curves in result.curves.items()
+            }
+        return {
+            f"{epoch:g}": kendall(means[epoch], means[epochs[-1]], sign) for epoch in epochs[:-1]
+        }
+
+    def _report_facts(self, result: RaceResult) -> dict[str, Any]:
+        point = next(
+            (
+                c.points[-1]
+                for by_seed in result.curves.values()
+                for c in by_seed.values()
+                if c.points
+            ),
+            None,
+        )
+        return {"steps_per_epoch": point.step / point.epoch if point else None}
+
+    def _keep(self, verdict: Verdict) -> None:
+        """Write the verdict, and the leader's plan with what the verdict says of it."""
+        leader = verdict.candidates[0]
+        plan = InitPlan.from_spec(leader.plan)
+        plan.save(self.folder / "winner.yaml", comment=f"{verdict.status}: {verdict.sentence}")
+        verdict.save(self.folder / "verdict.json")
+
+
+def _test_score(name: str, by_seed: Mapping[int, float]) -> dict[str, Any]:
+    return {"name": name, "test_accuracy": _mean(by_seed.values()), "by_seed": dict(by_seed)}
+
+
+def _mean(values: Any) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else float("nan")
+
+
+def _search_row(record: Record, entrants: Sequence[Record]) -> dict[str, Any]:
+    """What the search found out about a candidate, for the verdict's evidence."""
+    return {
+        "number": record.proposal.number,
+        "name": record.proposal.name,
+        "scheme": record.proposal.info.scheme,
+        "status": record.status,
+        "reason": record.reason,
+        "epoch": record.epoch,
+        "score": record.score,
+        "raced": record in entrants,
+    }
+
+
+def _nobody(records: Sequence[Record]) -> str:
+    counts = {
+        status: sum(r.status == status for r in records)
+        for status in ("diverged", "failed", "complete")
+    }
+    reasons = sorted(
+        {record.reason for record in records if record.reason and record.status != "pruned"}
+    )
+    return (
+        f"a race needs two candidates, but of {len(records)} only {counts['complete']} came through "
+        f"({counts['diverged']} diverged, {counts['failed']} failed: {'; '.join(reasons[:2])}): "
+        "lower optimizer.lr, widen the space, or raise n_trials"
+    )
+
+
+def _dump(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, indent=2, default=str) + "\n"
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
