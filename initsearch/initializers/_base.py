@@ -100,8 +100,9 @@ class Initializer(ABC):
             fan_in = own_in if fan_in is None else fan_in
             fan_out = own_out if fan_out is None else fan_out
         device = tensor.device if generator is None else generator.device
+        is_plain = tensor.is_contiguous() and not tensor.is_conj()
         dtype = tensor.dtype if tensor.dtype in _DRAWN_IN_PLACE else _wide(tensor.dtype)
-        if dtype == tensor.dtype and device == tensor.device and tensor.is_contiguous():
+        if dtype == tensor.dtype and device == tensor.device and is_plain:
             self._draw_(tensor, fan_in, fan_out, generator)
             return tensor
         drawn = torch.empty(tensor.shape, dtype=dtype, device=device)
@@ -121,6 +122,10 @@ class Initializer(ABC):
         None where no formula in the fans alone gives them (matrices that are not drawn entry by
         entry, users' functions).
         """
+        return None
+
+    def bias(self) -> "Initializer | None":
+        """What this scheme prescribes for the bias of the same layer; None: nothing."""
         return None
 
     def tunables(self) -> dict[str, Any]:

@@ -32,6 +32,15 @@ class FunctionInitializer(Initializer):
     offered: ClassVar[tuple[str, ...]] = ()
     reachable: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        for key in self.__dataclass_fields__:
+            value = getattr(self, key)
+            if value is not None and not isinstance(value, _SETTABLE):
+                raise ConfigError(
+                    f"{self.name}: {key} must be a number, text or true/false, got {value!r}; "
+                    "a plan file holds nothing else"
+                )
+
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
     ) -> None:
@@ -83,13 +92,13 @@ def wrap(function: Callable[..., Any], name: str) -> type[FunctionInitializer]:
 
     Args:
         function: `f(tensor, ...)`. Of its other parameters, `fan_in`, `fan_out` and `generator` are
-            passed in; those with a number, text or truth value as default become fields; others
-            must have a default.
+            passed in; those with a number, text or truth value as default, or with none, become
+            fields; others keep their default.
         name: The registry's name or the dotted path that leads to it; one with a `<` (a lambda's, a
             local function's) leads nowhere, so that `spec` refuses.
 
     Raises:
-        ConfigError: It takes no tensor, or has further parameters without a default.
+        ConfigError: It takes no tensor, or has a parameter named as a method of `Initializer`.
     """
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -103,19 +112,17 @@ def wrap(function: Callable[..., Any], name: str) -> type[FunctionInitializer]:
             f"{name}: the function must take the tensor as its first argument, got "
             f"{inspect.signature(function)}; write def f(tensor, ...)"
         )
-    offered, tunables = [], []
+    offered: list[str] = []
+    tunables: list[tuple[str, Any, Any]] = []
     for parameter in parameters[1:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if parameter.name in _OFFERED:
             offered.append(parameter.name)
+        elif parameter.default is parameter.empty:
+            tunables.append((parameter.name, Any, field()))
         elif isinstance(parameter.default, _SETTABLE):
             tunables.append((parameter.name, Any, field(default=parameter.default)))
-        elif parameter.default is parameter.empty:
-            raise ConfigError(
-                f"{name}: the argument {parameter.name!r} must have a default, got none; only "
-                f"{', '.join(_OFFERED)} are passed in"
-            )
     for tunable, _, _ in tunables:
         if hasattr(Initializer, tunable):
             raise ConfigError(
@@ -127,6 +134,7 @@ def wrap(function: Callable[..., Any], name: str) -> type[FunctionInitializer]:
         tunables,
         bases=(FunctionInitializer,),
         frozen=True,
+        kw_only=True,
         namespace={
             "__doc__": inspect.getdoc(function) or f"The function {name}.",
             "name": name,

@@ -1,6 +1,5 @@
 """The table of initializers by name, and the ways to enter it and to read it."""
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar, overload
@@ -8,6 +7,7 @@ from typing import Any, TypeVar, overload
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.initializers._base import Initializer
 from initsearch.initializers._function import FunctionInitializer, wrap
+from initsearch.initializers._paths import import_path
 
 InitializerSpec = str | Mapping[str, Any] | Initializer | Callable[..., Any]
 Registered = TypeVar("Registered", bound=Callable[..., Any])
@@ -176,7 +176,7 @@ def _build(name: str, settings: Mapping[str, Any]) -> Initializer:
         return _construct(entry.family, settings)
     if "." not in name:
         raise unknown_name("initializer", name, _ENTRIES)
-    target = _import(name)
+    target = import_path("initializer", name)
     if isinstance(target, Initializer):
         return target._with(settings) if settings else target
     if isinstance(target, type) and issubclass(target, Initializer):
@@ -214,34 +214,3 @@ def _construct(family: type[Initializer], settings: Mapping[str, Any]) -> Initia
         if key not in settings and field.default is MISSING and field.default_factory is MISSING:
             raise ConfigError(f"{title}: the field {key!r} must be given; write {{{key}: ...}}")
     return family(**settings)
-
-
-def _import(path: str) -> object:
-    """What a dotted path leads to.
-
-    Raises:
-        ConfigError: No such module or attribute.
-    """
-    parts = path.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
-        module_name = ".".join(parts[:cut])
-        try:
-            target: object = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            # Only "this module does not exist" is ours to explain, not an import inside of it.
-            missing = error.name or ""
-            if module_name != missing and not module_name.startswith(missing + "."):
-                raise
-            continue
-        for attribute in parts[cut:]:
-            if not hasattr(target, attribute):
-                raise ConfigError(
-                    f"initializer {path!r}: module {module_name!r} has no "
-                    f"{'.'.join(parts[cut:])!r}; correct the path"
-                )
-            target = getattr(target, attribute)
-        return target
-    raise ConfigError(
-        f"initializer {path!r}: no module {parts[0]!r} is importable; correct the path or install "
-        "the package"
-    )

@@ -1,5 +1,6 @@
 """Closed forms of the truncated standard normal. Bounds are in standard deviations."""
 
+import functools
 import math
 
 # Effective standard deviation of a standard normal truncated to +-2: Keras, JAX and timm divide by
@@ -36,6 +37,7 @@ def truncated_moments(low: float, high: float) -> tuple[float, float]:
     return mean, math.sqrt(max(variance, 0.0))
 
 
+@functools.lru_cache(maxsize=256)
 def parent_std(std: float, mean: float, low: float, high: float) -> float:
     """The sigma for which N(mean, sigma^2) kept within the ABSOLUTE [low, high] has this `std`.
 

@@ -11,6 +11,7 @@ from initsearch.errors import ConfigError
 from initsearch.initializers import _draws
 from initsearch.initializers._base import Initializer
 from initsearch.initializers._registry import register
+from initsearch.initializers.identity import require_convolution
 
 DIALECTS = ("torch", "keras")
 
@@ -88,3 +89,45 @@ class Orthogonal(Initializer):
             out.copy_(kernel_last.movedim(-1, 1))
         stretch = max(math.sqrt(rows / rest), 1.0) if self.scaled else 1.0
         out.mul_(self.gain * stretch)
+
+
+@register("delta_orthogonal")
+@dataclass(frozen=True)
+class DeltaOrthogonal(Initializer):
+    """gain times orthonormal columns at the centre tap of a convolution, zero at all others.
+
+    The convolution keeps the norm of its input (times gain), at every depth. It takes in <= out, as
+    JAX's `delta_orthogonal`, whose centre (k - 1) // 2 of an even kernel it shares.
+
+    Args:
+        gain: Factor, > 0.
+
+    Raises:
+        ConfigError: From `fill_`, for a tensor that is not 3-D to 5-D or has more inputs than
+            outputs.
+    """
+
+    formula: ClassVar[str] = "gain · Q at the centre tap, QᵀQ = I; 0 elsewhere"
+    source: ClassVar[str] = "Xiao et al. 2018; JAX `delta_orthogonal`"
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._number("gain", above=0.0)
+
+    def _draw_(
+        self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
+    ) -> None:
+        require_convolution(self.name, out)
+        rows, columns = out.shape[0], out.shape[1]
+        if columns > rows:
+            raise ConfigError(
+                f"{self.name}: input channels must be <= output channels, got {columns} > {rows}; "
+                "use orthogonal"
+            )
+        out.zero_()
+        tap = out
+        for size in out.shape[2:]:
+            tap = tap.select(2, (size - 1) // 2)
+        tap.copy_(draw_orthogonal(rows, columns, out, generator))
+        tap.mul_(self.gain)

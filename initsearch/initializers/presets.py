@@ -2,19 +2,20 @@
 
 A normal in `glorot_normal`, `he_normal` and `lecun_normal` is torch's: not truncated. The names
 that begin with `keras_` and `tf1_` are those frameworks' own, where it is. Caffe's filler is
-LeCun's uniform, and the NumPy formulas randn * sqrt(1 / n_in) and randn * sqrt(2 / (n_in + n_out)) are
-LeCun's and Glorot's normals: other names of the same.
+LeCun's uniform, and the NumPy formulas randn * sqrt(1 / n_in) and
+randn * sqrt(2 / (n_in + n_out)) are LeCun's and Glorot's normals: other names of the same.
 """
 
 from initsearch.initializers._registry import alias, preset
 from initsearch.initializers.scaling import VarianceScaling as Scaling
 from initsearch.initializers.simple import Constant
+from initsearch.initializers.siren import Siren
 
 GLOROT = "Glorot and Bengio 2010, eq. 12 and 16"
 HE = "He et al. 2015, eq. 10"
 LECUN = "LeCun et al. 1998, eq. 16"
-TF1_XAVIER = "TF1 `xavier_initializer`"
-TF1_SCALING = "TF1 `variance_scaling_initializer`"
+TF1_XAVIER = "TF1 `xavier_initializer({})`"
+TF1_SCALING = "TF1 `variance_scaling_initializer({})`"
 
 N_AVG = "N(0, 2/(fan_in + fan_out))"
 U_AVG = "U(±√(6/(fan_in + fan_out)))"
@@ -59,15 +60,22 @@ alias("keras_variance_scaling", "keras_lecun_normal")
 
 # What the documentation of TF1's variance_scaling_initializer lists, and its xavier_initializer.
 _tn, _tu = ("normal", "tf1"), ("uniform", "tf1")
-preset("tf1_msra", Scaling(2, _in, *_tn), "N(0, 2.6/fan_in)" + CUT, TF1_SCALING + "'s default")
-preset("tf1_caffe", Scaling(1, _in, *_tu), U_LECUN, TF1_SCALING + "(1, FAN_IN, True)")
-preset("tf1_xavier_uniform", Scaling(1, _avg, *_tu), U_AVG, TF1_XAVIER + "'s default")
+preset(
+    "tf1_msra",
+    Scaling(2, _in, *_tn),
+    "N(0, 2.6/fan_in)" + CUT,
+    TF1_SCALING.format("2, FAN_IN, False"),
+)
+preset("tf1_caffe", Scaling(1, _in, *_tu), U_LECUN, TF1_SCALING.format("1, FAN_IN, True"))
+preset("tf1_xavier_uniform", Scaling(1, _avg, *_tu), U_AVG, TF1_XAVIER.format("uniform=True"))
 preset(
     "tf1_xavier_normal",
     Scaling(1, _avg, *_tn),
     "N(0, 2.6/(fan_in + fan_out))" + CUT,
-    TF1_XAVIER + "(uniform=False)",
+    TF1_XAVIER.format("uniform=False"),
 )
 alias("tf1_variance_scaling", "tf1_msra")
 alias("variance_scaling_initializer", "tf1_msra")
 alias("xavier_initializer", "tf1_xavier_uniform")
+
+preset("siren_first", Siren(first=True), "U(±1/fan_in)", "Sitzmann et al. 2020, section 3.2")

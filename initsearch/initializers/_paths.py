@@ -1,0 +1,40 @@
+"""Names that are dotted paths."""
+
+import importlib
+
+from initsearch.errors import ConfigError
+
+
+def import_path(argument: str, path: str) -> object:
+    """What a dotted path (`package.module.attribute`) leads to.
+
+    Args:
+        argument: What is being chosen, for the error.
+        path: At least one dot.
+
+    Raises:
+        ConfigError: No such module or attribute.
+    """
+    parts = path.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:cut])
+        try:
+            target: object = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            # Only "this very module does not exist" is ours to explain, not an import inside of it.
+            missing = error.name or ""
+            if module_name != missing and not module_name.startswith(missing + "."):
+                raise
+            continue
+        for attribute in parts[cut:]:
+            if not hasattr(target, attribute):
+                raise ConfigError(
+                    f"{argument} {path!r}: module {module_name!r} has no "
+                    f"{'.'.join(parts[cut:])!r}; correct the path"
+                )
+            target = getattr(target, attribute)
+        return target
+    raise ConfigError(
+        f"{argument} {path!r}: no module {parts[0]!r} is importable; correct the path or install "
+        "the package"
+    )

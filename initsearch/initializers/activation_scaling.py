@@ -1,0 +1,76 @@
+"""Variance scaling with the gain of the activation that follows."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from initsearch.errors import ConfigError
+from initsearch.initializers._base import Initializer
+from initsearch.initializers._registry import register
+from initsearch.initializers.gains import GAINS, gain
+from initsearch.initializers.scaling import DIALECTS, DISTRIBUTIONS, MODES, VarianceScaling
+
+
+@register("activation_scaling")
+@dataclass(frozen=True)
+class ActivationScaling(Initializer):
+    """Mean 0, deviation gain / sqrt(n): variance scaling with factor = gain^2.
+
+    With `gain: torch` this is `kaiming_normal_(nonlinearity=activation)`, and `kaiming_uniform_`
+    likewise; the other gains exist for every activation, a user's own included. `gains.gain` says
+    what they mean and where they differ.
+
+    Args:
+        activation: A name (`list_activations`) or the dotted path of a function or Module class.
+        gain: "second_moment", "chi" or "torch".
+        param: The activation's parameter (leaky_relu's slope, elu's alpha, ...).
+        mode: As in `variance_scaling`.
+        distribution: As in `variance_scaling`.
+        dialect: As in `variance_scaling`.
+    """
+
+    formula: ClassVar[str] = "variance gain²/n; gain = E[φ(z)²]^−½, E[φ′(z)²]^−½ or torch's table"
+    source: ClassVar[str] = (
+        "He et al. 2015, Schoenholz et al. 2017 (by quadrature); torch `calculate_gain`"
+    )
+
+    activation: str = "relu"
+    gain: str = "second_moment"
+    param: float | None = None
+    mode: str = "fan_in"
+    distribution: str = "normal"
+    dialect: str = "torch"
+
+    def __post_init__(self) -> None:
+        require_named(self.name, self.activation)
+        self._choice("gain", GAINS)
+        if self.param is not None:
+            self._number("param")
+        self._choice("mode", MODES)
+        self._choice("distribution", DISTRIBUTIONS)
+        self._choice("dialect", DIALECTS)
+        self._scaling()  # refuses what the general formula refuses
+
+    def _draw_(
+        self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
+    ) -> None:
+        self._scaling()._draw_(out, fan_in, fan_out, generator)
+
+    def moments(self, fan_in: float, fan_out: float) -> tuple[float, float] | None:
+        """Those of `variance_scaling` with factor gain^2."""
+        return self._scaling().moments(fan_in, fan_out)
+
+    def _scaling(self) -> VarianceScaling:
+        factor = gain(self.activation, self.gain, self.param) ** 2
+        return VarianceScaling(factor, self.mode, self.distribution, self.dialect)
+
+
+def require_named(name: str, activation: object) -> None:
+    """Raise ConfigError for an activation that a plan file cannot hold."""
+    if not isinstance(activation, str):
+        raise ConfigError(
+            f"{name}: activation must be a name or a dotted path, got {activation!r}; for an "
+            "object use variance_scaling with factor=initsearch.initializers.gain(it) ** 2"
+        )

@@ -1,0 +1,50 @@
+"""SIREN: networks whose activation is a sine."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from initsearch.initializers import _draws
+from initsearch.initializers._base import Initializer, positive_fan
+from initsearch.initializers._registry import register
+
+
+@register("siren")
+@dataclass(frozen=True)
+class Siren(Initializer):
+    """U(+-sqrt(6 / fan_in) / omega) before sin(omega x); in the first layer U(+-1 / fan_in).
+
+    The first layer's range does not depend on omega: omega is meant to spread its inputs over
+    several periods. Biases are left to the framework by the paper's code.
+
+    Args:
+        omega: The frequency in the activation, > 0; 30 in the paper.
+        first: Whether this is the network's first layer.
+    """
+
+    formula: ClassVar[str] = "U(±√(6/fan_in)/omega); first layer: U(±1/fan_in)"
+    source: ClassVar[str] = "Sitzmann et al. 2020, section 3.2 and supplement 1.5"
+
+    omega: float = 30.0
+    first: bool = False
+
+    def __post_init__(self) -> None:
+        self._number("omega", above=0.0)
+        self._flag("first")
+
+    def _draw_(
+        self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
+    ) -> None:
+        limit = self._limit(fan_in)
+        _draws.uniform_(out, -limit, limit, generator)
+
+    def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
+        """0 and limit / sqrt(3)."""
+        return 0.0, self._limit(fan_in) / math.sqrt(3.0)
+
+    def _limit(self, fan_in: float) -> float:
+        n = positive_fan(self.name, "fan_in", fan_in)
+        return 1 / n if self.first else math.sqrt(6.0 / n) / self.omega
