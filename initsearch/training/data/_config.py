@@ -60,6 +60,8 @@ class DataConfig:
         check_choice("data set", self.name, NAMES)
         if self.fallback is not None:
             check_choice("data.fallback", self.fallback, STAND_INS)
+        if self.root is not None and not isinstance(self.root, str):
+            raise ConfigError(f"data.root must be a path or null, but got {self.root!r}")
         for field in ("train_size", "val_size", "image_size"):
             if getattr(self, field) is not None:
                 check_int(f"data.{field}", getattr(self, field))
