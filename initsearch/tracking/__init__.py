@@ -7,8 +7,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# MLflow decides at its import whether it reports usage to its makers. A search should call nobody; whoever
-# wants it otherwise sets the variable.
+# MLflow decides at its import whether it reports usage to its makers. A search should call nobody;
+# whoever wants it otherwise sets the variable.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 if TYPE_CHECKING:

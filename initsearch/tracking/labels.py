@@ -1,4 +1,4 @@
-"""What a run is labelled with: params and tags that MLflow accepts, drawn from plans and settings."""
+"""What a run is labelled with: params and tags, drawn from plans and settings."""
 
 import json
 import posixpath
@@ -10,7 +10,8 @@ from initsearch.errors import ConfigError
 from initsearch.initializers import get_initializer
 from initsearch.search.tracker import CandidateInfo, StudyInfo
 
-# MLflow's own bounds (mlflow.utils.validation); it refuses longer keys and warns about longer values.
+# MLflow's own bounds (mlflow.utils.validation); it refuses longer keys and warns about longer
+# values.
 _KEY_LENGTH = 250
 _PARAM_LENGTH = 6000
 TAG_LENGTH = 8000
@@ -20,9 +21,9 @@ def candidate_labels(study: StudyInfo, candidate: CandidateInfo) -> dict[str, st
     """What each candidate's run carries as params and as tags alike.
 
     Returns:
-        `architecture`, `dataset`, `scheme`, `mode`, `distribution`, `activation`, `lr`, and every sampled
-        parameter under its own name. `mode` and `distribution` hold all values that the plan uses, joined
-        by `+`; empty where its initializers have none.
+        `architecture`, `dataset`, `scheme`, `mode`, `distribution`, `activation`, `lr`, and every
+        sampled parameter under its own name. `mode` and `distribution` hold all values that the
+        plan uses, joined by `+`; empty where its initializers have none.
     """
     weights = list(_weights(candidate.plan))
     activations = _sorted_unique(

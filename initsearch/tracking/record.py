@@ -1,4 +1,4 @@
-"""A study as its tracker heard of it: candidates with their fates and measurements, as plain data."""
+"""A study as its tracker heard of it: candidates, their fates, their measurements."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,7 +33,7 @@ class CandidateRecord:
         }
 
     def last(self, metric: str) -> tuple[int, float] | None:
-        """Step and value of the last mean measurement, or of the seeds' mean where no mean was told."""
+        """Step and value of the last mean that was told, or else of the seeds' mean."""
         if values := self.series.get(metric):
             step = max(values)
             return step, values[step]

@@ -14,9 +14,9 @@ from initsearch.tracking.tables import leaderboard_rows, write_csv
 class ReportTracker:
     """Writes `leaderboard.csv` and `figures/*.png` into the study's folder when the verdict is in.
 
-    Implements `initsearch.search.tracker.Tracker`. In a group it comes before the MLflow tracker, which
-    uploads what it finds in the folder. Of `end_study`'s facts it uses `steps_per_epoch`, to draw learning
-    curves over epochs instead of steps.
+    Implements `initsearch.search.tracker.Tracker`. In a group it comes before the MLflow tracker,
+    which uploads what it finds in the folder. Of `end_study`'s facts it uses `steps_per_epoch`, to
+    draw learning curves over epochs instead of steps.
     """
 
     def __init__(self) -> None:

@@ -37,6 +37,12 @@ class Scale:
             return shown
         return f"{'+' if value > 0 else '−'}{shown}"
 
+    def width(self, value: float) -> str:
+        """Half an interval's width, without its unit: two significant digits; `–` for NaN."""
+        if not math.isfinite(value):
+            return "–"
+        return f"{value:.2g}" if self.digits is None else self._digits(value * self.factor)
+
     def _digits(self, shown: float) -> str:
         return f"{shown:.4g}" if self.digits is None else f"{shown:.{self.digits}f}"
 
@@ -45,9 +51,9 @@ def scale_of(metric: str) -> Scale:
     """The scale that a metric is read in.
 
     Args:
-        metric: The metric's name, such as `val_accuracy` or `val_loss`. A metric that is a share is shown
-            in percent, so that its margin, in percentage points, fits the shown values; a margin of any
-            other metric is in units of the metric.
+        metric: The metric's name, such as `val_accuracy` or `val_loss`. A metric that is a share is
+            shown in percent, so that its margin, in percentage points, fits the shown values; a
+            margin of any other metric is in units of the metric.
     """
     words = metric.replace("val_", "validation_", 1) if metric.startswith("val_") else metric
     words = words.replace("_", " ")

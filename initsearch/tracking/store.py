@@ -38,9 +38,10 @@ def artifact_root(output_dir: str | os.PathLike[str]) -> Path:
 
 
 def ui_command(output_dir: str | os.PathLike[str]) -> str:
-    """The command that shows an output folder's runs in the browser, ready to be pasted into a shell.
+    """The command that shows an output folder's runs in the browser, ready for the shell.
 
-    `mlflow` stands alone where the shell would find this environment's own; else the interpreter is named.
+    `mlflow` stands alone where the shell would find this environment's own; else the interpreter is
+    named.
     """
     beside = shutil.which("mlflow", path=str(Path(sys.executable).parent))
     found = shutil.which("mlflow")
@@ -52,12 +53,12 @@ def ui_command(output_dir: str | os.PathLike[str]) -> str:
 def open_client(uri: str) -> MlflowClient:
     """A client for the store at `uri`; a SQLite store is created where there is none.
 
-    Creation takes a few seconds and breaks the file when two processes do it at once, so that it is done
-    under a file lock; at most one more process waits.
+    Creation takes a few seconds and breaks the file when two processes do it at once, so that it is
+    done under a file lock; at most one more process waits.
 
     Raises:
-        ConfigError: The store cannot be opened: an unwritable folder, a file of another kind or of another
-            version of MLflow.
+        ConfigError: The store cannot be opened: an unwritable folder, a file of another kind or of
+            another version of MLflow.
     """
     path = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
     try:
@@ -70,13 +71,13 @@ def open_client(uri: str) -> MlflowClient:
     except (OSError, MlflowException) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"cannot open the MLflow store {uri!r}: {reason}; choose another folder with output_dir="
+            f"cannot open the MLflow store {uri!r}: {reason}; choose another folder: output_dir="
         ) from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the creation of a store off the screen: Alembic's steps and SQLAlchemy's own deprecations."""
+    """Keep a store's creation off the screen: MLflow's steps, SQLAlchemy's own deprecations."""
     logger = logging.getLogger("mlflow.store.db.utils")
     level = logger.level
     logger.setLevel(logging.WARNING)

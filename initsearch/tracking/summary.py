@@ -1,4 +1,4 @@
-"""A verdict as MLflow's parent run shows it: tags, metrics, a note and the leaderboard's columns."""
+"""A verdict as MLflow's parent run shows it: tags, metrics, a note, the leaderboard's columns."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ from initsearch.tracking.tables import leaderboard_rows, markdown_table
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
-    """What a search over studies shows as columns: verdict, winner, baseline, the tied, the sentence."""
+    """What a search over studies shows as columns: verdict, winner, baseline, sentence, ..."""
     schemes = {standing.name: standing.scheme for standing in verdict.candidates}
     return {
         "architecture": verdict.architecture,
@@ -85,7 +85,8 @@ def note(verdict: Verdict, study: str) -> str:
     lines = [f"**{verdict.sentence}**", ""]
     if verdict.dataset != verdict.requested_dataset:
         lines += [
-            f"Trained on **{verdict.dataset}**: {verdict.requested_dataset} was asked for, but is not here.",
+            f"Trained on **{verdict.dataset}**: {verdict.requested_dataset} was asked for, but could "
+            "not be had.",
             "",
         ]
     lines += [
@@ -94,8 +95,8 @@ def note(verdict: Verdict, study: str) -> str:
         f"Verdict: {verdict.status}; alpha {verdict.alpha:g}, margin {verdict.margin:g}{unit}, "
         f"{verdict.n_seeds} paired seeds. The framework's default is `{verdict.baseline}`.",
         "",
-        f"Study `{study}`: {verdict.wall_seconds:.0f} s, {verdict.cpu_seconds:.0f} s of processor time. "
-        "The artifacts hold the figures, `verdict.json` and `winner.yaml`, a plan that "
-        '`InitCallback("winner.yaml")` applies.',
+        f"Study `{study}` took {verdict.wall_seconds:.0f} s, of processor time "
+        f"{verdict.cpu_seconds:.0f} s. The artifacts hold the figures, `verdict.json` and, where there "
+        'is one, `winner.yaml`: a plan that `InitCallback("winner.yaml")` applies.',
     ]
     return "\n".join(lines)

@@ -17,12 +17,12 @@ from initsearch.tracking.scale import Scale, p_text, scale_of
 
 
 def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
-    """A row per candidate, best first, in units of the metric (accuracy in [0, 1]), as in `verdict.json`.
+    """A row per candidate, best first, in units of the metric as in `verdict.json`.
 
     Returns:
-        Rows with `rank` (from 1), `candidate`, `scheme`, `mark` (see `mark_of`), `baseline`, `mean`,
-        `ci_low`, `ci_high`, `std`, `gap_to_leader`, `p_value`, `n_seeds`, `diverged`, `dropped_at`, `lr` and
-        `plan` (JSON).
+        Rows with `rank` (from 1), `candidate`, `scheme`, `mark` (see `mark_of`), `baseline`,
+        `mean`, `ci_low`, `ci_high`, `std`, `gap_to_leader`, `p_value`, `n_seeds`, `diverged`,
+        `dropped_at`, `lr` and `plan` (JSON).
     """
     return [
         {

@@ -24,8 +24,8 @@ _TEST_SCORES = ("test_accuracy", "accuracy", "mean", "score")
 class SearchProgress:
     """A progress bar for a terminal; for a file or a pipe, now and then a line.
 
-    Implements `initsearch.search.progress.Progress`. It goes to the standard error stream unless another
-    console is given, so that a redirected standard output holds results alone.
+    Implements `initsearch.search.progress.Progress`. It goes to the standard error stream unless
+    another console is given, so that a redirected standard output holds results alone.
 
     Args:
         console: Where to show it; None for the standard error stream.
@@ -75,7 +75,7 @@ class SearchProgress:
             self._live.stop()
 
     def phase(self, name: str, total: float) -> None:
-        """Begin a phase (`search`, `race`, ...) of at most `total` candidate-epochs, counted from 0."""
+        """Begin a phase (`search`, `race`, ...) of at most `total` candidate-epochs."""
         self._phase, self._training = name, ""
         self._total, self._done = total, 0.0
         self._began = self._said = self._clock()
@@ -95,7 +95,7 @@ class SearchProgress:
             self.message(self._line())
 
     def message(self, text: str) -> None:
-        """Print a line that stays: a candidate dropped, a fallback taken, a worker started again."""
+        """Print a line that stays: a fallback taken, a worker started again."""
         self.console.print(Text(text), soft_wrap=True, highlight=False)
 
     @property
@@ -144,7 +144,7 @@ def print_verdict(
     folder: str | Path | None = None,
     ui: str | None = None,
 ) -> None:
-    """Show a verdict: the table, the sentence, the test scores, where things lie and how to see more.
+    """Show a verdict: table, sentence, test scores, where things lie, how to see more.
 
     Args:
         console: Where to print.
@@ -158,7 +158,8 @@ def print_verdict(
         console.print()
         console.print(
             Text(
-                f"Trained on {verdict.dataset}: {verdict.requested_dataset} was asked for but is not here.",
+                f"Trained on {verdict.dataset}: {verdict.requested_dataset} was asked for, but could "
+                "not be had.",
                 style="yellow",
             )
         )
@@ -174,12 +175,8 @@ def print_verdict(
 
 
 def _further(verdict: Verdict, folder: str | Path | None, ui: str | None) -> list[tuple[str, str]]:
-    lines = [
-        (
-            "took",
-            f"{_duration(verdict.wall_seconds)} ({_duration(verdict.cpu_seconds)} of processor time)",
-        )
-    ]
+    wall, cpu = _duration(verdict.wall_seconds), _duration(verdict.cpu_seconds)
+    lines = [("took", f"{wall} ({cpu} of processor time)")]
     if folder is not None:
         path = Path(folder)
         lines.append(("files", f"{path}"))

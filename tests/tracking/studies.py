@@ -32,7 +32,7 @@ def made_up_verdict(
     requested_dataset: str = "mnist",
     margin: float = 0.3,
 ) -> Verdict:
-    """A verdict over `means`, with scores that share a seed's luck; the first half is tied in a tie."""
+    """A verdict over `means`; scores share their seed's luck; in a tie the first half is tied."""
     means = SCHEMES if means is None else means
     higher = metric != "val_loss"
     order = sorted(means, key=lambda name: -means[name] if higher else means[name])
@@ -74,7 +74,7 @@ def made_up_verdict(
         )
     tie_set = tuple(order[:1] if status == "winner" else order[: max(2, len(order) // 2)])
     words = {
-        "winner": f"{order[0]} beats every other scheme on convnet/{dataset}; 8 paired seeds, p = 0.002.",
+        "winner": f"{order[0]} beats every other scheme on convnet/{dataset}; 8 seeds, p = 0.002.",
         "tie": f"{' and '.join(tie_set)} are equal within {margin} points on convnet/{dataset}.",
         "undecided": f"The seeds do not tell {' from '.join(tie_set[:2])} on convnet/{dataset}.",
     }

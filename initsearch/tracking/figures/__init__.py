@@ -18,7 +18,7 @@ def write_figures(
     record: StudyRecord | None = None,
     steps_per_epoch: float | None = None,
 ) -> list[Path]:
-    """Write `race.png`, `gaps.png`, `curves.png` and `search.png`, those for which there is something to show.
+    """Write `race.png`, `gaps.png`, `curves.png`, `search.png`: those that have something to show.
 
     Args:
         folder: Where to; made if missing.

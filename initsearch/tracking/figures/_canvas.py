@@ -1,7 +1,7 @@
-"""What all figures share: colours that colour-blind readers tell apart, headers, labels that keep clear.
+"""What all figures share: colours for colour-blind readers too, headers, labels that keep clear.
 
-Figures are made by matplotlib's object interface alone: pyplot's global state and backends, which belong to
-the user's own program, are left as they are.
+Figures are made by matplotlib's object interface alone: pyplot's global state and backends, which
+belong to the user's own program, are left as they are.
 """
 
 import math
@@ -17,7 +17,8 @@ from matplotlib.font_manager import FontProperties
 INK = "#1f1f1f"
 QUIET = "#6b6b6b"
 FAINT = "#e3e3e3"
-# Okabe and Ito's palette (2008, "Color Universal Design"), without its yellow, too pale for lines on white.
+# Okabe and Ito's palette (2008, "Color Universal Design"), without its yellow, too pale for lines
+# on white.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
@@ -41,8 +42,9 @@ def new_figure(width: float, height: float, title: str, subtitle: str = "") -> t
         The figure and the height of its header, in inches; the figure is `height` higher than that.
     """
     characters = int((width - 0.4) * 12.2)
-    lines = wrap(subtitle, characters)
-    header = 0.62 + _LINE_INCHES * len(lines)
+    lines = wrap(subtitle, characters, max_lines=4, placeholder=" …")
+    title = short(title, int((width - 0.4) * 7.5))
+    header = 0.55 + _LINE_INCHES * len(lines)
     figure = Figure(figsize=(width, height + header), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     total = height + header
@@ -94,7 +96,7 @@ def text_inches(figure: Figure, text: str, size: float, weight: str = "normal") 
     if not isinstance(canvas, FigureCanvasAgg):
         raise TypeError(f"text is measured on an Agg canvas, got {type(canvas).__name__}")
     font = FontProperties(size=size, weight=weight)
-    renderer = canvas.get_renderer()
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     widths = [
         renderer.get_text_width_height_descent(line, font, ismath=False)[0]
         for line in text.splitlines() or [""]
@@ -102,36 +104,30 @@ def text_inches(figure: Figure, text: str, size: float, weight: str = "normal") 
     return float(max(widths)) / float(figure.dpi)
 
 
-def folded(name: str, characters: int = 34) -> str:
-    """A long name over several lines, broken after commas, brackets, dots, underscores where possible."""
+def short(name: str, characters: int) -> str:
+    """A name of at most so many characters; a longer one loses its middle."""
     if len(name) <= characters:
         return name
-    lines, line = [], ""
-    for piece in _pieces(name):
-        if line and len(line) + len(piece) > characters:
-            lines.append(line.rstrip())
-            line = ""
-        line += piece
-        while len(line) > characters:
-            lines.append(line[:characters])
-            line = line[characters:]
-    return "\n".join([*lines, line.rstrip()]) if line else "\n".join(lines)
+    head = (characters - 1) // 2
+    return f"{name[:head]}…{name[len(name) - (characters - 1 - head) :]}"
 
 
-def _pieces(name: str) -> list[str]:
-    pieces = [""]
-    for character in name:
-        pieces[-1] += character
-        if character in ", (_.-/+":
-            pieces.append("")
-    return pieces
+def folded(name: str, characters: int = 40) -> str:
+    """A name on one line, or two (broken after a comma, a bracket, ... where there is one)."""
+    name = short(name, 2 * characters)
+    if len(name) <= characters:
+        return name
+    first = len(name) - characters
+    breaks = [place for place in range(first, characters + 1) if name[place - 1] in ", (_.-/+"]
+    place = breaks[-1] if breaks else characters
+    return f"{name[:place].rstrip()}\n{name[place:]}"
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions near the wanted ones, in their order, at least `gap` apart and within `low` to `high`.
+    """Positions near the wanted ones, in their order, at least `gap` apart, from `low` to `high`.
 
-    Where they cannot all fit, the gaps shrink evenly. Neighbours that push each other are merged into a
-    block, which lies where its members want to be on average (pool adjacent violators).
+    Where they cannot all fit, the gaps shrink evenly. Neighbours that push each other are merged
+    into a block, which lies where its members want to be on average (pool adjacent violators).
     """
     if not wanted:
         return []
@@ -153,22 +149,23 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return placed
 
 
-def on_scale(reaches: Sequence[tuple[float, float]], floor: float) -> int:
+def on_scale(reaches: Sequence[tuple[float, float]], floor: float, least: int = 2) -> int:
     """How many rows, best first, share one scale on which the best can still be told apart.
 
-    One that failed would squeeze the others into a line. A row is taken in while the scale stays within
-    four times of what the rows before it need; at least two are.
+    One that failed would squeeze the others into a line. A row is taken in while the scale stays
+    within four times of what the rows before it need.
 
     Args:
         reaches: Lowest and highest value of each row; NaN for a row without any.
         floor: The least width of the scale that is worth looking at.
+        least: So many rows are taken in whatever they reach.
     """
     taken, low, high = 0, math.inf, -math.inf
     for row_low, row_high in reaches:
         if math.isnan(row_low):
             break
         wider = max(high, row_high) - min(low, row_low)
-        if taken >= 2 and wider > 4 * max(high - low, floor):
+        if taken >= least and wider > 4 * max(high - low, floor):
             break
         low, high = min(low, row_low), max(high, row_high)
         taken += 1

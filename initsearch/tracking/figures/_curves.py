@@ -8,7 +8,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from initsearch.search.verdict import Verdict
 from initsearch.tracking.figures._canvas import (
@@ -18,16 +17,18 @@ from initsearch.tracking.figures._canvas import (
     INK,
     add_axes,
     new_figure,
+    short,
     spread,
     text_inches,
 )
+from initsearch.tracking.figures._error_scale import error_scale
 from initsearch.tracking.figures._race import title
 from initsearch.tracking.record import CandidateRecord, StudyRecord
 from initsearch.tracking.scale import scale_of
 
 _LABEL_POINTS = 9.5
 _LABEL_INCHES = 0.19
-_NAME_CHARACTERS = 30
+_NAME_CHARACTERS = 34
 
 
 @dataclass(frozen=True)
@@ -178,10 +179,12 @@ def _draw_names(
     axes.set_xlim(left=0.0, right=max(max(line.x) for line in lines.values()))
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
-    figure = axes.get_figure()
+    figure = axes.get_figure(root=True)
     if figure is None:
         raise TypeError("the axes belong to no figure")
-    inches = float(axes.get_position().height * figure.get_size_inches()[1])
+    width, height = (float(side) for side in figure.get_size_inches())
+    inches = float(axes.get_position().height) * height
+    beside = 1.0 + 0.3 / (float(axes.get_position().width) * width)
     to_share = axes.transLimits.transform
     scaled = axes.transScale.transform
     wanted = [float(to_share(scaled((line.x[-1], line.mean[-1])))[1]) for line in lines.values()]
@@ -191,10 +194,7 @@ def _draw_names(
         axes.annotate(
             names[name],
             (line.x[-1], line.mean[-1]),
-            xytext=(
-                1.0 + 0.3 / (float(axes.get_position().width) * figure.get_size_inches()[0]),
-                placed[place],
-            ),
+            xytext=(beside, placed[place]),
             textcoords="axes fraction",
             va="center",
             size=_LABEL_POINTS,
@@ -203,6 +203,7 @@ def _draw_names(
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
+                "relpos": (0.0, 0.5),
                 "color": color,
                 "linewidth": 1.4,
                 "shrinkA": 2,
@@ -220,30 +221,7 @@ def _accuracy_axis(axes: Axes, values: Sequence[float]) -> None:
     error_scale(axes, "y")
 
 
-def error_scale(axes: Axes, which: str) -> None:
-    """Scale an accuracy axis (in percent) by the logarithm of the error, so that the top is drawn apart."""
-    ticks = (0, 20, 40, 60, 80, 90, 95, 97, 98, 99, 99.5, 100)
-    axis = axes.yaxis if which == "y" else axes.xaxis
-    setter = axes.set_yscale if which == "y" else axes.set_xscale
-    setter("function", functions=(_forward, _backward))
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _forward(accuracy: Any) -> Any:
-    import numpy as np
-
-    return -np.log10(np.maximum(100.5 - np.asarray(accuracy, dtype=float), 0.01))
-
-
-def _backward(scaled: Any) -> Any:
-    import numpy as np
-
-    return 100.5 - 10.0 ** -np.asarray(scaled, dtype=float)
-
-
 def _end_label(verdict: Verdict, name: str) -> str:
     standing = next(one for one in verdict.candidates if one.name == name)
-    short = name if len(name) <= _NAME_CHARACTERS else name[: _NAME_CHARACTERS - 1] + "…"
-    return f"{short} ×{standing.diverged}" if standing.diverged else short
+    lost = f" ({standing.diverged} diverged)" if standing.diverged else ""
+    return short(name, _NAME_CHARACTERS) + lost

@@ -13,7 +13,7 @@ from initsearch.tracking.scale import p_text, scale_of
 
 
 def race_figure(verdict: Verdict) -> Figure:
-    """Mean, interval and the seeds' points of every candidate, best on top, with the margin behind the leader."""
+    """Mean, interval and the seeds' points of every candidate, best on top; the margin is shaded."""
     scale = scale_of(verdict.metric)
     leader = verdict.candidates[0]
     sign = 1.0 if verdict.higher_is_better else -1.0
@@ -30,7 +30,7 @@ def race_figure(verdict: Verdict) -> Figure:
             high=standing.ci_high * scale.factor,
             cells=(
                 scale.text(standing.mean),
-                f"±{scale.text((standing.ci_high - standing.ci_low) / 2)}",
+                f"±{scale.width((standing.ci_high - standing.ci_low) / 2)}",
                 str(standing.n_seeds),
             ),
             note=_note(verdict, standing),
@@ -45,17 +45,17 @@ def race_figure(verdict: Verdict) -> Figure:
         band=(best - sign * verdict.margin, best),
         band_label=f"margin: {verdict.margin:g}{scale.gap_unit}",
         worse_is_left=verdict.higher_is_better,
-        floor=2 * verdict.margin,
+        floor=verdict.margin,
         caption=("Marks and bars: mean with its interval. Dots: one seed each.",),
     )
     return rows_figure(rows, frame)
 
 
 def gaps_figure(verdict: Verdict) -> Figure:
-    """How much better or worse than the leader each other candidate is, on the seeds that both have.
+    """How much better or worse than the leader each candidate is, on the seeds that both have.
 
-    The interval is Student's, at the verdict's alpha, of the mean paired difference: for the eye; the
-    verdict rests on its own tests.
+    The interval is Student's, at the verdict's alpha, of the mean paired difference: for the eye;
+    the verdict rests on its own tests.
     """
     scale = scale_of(verdict.metric)
     leader, *others = verdict.candidates
@@ -63,13 +63,13 @@ def gaps_figure(verdict: Verdict) -> Figure:
     unit = scale.gap_unit.strip()
     frame = Frame(
         title=title(verdict),
-        subtitle=f"The same seed, difference to {leader.name}: what a seed does to all cancels out.",
+        subtitle=f"Difference to {leader.name} on the same seed: the luck that all share cancels out.",
         axis=f"difference to {leader.name}" + (f" ({unit})" if unit else ""),
         columns=("difference", "p", "pairs"),
         band=(-verdict.margin, verdict.margin),
         band_label=f"margin: ±{verdict.margin:g}{scale.gap_unit}",
         worse_is_left=verdict.higher_is_better,
-        floor=2 * verdict.margin,
+        floor=verdict.margin,
         line=0.0,
         caption=(
             f"Marks and bars: mean with its {100 * (1 - verdict.alpha):g} % interval. "

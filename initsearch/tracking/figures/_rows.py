@@ -1,8 +1,9 @@
-"""One row per candidate: points of its seeds, mean and interval; what `race` and `gaps` are made of."""
+"""A row per candidate: points of its seeds, mean, interval. `race` and `gaps` are made of these."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ from initsearch.tracking.figures._canvas import (
 )
 
 _ROW_INCHES = 0.46
+_TALL_ROW_INCHES = 0.56  # where names take two lines
 _LABEL_POINTS = 11.0
 _CELL_POINTS = 10.0
 
@@ -83,15 +85,17 @@ class Frame:
 def rows_figure(rows: Sequence[Row], frame: Frame, width: float = 11.0) -> Figure:
     """Draw the rows, the first on top.
 
-    Rows far behind leave the scale: an arrow at the edge stands for them, their numbers stand at the right.
+    Rows far behind leave the scale: an arrow at the edge stands for them, their numbers stand at
+    the right.
     """
     bottom = 0.72 + 0.19 * max(0, len(frame.caption) - 1)
-    top_gap = 0.5
-    figure, header = new_figure(
-        width, top_gap + _ROW_INCHES * len(rows) + bottom, frame.title, frame.subtitle
-    )
+    top_gap = 0.32
     labels = [folded(row.name) for row in rows]
-    left = 0.35 + max(text_inches(figure, label, _LABEL_POINTS, "bold") for label in labels)
+    row_height = _TALL_ROW_INCHES if any("\n" in label for label in labels) else _ROW_INCHES
+    figure, header = new_figure(
+        width, top_gap + row_height * len(rows) + bottom, frame.title, frame.subtitle
+    )
+    left = 0.35 + max(text_inches(figure, label, _size(label), "bold") for label in labels)
     left = max(left, 0.35 + max(text_inches(figure, row.note, 8.5) for row in rows))
     columns = [
         [heading, *(row.cells[i] for row in rows)] for i, heading in enumerate(frame.columns)
@@ -123,7 +127,8 @@ def _limits(rows: Sequence[Row], frame: Frame) -> tuple[float, float, int]:
     for row in rows:
         values = [v for v in (*row.points, row.low, row.high, row.mean) if math.isfinite(v)]
         reaches.append((min(values), max(values)) if values else (math.nan, math.nan))
-    shown = on_scale(reaches, frame.floor)
+    # A line of its own (the leader's) is a row already.
+    shown = on_scale(reaches, frame.floor, least=2 if frame.line is None else 1)
     ends = [end for reach in reaches[:shown] for end in reach] + list(frame.band)
     if frame.line is not None:
         ends.append(frame.line)
@@ -192,7 +197,7 @@ def _draw_row(axes: Axes, place: int, row: Row, frame: Frame, *, inside: bool) -
 
 
 def _draw_label(axes: Axes, place: int, row: Row, label: str) -> None:
-    at_left = {
+    at_left: dict[str, Any] = {
         "xycoords": ("axes fraction", "data"),
         "textcoords": "offset points",
         "ha": "right",
@@ -201,8 +206,8 @@ def _draw_label(axes: Axes, place: int, row: Row, label: str) -> None:
     axes.annotate(
         label,
         (0.0, place),
-        xytext=(-9, 4 if row.note else 0),
-        size=_LABEL_POINTS if "\n" not in label else 9.0,
+        xytext=(-9, 5 if row.note else 0),
+        size=_size(label),
         weight="bold" if row.bold else "normal",
         color=row.color if row.bold else INK,
         va="center",
@@ -211,8 +216,18 @@ def _draw_label(axes: Axes, place: int, row: Row, label: str) -> None:
     )
     if row.note:
         axes.annotate(
-            row.note, (0.0, place), xytext=(-9, -8), size=8.5, color=QUIET, va="center", **at_left
+            row.note,
+            (0.0, place),
+            xytext=(-9, -8 if "\n" not in label else -14),
+            size=8.5,
+            color=QUIET,
+            va="center",
+            **at_left,
         )
+
+
+def _size(label: str) -> float:
+    return _LABEL_POINTS if "\n" not in label else 9.0
 
 
 def _draw_cells(axes: Axes, columns: Sequence[Sequence[str]], widths: Sequence[float]) -> None:

@@ -19,7 +19,7 @@ from initsearch.tracking.figures._canvas import (
     new_figure,
     text_inches,
 )
-from initsearch.tracking.figures._curves import error_scale
+from initsearch.tracking.figures._error_scale import backward, error_scale, forward
 from initsearch.tracking.record import CandidateRecord, StudyRecord
 from initsearch.tracking.scale import scale_of
 
@@ -30,7 +30,8 @@ _LABEL_POINTS = 11.0
 def search_figure(verdict: Verdict, record: StudyRecord) -> Figure | None:
     """A row per scheme, best first, a dot per candidate at its last score.
 
-    Full: trained to the search's end; hollow: pruned, so that its score is that of a smaller budget;
+    Full: trained to the search's end; hollow: pruned, so that its score is that of a smaller
+        budget;
     crosses: diverged or failed. A score that is not finite stands at the worse edge.
 
     Returns:
@@ -58,20 +59,22 @@ def search_figure(verdict: Verdict, record: StudyRecord) -> Figure | None:
     pruned = sum(c.status == "pruned" for c in record.candidates)
     figure, header = new_figure(
         11.0,
-        0.15 + _ROW_INCHES * len(order) + 1.0,
+        0.3 + _ROW_INCHES * len(order) + 1.0,
         f"The search: {len(record.candidates)} candidates, {len(order)} schemes",
-        f"{record.study.architecture} on {record.study.dataset}; {pruned} candidates were pruned early. "
+        f"{record.study.architecture} on {record.study.dataset}; {pruned} were pruned early. "
         "The race on fresh seeds, not this picture, decides.",
     )
     labels = [folded(scheme) for scheme in order]
     left = 0.4 + max(text_inches(figure, label, _LABEL_POINTS, "bold") for label in labels)
-    axes = add_axes(figure, left, header + 0.15, 0.9, 1.0)
+    axes = add_axes(figure, left, header + 0.3, 0.9, 1.0)
     if scale.factor == 100.0 and max(scores) > 90 and min(scores) < 75:
         error_scale(axes, "x")
-    pad = 0.04 * (max(scores) - min(scores) or 1.0)
-    axes.set_xlim(
-        min(scores) - pad, min(max(scores) + pad, 100.2 if scale.factor == 100.0 else math.inf)
-    )
+        low, high = float(forward(min(scores))), float(forward(max(scores)))
+        pad = 0.04 * (high - low)
+        axes.set_xlim(float(backward(low - pad)), float(backward(high + pad)))
+    else:
+        pad = 0.04 * (max(scores) - min(scores) or 1.0)
+        axes.set_xlim(min(scores) - pad, max(scores) + pad)
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_yticks([])
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
@@ -104,6 +107,17 @@ def search_figure(verdict: Verdict, record: StudyRecord) -> Figure | None:
             color=INK,
             annotation_clip=False,
         )
+    axes.annotate(
+        "best",
+        (1.0, 1.0),
+        xycoords="axes fraction",
+        xytext=(52, 4),
+        textcoords="offset points",
+        ha="right",
+        size=8.5,
+        color=QUIET,
+        annotation_clip=False,
+    )
     axes.set_xlabel(scale.label if higher else f"{scale.label}, lower is better", size=10.5)
     _draw_key(figure)
     return figure
@@ -120,7 +134,8 @@ def _draw_scheme(
     if len(finite) > 1:
         axes.plot([finite[0], finite[-1]], [place, place], color="#d0d0d0", linewidth=1.2, zorder=1)
     for number, (candidate, score) in enumerate(dots):
-        # Neighbours in a row's list sit above and below its middle, so that equal scores are both seen.
+        # Neighbours in a row's list sit above and below its middle, so that equal scores are both
+        # seen.
         height = place + 0.11 * ((number % 3) - 1) * (len(dots) > 1)
         there = math.isfinite(score)
         lost = candidate.status in ("diverged", "failed") or not there
