@@ -1,0 +1,242 @@
+"""Rungs: who goes on, in which order of telling, and what it costs."""
+
+import math
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import rankdata
+
+from initsearch.errors import ConfigError
+from initsearch.search.rungs import HalvingPruner, RungTable, kendall, rung_epochs
+
+SCORES = st.lists(
+    st.one_of(st.sampled_from([0.1, 0.5, 0.5, 0.9, math.nan]), st.floats(0, 1)),
+    min_size=1,
+    max_size=60,
+)
+
+
+def goes_on(seen: list[float], score: float, factor: float, higher: bool) -> bool:
+    """The rule by sorting everything anew: the best ceil(n / factor), ties kept, NaN never."""
+    if math.isnan(score):
+        return False
+    ranked = sorted((s for s in seen if not math.isnan(s)), reverse=higher)
+    last = ranked[min(math.ceil(len(seen) / factor), len(ranked)) - 1]
+    return score >= last if higher else score <= last
+
+
+@given(SCORES, st.sampled_from([1.5, 2, 3, 4.0]), st.booleans())
+def test_the_best_share_of_what_was_seen_goes_on(
+    scores: list[float], factor: float, higher: bool
+) -> None:
+    table = RungTable(factor, higher)
+    for number, score in enumerate(scores):
+        table.add(1.0, number, score)
+        seen = scores[: number + 1]
+        for earlier in range(number + 1):
+            assert table.keep(1.0, earlier) == goes_on(seen, scores[earlier], factor, higher)
+
+
+@given(SCORES, st.sampled_from([2, 3]))
+def test_somebody_goes_on_unless_all_diverged(scores: list[float], factor: int) -> None:
+    table = RungTable(factor)
+    for number, score in enumerate(scores):
+        table.add(0.5, number, score)
+    alive = [number for number in range(len(scores)) if table.keep(0.5, number)]
+    assert bool(alive) == any(not math.isnan(score) for score in scores)
+
+
+def test_rungs_are_apart() -> None:
+    table = RungTable(2)
+    for number, score in enumerate([0.9, 0.8, 0.7, 0.6]):
+        table.add(1.0, number, score)
+    table.add(2.0, 3, 0.6)
+    assert not table.keep(1.0, 3)
+    assert table.keep(2.0, 3)
+
+
+def test_telling_twice_changes_nothing_and_contradicting_is_an_error() -> None:
+    table = RungTable(2)
+    for number, score in enumerate([0.9, 0.8, math.nan]):
+        table.add(1.0, number, score)
+        table.add(1.0, number, score)
+    assert [table.keep(1.0, n) for n in range(3)] == [True, True, False]
+    with pytest.raises(ConfigError, match=r"candidate 1 has one score at rung 1\.0"):
+        table.add(1.0, 1, 0.7)
+
+
+def test_asking_for_a_stranger_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="candidate 5 has no score"):
+        RungTable(2).keep(1.0, 5)
+
+
+@pytest.mark.parametrize("factor", [1, 0.5, 0, -2, math.inf, math.nan])
+def test_the_factor_must_be_above_one(factor: float) -> None:
+    for build in (RungTable, HalvingPruner, lambda f: rung_epochs(9, f, 1)):
+        with pytest.raises(ConfigError, match="reduction_factor must be above 1"):
+            build(factor)
+
+
+class _Counted(float):
+    """A score that counts how often it is compared."""
+
+    comparisons = 0
+
+    def __lt__(self, other: float) -> bool:
+        _Counted.comparisons += 1
+        return float.__lt__(self, other)
+
+    def __neg__(self) -> "_Counted":
+        return _Counted(float.__neg__(self))
+
+    def __rmul__(self, other: float) -> "_Counted":
+        return _Counted(other * float(self))
+
+
+def test_the_cost_of_a_candidate_does_not_grow_with_their_number() -> None:
+    table = RungTable(2)
+    scores = np.random.default_rng(0).uniform(size=10_000)
+    counts = []
+    for number, score in enumerate(scores):
+        before = _Counted.comparisons
+        table.add(1.0, number, _Counted(score))
+        table.keep(1.0, number)
+        counts.append(_Counted.comparisons - before)
+    # Two heaps: at most some multiple of log2(10,000) = 13 comparisons, and few on average.
+    assert min(counts[1:]) > 0
+    assert max(counts) < 6 * 14
+    assert np.mean(counts[9_000:]) < 2 * np.mean(counts[900:1_000])
+
+
+def run(
+    values: list[list[float]],
+    pruner: optuna.pruners.BasePruner,
+    direction: str,
+    baselines: frozenset[int] = frozenset(),
+    fresh: bool = False,
+) -> list[list[int]]:
+    """Tell each trial's values step by step; the steps that each one reached."""
+    study = optuna.create_study(direction=direction, pruner=pruner)
+    reached: list[list[int]] = []
+    for number, own in enumerate(values):
+        trial = study.ask()
+        if number in baselines:
+            trial.set_user_attr("baseline", True)
+        steps = []
+        for step, value in enumerate(own, start=1):
+            trial.report(value, step)
+            steps.append(step)
+            if fresh:
+                study.pruner = HalvingPruner(2)
+            if trial.should_prune():
+                break
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        reached.append(steps)
+    return reached
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_the_pruner_decides_as_the_table_does(direction: str) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(25, 3)).round(1).tolist()
+    values[4][1] = math.nan
+    reached = run(values, HalvingPruner(2), direction)
+    table = RungTable(2, direction == "maximize")
+    expected = []
+    for number, own in enumerate(values):
+        steps = []
+        for step, value in enumerate(own, start=1):
+            steps.append(step)
+            table.add(step, number, value)
+            if not table.keep(step, number):
+                break
+        expected.append(steps)
+    assert reached == expected
+    assert {len(steps) for steps in reached} == {1, 2, 3}
+
+
+def test_the_pruner_keeps_nothing_of_its_own() -> None:
+    values = np.random.default_rng(4).normal(size=(20, 3)).tolist()
+    assert run(values, HalvingPruner(2), "maximize", fresh=True) == run(
+        values, HalvingPruner(2), "maximize"
+    )
+
+
+def test_baselines_are_never_pruned_but_count() -> None:
+    values = [[0.9, 0.9], [0.1, 0.1], [math.nan, 0.1], [0.5, 0.5]]
+    reached = run(values, HalvingPruner(4), "maximize", baselines=frozenset({1, 2}))
+    assert reached == [[1, 2], [1, 2], [1, 2], [1]]
+
+
+def test_only_rungs_prune() -> None:
+    values = [[0.9, 0.9, 0.9], [0.1, 0.1, 0.1]]
+    assert run(values, HalvingPruner(2, rungs=[2]), "maximize")[1] == [1, 2]
+    assert run(values, HalvingPruner(2, rungs=[7]), "maximize")[1] == [1, 2, 3]
+
+
+def test_a_trial_without_a_report_goes_on() -> None:
+    study = optuna.create_study(pruner=HalvingPruner(2))
+    assert not study.ask().should_prune()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((9, 3, 1), (1, 3, 9)),
+        ((9, 3, 0.5), (1, 3, 9)),
+        ((3, 3, 0.3), (1 / 3, 1, 3)),
+        ((4, 2, 1), (1, 2, 4)),
+        ((1, 2, 0.25), (0.25, 0.5, 1)),
+        ((5, 2, 10), (5,)),
+        ((0.3, 3, 0.1), (0.1, 0.3)),
+    ],
+)
+def test_rung_epochs(arguments: tuple[float, float, float], expected: tuple[float, ...]) -> None:
+    assert rung_epochs(*arguments) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("arguments", [(0, 2, 1), (math.inf, 2, 1), (4, 2, 0), (4, 2, -1)])
+def test_rung_epochs_needs_positive_budgets(arguments: tuple[float, float, float]) -> None:
+    with pytest.raises(ConfigError, match=r"positive|above 0"):
+        rung_epochs(*arguments)
+
+
+def tau_b(x: np.ndarray, y: np.ndarray) -> float:
+    """By the definition, pair by pair."""
+    upper = np.triu_indices(len(x), k=1)
+    a = np.sign(np.subtract.outer(x, x))[upper]
+    b = np.sign(np.subtract.outer(y, y))[upper]
+    return float((a * b).sum() / np.sqrt((a != 0).sum() * (b != 0).sum()))
+
+
+def test_kendall_is_tau_b_with_divergence_last() -> None:
+    rung = {"a": 0.9, "b": 0.8, "c": 0.8, "d": math.nan, "e": 0.1, "f": math.nan, "alone": 1.0}
+    full = {"a": 0.7, "b": 0.9, "c": 0.8, "d": 0.2, "e": 0.5, "f": math.nan}
+    names = list(full)
+    x = rankdata([-1.0 if math.isnan(rung[n]) else rung[n] for n in names])
+    y = rankdata([-1.0 if math.isnan(full[n]) else full[n] for n in names])
+    assert kendall(rung, full) == pytest.approx(tau_b(x, y))
+
+
+def test_kendall_ranks_divergence_last_for_losses_too() -> None:
+    rung, full = {"a": 0.1, "b": 0.2, "c": math.nan}, {"a": 0.3, "b": 0.4, "c": math.inf}
+    assert kendall(rung, full, higher_is_better=False) == 1.0
+    assert kendall(rung, full, higher_is_better=True) == pytest.approx(-1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("rung", "full"),
+    [({}, {}), ({"a": 1.0}, {"a": 2.0}), ({"a": 1.0, "b": 1.0}, {"a": 1.0, "b": 2.0})],
+)
+def test_kendall_is_undefined_without_two_ranks(
+    rung: dict[str, float], full: dict[str, float]
+) -> None:
+    assert kendall(rung, full) is None
