@@ -1,7 +1,7 @@
 """Build the model that a config names: one of this room's, or any `_target_`."""
 
+import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -83,8 +83,8 @@ def _from_target(
 ) -> nn.Module:
     target = spec["_target_"]
     try:
-        factory = pkgutil.resolve_name(str(target))
-    except (ImportError, AttributeError, ValueError) as error:
+        factory = _locate(str(target))
+    except Exception as error:  # whatever the user's module raises as it is imported
         raise ModelError(
             f"model._target_ {target!r} cannot be imported ({_line(error)}): give the dotted path "
             "of a callable that builds an nn.Module, and install its package"
@@ -116,6 +116,20 @@ def _from_target(
     if input_shape[0] == 1 and first is not None and first.in_channels == 3:
         model.register_forward_pre_hook(_repeat_gray)
     return model
+
+
+def _locate(path: str) -> Any:
+    """What a dotted path names; an attribute comes before a submodule of the same name.
+
+    `torchvision.models.alexnet` is both: `pkgutil.resolve_name` gives the submodule.
+    """
+    first, *rest = path.split(".")
+    found: Any = importlib.import_module(first)
+    for part in rest:
+        if not hasattr(found, part):
+            importlib.import_module(f"{found.__name__}.{part}")
+        found = getattr(found, part)
+    return found
 
 
 def _call(factory: Callable[..., Any], kwargs: dict[str, Any], num_classes: int) -> Any:
