@@ -282,7 +282,8 @@ class ProgramExecutor(JobExecutor):
                     stderr=out,
                     start_new_session=True,
                 )
-            code = self._process.wait()
+            with self._process:  # which closes its lifeline, after the wait
+                code = self._process.wait()
         given = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else {}
         return code, log.read_text(encoding="utf-8", errors="replace")[-4000:], given
 

@@ -193,12 +193,13 @@ class CohortModule(LightningModule):
         lost = []
         for member, (loss, accuracy) in self._score(*self.validation):
             track, parameters = self.tracks[member], self.engine.module(member).parameters()
-            train_loss = track.loss_sum / track.loss_count
-            track.points += [Point(epoch, done, train_loss, loss, accuracy) for epoch in epochs]
-            track.loss_sum, track.loss_count = 0.0, 0
             if not (math.isfinite(loss) and all(bool(p.isfinite().all()) for p in parameters)):
                 track.diverged_at = done - 1
                 lost.append(member)
+                continue
+            train_loss = track.loss_sum / track.loss_count
+            track.points += [Point(epoch, done, train_loss, loss, accuracy) for epoch in epochs]
+            track.loss_sum, track.loss_count = 0.0, 0
         if lost:
             self.engine.drop(lost)
 

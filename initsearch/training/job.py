@@ -135,7 +135,7 @@ class Curve:
     Attributes:
         candidate: Its name.
         seed: The block.
-        points: Its measurements in this job, ascending; none after a divergence.
+        points: Its measurements in this job, ascending, all finite; none after a divergence.
         initial_loss: Training loss on the block's first batch, before any update.
         diverged: Whether its loss or its parameters ceased to be finite. That ends it; it is a
             result.

@@ -29,7 +29,7 @@ def make_trainer(settings: TrainerSettings, device: int | None = None) -> Traine
         ConfigError: Lightning refuses a setting (no such accelerator, precision, ...).
     """
     arguments: dict[str, Any] = {"accelerator": "cpu", "devices": 1, **settings.lightning}
-    if device is not None and not settings.on_cpu:
+    if device is not None:
         arguments["devices"] = [device]
     try:
         return Trainer(
@@ -72,14 +72,14 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def one_thread(on_cpu: bool) -> Iterator[None]:
+def one_thread(device: torch.device) -> Iterator[None]:
     """One thread for a process that trains on the CPU: more slow small models, and each other.
 
     The order of floating-point sums depends on the number of threads, so that one thread is also
     what makes results equal whatever the number of workers.
     """
     threads = torch.get_num_threads()
-    if on_cpu:
+    if device.type == "cpu":
         torch.set_num_threads(1)
     try:
         yield

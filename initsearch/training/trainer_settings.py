@@ -94,6 +94,16 @@ class TrainerSettings:
             ) from error
 
     @property
+    def gpus(self) -> list[int]:
+        """Numbers of the GPUs that trainings of one device each may take; none on the CPU."""
+        if self.on_cpu or not torch.cuda.is_available():
+            return []
+        devices = self.lightning.get("devices", 1)
+        if isinstance(devices, list | tuple):
+            return [int(device) for device in devices]
+        return list(range(torch.cuda.device_count()))
+
+    @property
     def distributed(self) -> bool:
         """Whether one training spreads over processes."""
         nodes = int(self.lightning.get("num_nodes", 1))

@@ -5,8 +5,11 @@ processes. Lightning starts the other ranks by the same command, so that they re
 nothing else.
 """
 
+import argparse
 import json
+import os
 import sys
+import threading
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +32,16 @@ from initsearch.training.trainer_settings import TrainerSettings
 TRACE_IMAGES = 16  # enough to see which activation follows a layer
 
 
-def run_job(job: Job, device: int | None = None) -> CohortResult:
+_device: int | None = None  # the GPU of this process, where each worker has one of its own
+
+
+def use_device(device: int | None) -> None:
+    """Have this process train on one GPU (by its number) whatever the jobs say; None: as they say."""
+    global _device
+    _device = device
+
+
+def run_job(job: Job) -> CohortResult:
     """Train a cohort and measure it.
 
     The result is a function of the job alone: neither the process, the other candidates nor the
@@ -37,7 +49,6 @@ def run_job(job: Job, device: int | None = None) -> CohortResult:
 
     Args:
         job: What is asked.
-        device: The GPU that this process works on, where each worker has one of its own.
 
     Raises:
         ConfigError: A setting breaks a rule.
@@ -53,10 +64,11 @@ def run_job(job: Job, device: int | None = None) -> CohortResult:
             f"{settings.device_count} devices) must have one candidate, "
             f"but got {len(job.candidates)}: give each candidate a job of its own"
         )
-    with quiet(), one_thread(settings.on_cpu):
-        trainer = make_trainer(settings, device)
+    with quiet():
+        trainer = make_trainer(settings, _device)
         where = trainer.strategy.root_device
-        with torch.random.fork_rng([where] if where.type == "cuda" else []):
+        generators = [where] if where.type == "cuda" else []
+        with one_thread(where), torch.random.fork_rng(generators):
             data, parts = _block(json.dumps(dict(job.data), sort_keys=True), job.seed, where)
             module = CohortModule(job, build_members(job, data, parts), data, parts)
             fit(trainer, module)
@@ -105,16 +117,37 @@ def _block(settings: str, seed: int, device: torch.device) -> tuple[ImageData, S
     return _load_on(settings, device), parts
 
 
-def main(job_file: str, result_file: str) -> int:
+def die_with(lifeline: int) -> None:
+    """End this process when the other end of a pipe is closed, as it is when its owner dies.
+
+    Args:
+        lifeline: The reading end, as a file descriptor; nothing is ever written to the pipe.
+    """
+
+    def watch() -> None:
+        os.read(lifeline, 1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def main() -> int:
     """Run the job of a file and, on rank 0, write what came of it; the exit status."""
+    parser = argparse.ArgumentParser(description="Run one training job from a file.")
+    parser.add_argument("job", type=Path)
+    parser.add_argument("result", type=Path)
+    parser.add_argument("--lifeline", action="store_true", help="end when standard input is closed")
+    arguments = parser.parse_args()
+    if arguments.lifeline:
+        die_with(sys.stdin.fileno())
     try:
-        job = Job.from_json(json.loads(Path(job_file).read_text(encoding="utf-8")))
+        job = Job.from_json(json.loads(arguments.job.read_text(encoding="utf-8")))
         answer = {"result": run_job(job).to_json()}
     except InitSearchError as error:
         answer = {"error": {"type": type(error).__name__, "message": str(error)}}
-    rank_zero_only(write_whole)(result_file, json.dumps(answer))
+    rank_zero_only(write_whole)(arguments.result, json.dumps(answer))
     return int("error" in answer)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())
