@@ -1,0 +1,160 @@
+"""`describe`: a model's parameters with all that an initialization needs to know of each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from initsearch.errors import ModelError
+from initsearch.layers._kinds import nature
+from initsearch.layers._record import NONE, LayerCall, Trace
+from initsearch.layers._roles import Place, from_calls, from_modules, missing
+from initsearch.layers._slots import Slot
+from initsearch.layers._stored import Stored
+from initsearch.layers._trace import trace
+from initsearch.layers._walk import Entry, parameters
+
+# A trace needs no more: one sample would do, but batch norm may ask for two.
+_SAMPLES = 2
+
+
+def describe(model: nn.Module, batch: Any = None) -> list[Slot]:
+    """What a model is made of: a slot per parameter, in execution order.
+
+    A forward pass (without gradients, in evaluation mode, on two samples) shows the order and what
+    follows each layer. Layers that only run in training mode, such as auxiliary heads, are found
+    by a second pass. Parameters that neither uses come last. The model is left as it was:
+    parameters, buffers, mode, hooks, gradients and the global random state.
+
+    Args:
+        model: Any module, wrapped (`torch.compile`, `DataParallel`) or not.
+        batch: An input of the model, in any of the forms that `trace` takes. `None`: the model's
+            `example_input_array`, or an input guessed from its first layer; if none fits, the
+            order of the modules says what follows a layer as far as it can, and
+            `activation_source` and the notes say so.
+
+    Raises:
+        ModelError: The model fails on the batch given, or has parameters that cannot be described.
+    """
+    entries = parameters(model)
+    if not entries:
+        return []
+    reason = ""
+    found = Trace((), {})
+    try:
+        found = trace(model, batch, samples=_SAMPLES, train=False)
+    except ModelError as error:
+        if batch is not None:
+            raise
+        reason = str(error)
+    if not reason and missing(entries, found):
+        found, reason = _with_training(model, batch, found)
+    return _slots(model, entries, found, reason)
+
+
+def _with_training(model: nn.Module, batch: Any, found: Trace) -> tuple[Trace, str]:
+    """The trace with what a pass in training mode shows besides."""
+    try:
+        more = trace(model, batch, samples=_SAMPLES, train=True)
+    except ModelError as error:
+        return found, f"in training mode {error}"
+    known = {name for call in found.calls for name in call.parameters}
+    late = max(found.first_use.values(), default=0)
+    calls = tuple(call for call in more.calls if call.weight not in known)
+    order = {name: late + step for name, step in more.first_use.items()} | dict(found.first_use)
+    return Trace(found.calls + calls, order), ""
+
+
+def _slots(model: nn.Module, entries: Sequence[Entry], found: Trace, reason: str) -> list[Slot]:
+    by_modules: Mapping[str, Place] | None = None
+    slots: list[Slot] = []
+    for entry in entries:
+        first, *rest = (_slot(*place) for place in entry.places)
+        calls = found.of(entry.name)
+        if calls:
+            place = from_calls(calls)
+            first = _as_used(first, calls[0])
+        elif first.part in ("weight", "bias") and found.calls and not reason:
+            place = Place("hidden", note="not used in the forward pass")
+        elif first.part in ("weight", "bias"):
+            by_modules = by_modules if by_modules is not None else from_modules(model, entries)
+            place = by_modules.get(first.module_name, Place("hidden"))
+            place = replace(place, note=f"from the order of modules: {reason}")
+        else:
+            place = Place()
+        slots.append(_placed(first, place, rest))
+    return [slots[i] for i in _order(slots, found)]
+
+
+def _slot(name: str, module_name: str, stored: Stored, ancestors: tuple[nn.Module, ...]) -> Slot:
+    value = stored.originals[0][1] if stored.by == "plain" else stored.read()
+    found = nature(stored.module, stored.attribute, value, ancestors)
+    notes = [found.note] if found.note else []
+    if stored.by != "plain":
+        notes.append(f"set through its {stored.how}")
+    prefix = f"{module_name}." if module_name else ""
+    return Slot(
+        name=name,
+        module_name=module_name,
+        module_type=type(stored.module).__name__,
+        kind=found.kind,
+        part=found.part,
+        shape=tuple(value.shape),
+        dtype=value.dtype,
+        requires_grad=any(original.requires_grad for _, original in stored.originals),
+        fan_in=found.fan_in,
+        fan_out=found.fan_out,
+        blocks=found.blocks,
+        torch_default=found.default,
+        note="; ".join(notes),
+        stored_as=tuple(f"{prefix}{original}" for original, _ in stored.originals),
+    )
+
+
+def _placed(slot: Slot, place: Place, aliases: Sequence[Slot]) -> Slot:
+    if slot.part not in ("weight", "bias"):
+        place = Place()
+    if slot.kind == "lstm" and "_hr_" in slot.name:
+        place = replace(place, activation=NONE)  # the projection comes after the gates
+    notes = [note for note in (slot.note, place.note) if note]
+    return replace(
+        slot,
+        role=place.role,
+        activation=place.activation,
+        activation_source=place.source,
+        activation_function=place.function,
+        tied_names=tuple(alias.name for alias in aliases),
+        aliases=tuple(aliases),
+        note="; ".join(notes),
+    )
+
+
+def _as_used(slot: Slot, call: LayerCall) -> Slot:
+    """A bare parameter of an unknown module, if the trace shows that it is a weight."""
+    if slot.kind != "other" or slot.part != "other" or call.weight != slot.name:
+        return slot
+    if len(slot.shape) < 2:
+        return slot
+    fans = call.fans or (slot.fan_in, slot.fan_out)
+    swapped = len(slot.shape) == 2 and slot.shape[0] == fans[0] != slot.shape[1]
+    blocks = (replace(slot.blocks[0], fan_in=fans[0], fan_out=fans[1], transposed=swapped),)
+    note = f"used as the weight of {call.operation}"
+    return replace(slot, part="weight", fan_in=fans[0], fan_out=fans[1], blocks=blocks, note=note)
+
+
+def _order(slots: Sequence[Slot], found: Trace) -> list[int]:
+    """By first use of any parameter of the same module; then as registered."""
+    last = max(found.first_use.values(), default=0) + 1
+    steps: dict[str, int] = {}
+    for slot in slots:
+        step = found.first_use.get(slot.name, last)
+        steps[slot.module_name] = min(step, steps.get(slot.module_name, last))
+    bare = ("other", "weight")
+    keys = [
+        found.first_use.get(slot.name, last)
+        if slot.kind == "other" and slot.part in bare
+        else steps[slot.module_name]
+        for slot in slots
+    ]
+    return sorted(range(len(slots)), key=lambda i: keys[i])

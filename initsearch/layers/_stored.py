@@ -1,0 +1,221 @@
+"""How a module holds a parameter, plain or parametrized, and how it is read and written."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from initsearch.errors import ModelError
+
+# As many power iterations as torch itself makes when it sets spectral_norm up.
+_SPECTRAL_ITERATIONS = 15
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One logical parameter of a module.
+
+    Attributes:
+        module: The module that reads it.
+        attribute: The name by which it does so.
+        by: `plain`, or what makes it: `parametrization`, `weight_norm`, `spectral_norm`, `pruning`
+            (the last three are torch's older kind, a hook that sets the attribute before each
+            forward).
+        originals: What is stored, by name relative to the module.
+    """
+
+    module: nn.Module
+    attribute: str
+    by: str
+    originals: tuple[tuple[str, nn.Parameter], ...]
+
+    @property
+    def how(self) -> str:
+        """What stands between the stored and the logical parameter, for a reader."""
+        if self.by != "parametrization":
+            return self.by
+        steps = self.module.parametrizations[self.attribute]  # type: ignore[index]
+        return " and ".join(type(step).__name__.strip("_") for step in steps) + " parametrization"
+
+    def read(self) -> Tensor:
+        """The value that the module computes with; no gradient is recorded."""
+        with torch.no_grad():
+            if self.by == "weight_norm":
+                hook = _hook(self.module, self.attribute, WeightNorm)
+                return hook.compute_weight(self.module).detach()  # type: ignore[no-any-return]
+            if self.by == "spectral_norm":
+                hook = _hook(self.module, self.attribute, SpectralNorm)
+                return hook.compute_weight(self.module, False).detach()  # type: ignore[no-any-return]
+            value = getattr(self.module, self.attribute)
+            return value.detach()  # type: ignore[no-any-return]
+
+    def write(self, name: str, value: Tensor) -> None:
+        """Make the module compute with `value`, or with what the parametrization makes of it.
+
+        Raises:
+            ModelError: The parametrization cannot be set, or has no finite weight for this value
+                (zeros under weight_norm). The module then is as it was.
+        """
+        before = [(original, original.detach().clone()) for _, original in self.originals]
+        try:
+            with torch.no_grad():
+                self._write(value)
+                good = bool(torch.isfinite(self.read()).all()) or not bool(
+                    torch.isfinite(value).all()
+                )
+        except (NotImplementedError, RuntimeError, ValueError) as error:
+            _restore(before)
+            raise ModelError(
+                f"{name}: its {self.by} must be one that can be set, but refused: "
+                f"{_first_line(error)}; leave it as it is (keep)"
+            ) from error
+        if not good:
+            _restore(before)
+            with torch.no_grad():
+                self._refresh()
+            raise ModelError(
+                f"{name}: its {self.by} has no finite weight for the values drawn (a row of zeros "
+                "has no direction); choose an initializer without zero rows, or keep"
+            )
+
+    def _write(self, value: Tensor) -> None:
+        if self.by == "parametrization":
+            setattr(self.module, self.attribute, value)
+        elif self.by == "weight_norm":
+            dim = _hook(self.module, self.attribute, WeightNorm).dim
+            originals = dict(self.originals)
+            originals[f"{self.attribute}_v"].copy_(value)
+            originals[f"{self.attribute}_g"].copy_(torch.norm_except_dim(value, 2, dim))
+        else:
+            self.originals[0][1].copy_(value)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Bring up to date what is derived from the originals."""
+        module, name = self.module, self.attribute
+        if self.by == "parametrization":
+            for step in module.parametrizations[name]:  # type: ignore[index]
+                if isinstance(step, _SpectralNorm):
+                    _settle(step, module, name)
+        elif self.by == "pruning":
+            setattr(module, name, _hook(module, name, BasePruningMethod).apply_mask(module))
+        elif self.by == "spectral_norm":
+            hook = _hook(module, name, SpectralNorm)
+            weight = getattr(module, f"{name}_orig")
+            _restart(getattr(module, f"{name}_u"))
+            hook.n_power_iterations, kept = _SPECTRAL_ITERATIONS, hook.n_power_iterations
+            try:
+                setattr(module, name, hook.compute_weight(module, weight.ndim > 1))
+            finally:
+                hook.n_power_iterations = kept
+        elif self.by == "weight_norm":
+            setattr(module, name, self.read())
+
+
+def stored_parameters(module: nn.Module) -> Iterator[Stored]:
+    """The logical parameters that a module itself owns, in the order of their registration.
+
+    Raises:
+        ModelError: A lazy parameter or a meta tensor.
+    """
+    hooked = dict(_hooked(module))
+    done: set[str] = set()
+    for name, parameter in module._parameters.items():
+        if parameter is None:
+            continue
+        attribute, by = hooked.get(name, (name, "plain"))
+        if attribute in done:
+            continue
+        done.add(attribute)
+        names = [key for key, value in hooked.items() if value[0] == attribute] or [name]
+        originals = tuple((key, cast(nn.Parameter, module._parameters[key])) for key in names)
+        yield _checked(Stored(module, attribute, by, originals))
+    if parametrize.is_parametrized(module):
+        for attribute, steps in module.parametrizations.items():  # type: ignore[operator,union-attr]
+            prefix = f"parametrizations.{attribute}"
+            originals = tuple(
+                (f"{prefix}.{key}", value)
+                for key, value in steps._parameters.items()
+                if value is not None
+            )
+            if originals:
+                yield _checked(Stored(module, attribute, "parametrization", originals))
+
+
+def _hooked(module: nn.Module) -> Iterator[tuple[str, tuple[str, str]]]:
+    """What torch's older hooks store: parameter -> (the attribute that they set, which hook)."""
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, WeightNorm):
+            yield f"{hook.name}_g", (hook.name, "weight_norm")
+            yield f"{hook.name}_v", (hook.name, "weight_norm")
+        elif isinstance(hook, SpectralNorm):
+            yield f"{hook.name}_orig", (hook.name, "spectral_norm")
+        elif isinstance(hook, BasePruningMethod):
+            yield f"{hook._tensor_name}_orig", (hook._tensor_name, "pruning")
+
+
+def _hook(module: nn.Module, attribute: str, kind: type) -> Any:
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, kind) and attribute in (
+            getattr(hook, "name", None),
+            getattr(hook, "_tensor_name", None),
+        ):
+            return hook
+    raise ModelError(f"{type(module).__name__}.{attribute}: its {kind.__name__} hook is gone")
+
+
+def _settle(step: _SpectralNorm, module: nn.Module, name: str) -> None:
+    """Let the power iteration find the new weight's largest singular value.
+
+    It starts from a fixed vector, so that the result is a function of the weight alone.
+    """
+    if step.__dict__.get("_buffers", {}).get("_u") is None:
+        return
+    mode = step.training
+    _restart(step._u)
+    step.train()
+    try:
+        for _ in range(_SPECTRAL_ITERATIONS):
+            getattr(module, name)
+    finally:
+        step.train(mode)
+
+
+def _restart(vector: Tensor) -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(vector.shape, generator=generator)
+    vector.copy_(start / start.norm())
+
+
+def _checked(stored: Stored) -> Stored:
+    where = f"{type(stored.module).__name__}.{stored.attribute}"
+    for _, original in stored.originals:
+        if is_lazy(original):
+            raise ModelError(
+                f"{where} must have a shape, but is lazy (uninitialized): run one batch through "
+                "the model first"
+            )
+        if original.is_meta:
+            raise ModelError(
+                f"{where} must hold data, but is a meta tensor: call "
+                "model.to_empty(device='cpu') first"
+            )
+    return stored
+
+
+def _restore(before: list[tuple[nn.Parameter, Tensor]]) -> None:
+    with torch.no_grad():
+        for parameter, value in before:
+            parameter.copy_(value)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
