@@ -158,11 +158,17 @@ class Verdict:
             raise ConfigError(
                 f"{os.fspath(path)!r} is no verdict file: it holds no list of candidates"
             )
-        candidates = tuple(_standing(entry, path) for entry in plain["candidates"])
-        known = _known(cls, plain, path)
-        return cls(
-            **{**known, "candidates": candidates, "tie_set": tuple(known["tie_set"])},
-        )
+        try:
+            candidates = tuple(_standing(entry, path) for entry in plain["candidates"])
+            known = _known(cls, plain, path)
+            tie_set = tuple(known["tie_set"])
+        except ConfigError:
+            raise
+        except (TypeError, AttributeError, ValueError) as error:
+            raise ConfigError(
+                f"{os.fspath(path)!r} is no verdict file: {error}; run the search again"
+            ) from error
+        return cls(**{**known, "candidates": candidates, "tie_set": tie_set})
 
 
 def _known(cls: type, plain: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
