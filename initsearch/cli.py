@@ -3,8 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable
-from typing import NoReturn, cast
+from typing import NoReturn
 
 import hydra
 from hydra.errors import HydraException, MissingConfigException
@@ -19,7 +18,6 @@ from initsearch.errors import InitSearchError, unknown_name
 INTERRUPTED = 130
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
 def run(config: DictConfig) -> None:
     """Run the study that a composed configuration describes."""
     settings = read_settings(config)
@@ -50,10 +48,18 @@ def main() -> None:
     """Entry point of `initsearch` and `python -m initsearch`."""
     # Hydra prints an exception itself, over many lines, unless it is told to let it through.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    errors: list[InitSearchError] = []
+
+    @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+    def compose_and_run(config: DictConfig) -> None:
+        try:
+            run(config)
+        except InitSearchError as error:
+            # Out of Hydra's sight: it would print the overrides of a job that fails.
+            errors.append(error)
+
     try:
-        cast(Callable[[], None], run)()
-    except InitSearchError as error:
-        _fail(str(error))
+        compose_and_run()
     except MissingConfigException as error:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         _fail(
@@ -62,8 +68,10 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)  # noqa: T201
+        print("stopped: the same command goes on from here", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
+    if errors:
+        _fail(str(errors[0]))
 
 
 def _fail(message: str) -> NoReturn:

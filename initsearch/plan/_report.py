@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from initsearch.initializers import Initializer
-from initsearch.layers import Slot
+from initsearch.layers import Slot, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ class ParameterRow:
         cls, model: nn.Module, slot: Slot, choice: Initializer | str, rule: int | None, note: str
     ) -> "ParameterRow":
         """The row of a parameter, with its entries' mean and spread measured in float32 or finer."""
-        values = _read(model, slot)
+        values = _measurable(read(model, slot))
         std, mean = torch.std_mean(values, correction=0) if values.numel() else (values.sum(),) * 2
         return cls(
             parameter=slot.name,
@@ -104,9 +104,8 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _read(model: nn.Module, slot: Slot) -> torch.Tensor:
-    module = model.get_submodule(slot.module_name)
-    values = getattr(module, slot.name.rpartition(".")[2]).detach()
+def _measurable(values: Tensor) -> Tensor:
+    values = values.detach()
     if values.is_complex():
         values = torch.view_as_real(values)
     return values.to(torch.promote_types(values.dtype, torch.float32))  # type: ignore[no-any-return]

@@ -65,7 +65,7 @@ class JobMaker:
         return Job(
             data=self._data,
             model=self._settings.model,
-            optimizer=self._settings.optimizer,
+            optimizer={k: v for k, v in self._settings.optimizer.items() if k != "lr"},
             trainer=self._settings.trainer,
             candidates=tuple(candidates),
             seed=seed,

@@ -1,5 +1,6 @@
 """What candidates are compared by: one number of a learning curve."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ def _area(points: Sequence[Point]) -> float:
         return points[0].val_accuracy
     area = sum(
         (b.epoch - a.epoch) * (a.val_accuracy + b.val_accuracy) / 2
-        for a, b in zip(points, points[1:], strict=False)
+        for a, b in itertools.pairwise(points)
     )
     return area / (points[-1].epoch - points[0].epoch)
 

@@ -1,6 +1,9 @@
 """Optuna's part: who proposes candidates, and who drops them at a rung."""
 
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import optuna
 
@@ -38,13 +41,22 @@ def resolve_sampler(name: str, space: Space, n_trials: int, n_fixed: int) -> str
     return name
 
 
+@contextmanager
+def experimental() -> Iterator[None]:
+    """Use a feature that Optuna calls experimental, knowingly: without its warning at every trial."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     """The sampler for one trial; a fresh one per trial makes a resumed search propose the same again."""
     if name == "tpe":
         # group: parameters of different schemes are modelled apart, as a conditional space needs it.
-        return optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, group=True, constant_liar=True
-        )
+        with experimental():
+            return optuna.samplers.TPESampler(
+                seed=seed, multivariate=True, group=True, constant_liar=True
+            )
     return optuna.samplers.RandomSampler(seed=seed)
 
 

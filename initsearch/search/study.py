@@ -23,7 +23,7 @@ from initsearch.search.jobs import JobBook
 from initsearch.search.metric import METRICS, Metric
 from initsearch.search.progress import Progress
 from initsearch.search.rungs import kendall, rung_epochs
-from initsearch.search.sampling import make_pruner
+from initsearch.search.sampling import experimental, make_pruner
 from initsearch.search.settings import StudySettings
 from initsearch.search.thinning import Record, Search
 from initsearch.search.tracker import StudyInfo, Tracker
@@ -159,7 +159,8 @@ class Study:
             load_if_exists=True,
             pruner=make_pruner(self.settings.search.pruner),
         )
-        study.set_metric_names([self._metric.name])
+        with experimental():
+            study.set_metric_names([self._metric.name])
         return study
 
     def _info(self) -> StudyInfo:

@@ -44,7 +44,8 @@ class Job:
         eval_epochs: Where candidates are validated; `stop_epoch` always is.
         state_in: By candidate's name, the file that an earlier job left; not given: a fresh start.
         state_dir: The folder in which survivors' states are left; None: nowhere.
-        test: Whether the official test set is scored at the end.
+        test: Whether the official test set is scored at the end. Such a job may stop where it starts, to
+            score states that an earlier job left.
 
     Raises:
         ConfigError: No candidate, one twice, or epochs that do not ascend from start to stop.
@@ -67,12 +68,17 @@ class Job:
         names = [candidate.name for candidate in self.candidates]
         if not names or len(set(names)) < len(names):
             raise ConfigError(f"a job must have candidates with distinct names, but got {names}")
-        if not 0 <= self.start_epoch < self.stop_epoch < math.inf:
+        only_tests = self.test and self.start_epoch == self.stop_epoch
+        if not (0 <= self.start_epoch < self.stop_epoch < math.inf or only_tests):
             raise ConfigError(
                 f"stop_epoch must be finite and above start_epoch={self.start_epoch}, "
                 f"but got {self.stop_epoch}"
             )
-        outside = [e for e in self.eval_epochs if not self.start_epoch < e <= self.stop_epoch]
+        outside = [
+            epoch
+            for epoch in self.eval_epochs
+            if not self.start_epoch < epoch <= self.stop_epoch and not only_tests
+        ]
         if outside:
             raise ConfigError(
                 f"eval_epochs must be above {self.start_epoch} and at most {self.stop_epoch}, "

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,9 +24,12 @@ from initsearch.files import write_whole
 from initsearch.plan import InitPlan
 from initsearch.training.cohort import CohortModule
 from initsearch.training.data import DataConfig, ImageData, Split, load_data, split
-from initsearch.training.job import CohortResult, Job
+from initsearch.training.engines import InputSettings, Ranks
+from initsearch.training.job import CohortResult, Curve, Job
 from initsearch.training.lightning_run import fit, make_trainer, one_thread, quiet
+from initsearch.training.measure import score
 from initsearch.training.models import build_model
+from initsearch.training.states import State
 from initsearch.training.streams import derive_seed
 from initsearch.training.trainer_settings import TrainerSettings
 
@@ -70,6 +74,8 @@ def run_job(job: Job) -> CohortResult:
         generators = [where] if where.type == "cuda" else []
         with one_thread(where), torch.random.fork_rng(generators):
             data, parts = _block(json.dumps(dict(job.data), sort_keys=True), job.seed, where)
+            if job.start_epoch == job.stop_epoch:
+                return _test_only(job, build_members(job, data, parts), data, where, wall, cpu)
             module = CohortModule(job, build_members(job, data, parts), data, parts)
             fit(trainer, module)
         return CohortResult(
@@ -80,6 +86,37 @@ def run_job(job: Job) -> CohortResult:
             reason=module.reason,
             device=str(where),
         )
+
+
+def _test_only(
+    job: Job,
+    members: Sequence[nn.Module],
+    data: ImageData,
+    device: torch.device,
+    wall: float,
+    cpu: float,
+) -> CohortResult:
+    """Score on the test set what an earlier job left, without a step more."""
+    settings = TrainerSettings.from_mapping(job.trainer)
+    states = [State.load(job.state_in[candidate.name]) for candidate in job.candidates]
+    for member, state in zip(members, states, strict=True):
+        member.load_state_dict(state.model)
+        member.to(device)
+    inputs = InputSettings(next(members[0].parameters()).dtype, False, settings.autocast == "bf16")
+    scores = score(members, data, data.test_x, data.test_y, inputs, Ranks())
+    return CohortResult(
+        curves=tuple(
+            Curve(candidate.name, job.seed, (), state.initial_loss, False, None, accuracy, loss)
+            for candidate, state, (loss, accuracy) in zip(
+                job.candidates, states, scores, strict=True
+            )
+        ),
+        wall_seconds=time.perf_counter() - wall,
+        cpu_seconds=time.process_time() - cpu,
+        engine="loop",
+        reason="nothing is trained",
+        device=str(device),
+    )
 
 
 def build_members(job: Job, data: ImageData, parts: Split) -> list[nn.Module]:

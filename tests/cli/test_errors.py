@@ -1,0 +1,90 @@
+"""Bad input at the command line: one line, what is wrong and what to do, no traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from initsearch import cli
+
+DIGITS = ["+sweep=relu_mlp", "data=digits", "data.train_size=200", "data.val_size=100"]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The error that the command line prints for these arguments."""
+    monkeypatch.setattr(sys, "argv", ["initsearch", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 1
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    errors = [line for line in err.splitlines() if line.strip()]
+    assert len(errors) == 1, err
+    assert errors[0].startswith("error: ")
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["+sweep=relu_convnt"], r"unknown sweep 'relu_convnt'.*relu_convnet"),
+        (["+sweep=relu_mlp", "data=mnst"], r"unknown data 'mnst'.*mnist"),
+        (["+sweep=relu_mlp", "model=mlpp"], r"unknown model 'mlpp'.*mlp"),
+        ([], r"space is empty.*relu_convnet"),
+        ([*DIGITS, "n_trials=0"], "n_trials must be a whole number of at least 1, but got 0"),
+        ([*DIGITS, "n_trial=3"], "n_trial"),
+        ([*DIGITS, "baselines=[he_norml]"], r"he_norml.*he_normal"),
+        ([*DIGITS, "space.groups.relu.weight={he_norml: {}}"], r"he_norml.*he_normal"),
+        ([*DIGITS, "space.groups.relu.weight={variance_scaling: {mode: fan_inn}}"], r"fan_inn.*fan_in"),
+        ([*DIGITS, "space.groups.relu.weight={variance_scaling: {factor: 0}}"], r"factor.*0"),
+        ([*DIGITS, "space.groups.relu.weight={variance_scaling: {factor: -1}}"], r"factor.*-1"),
+        ([*DIGITS, "space.groups=null"], "either groups or plans"),
+        ([*DIGITS, "model.activation=rellu"], r"rellu.*relu"),
+        ([*DIGITS, "metric=val_acc"], r"val_acc.*val_accuracy"),
+        ([*DIGITS, "search.sampler=tpee"], r"tpee.*tpe"),
+        ([*DIGITS, "race.alpha=2"], "alpha"),
+        ([*DIGITS, "seed=one"], "seed must be an integer"),
+        ([*DIGITS, "optimizer.lr=-1"], "optimizer.lr must be a positive number, but got -1"),
+    ],
+)
+def test_a_bad_setting_is_one_line(
+    monkeypatch, capsys, tmp_path, arguments: list[str], message: str
+) -> None:
+    import re
+
+    line = run(monkeypatch, capsys, *arguments, f"output_dir={tmp_path}")
+    assert re.search(message, line), line
+
+
+def test_a_model_that_cannot_be_built(monkeypatch, capsys, tmp_path) -> None:
+    line = run(
+        monkeypatch, capsys, *DIGITS, "~model.depth", "~model.width", "~model.activation", "~model.name",
+        "+model._target_=torchvision.models.resnet19", f"output_dir={tmp_path}", "workers=1",
+    )  # fmt: skip
+    assert "resnet19" in line
+
+
+def test_a_data_set_that_is_nowhere(monkeypatch, capsys, tmp_path) -> None:
+    line = run(
+        monkeypatch, capsys, "+sweep=relu_mlp", "data.fallback=null", "data.download=false",
+        f"data.root={tmp_path}", f"output_dir={tmp_path / 'out'}",
+    )  # fmt: skip
+    assert "data.root" in line
+    assert "digits" in line
+
+
+def test_an_output_dir_that_cannot_be_written(monkeypatch, capsys, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    line = run(monkeypatch, capsys, *DIGITS, f"output_dir={tmp_path / 'file'}")
+    assert "output_dir" in line
+
+
+def test_the_program_itself_ends_with_one_line_and_status_1(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "initsearch", "+sweep=nothing", f"output_dir={tmp_path}"],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).resolve().parents[2],
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,30 @@
+"""`import initsearch` is light."""
+
+import subprocess
+import sys
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level packages that are loaded after the code ran in a fresh interpreter."""
+    text = f"{code}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+HEAVY = {"optuna", "lightning", "pytorch_lightning", "hydra", "mlflow", "torchvision", "sklearn", "matplotlib"}
+
+
+def test_import_alone_loads_nothing_heavy() -> None:
+    assert not loaded_after("import initsearch") & (HEAVY | {"torch", "pandas"})
+
+
+def test_plans_need_torch_alone() -> None:
+    loaded = loaded_after("import initsearch; initsearch.InitPlan.from_spec('he_normal')")
+    assert "torch" in loaded
+    assert not loaded & HEAVY
+
+
+def test_the_callback_needs_neither_optuna_hydra_nor_mlflow() -> None:
+    loaded = loaded_after("import initsearch; initsearch.InitCallback('he_normal')")
+    assert "lightning" in loaded
+    assert not loaded & {"optuna", "hydra", "mlflow"}

@@ -1,0 +1,56 @@
+"""The wheel: complete, installed elsewhere, run from another folder."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+         "--wheel-dir", str(folder), str(REPOSITORY)],
+        check=True,
+    )  # fmt: skip
+    (file,) = folder.glob("initsearch-*.whl")
+    return file
+
+
+def test_the_wheel_holds_every_config_and_module_and_nothing_else(wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    conf = {f"initsearch/{p.relative_to(REPOSITORY)}" for p in (REPOSITORY / "conf").rglob("*.yaml")}
+    package = REPOSITORY / "initsearch"
+    modules = {str(p.relative_to(REPOSITORY)) for p in package.rglob("*.py")}
+    assert names == conf | modules | {"initsearch/py.typed"}
+
+
+def test_the_wheel_runs_a_sweep_from_another_folder(wheel: Path, tmp_path: Path) -> None:
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)],
+        check=True,
+    )  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    where = subprocess.run(
+        [sys.executable, "-c", "import initsearch.config as c; print(c.__file__, c.conf_dir())"],
+        env=environment, cwd=elsewhere, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert all(Path(path).is_relative_to(site) for path in where)
+    subprocess.run(
+        [sys.executable, "-m", "initsearch", "+sweep=relu_mlp", "data=digits", "data.train_size=200",
+         "data.val_size=200", "n_trials=10", "max_epochs=1", "race.max_seeds=2", "workers=1"],
+        env=environment, cwd=elsewhere, check=True, capture_output=True,
+    )  # fmt: skip
+    (verdict,) = (elsewhere / "outputs").glob("*/verdict.json")
+    assert json.loads(verdict.read_text())["dataset"] == "digits"
+    # Nothing but the output folder was left behind.
+    assert [path.name for path in elsewhere.iterdir()] == ["outputs"]
