@@ -39,7 +39,7 @@ class DataConfig:
         fallback: A data set to load instead when `name` is neither on disk nor downloadable.
         image_size: Side in pixels to resize to (shorter side resized, centre cropped); None: as is.
         download: Whether a missing data set may be downloaded.
-        timeout: Seconds that a download may go without receiving anything.
+        timeout: Seconds in which a download must receive something.
         deadline: Seconds that a download may take in all.
 
     Raises:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,9 +24,9 @@ class MissingDataError(DataError):
 def ensure(name: str, torchvision_name: str, files: Sequence[Path], config: DataConfig) -> None:
     """Have the files of a data set on disk: they are there already, or are downloaded.
 
-    torchvision downloads in a process of its own, since its sockets know no time limit and a
-    thread cannot be stopped. It writes to a folder beside the final one; files move over whole when
-    all have arrived. A lock file makes other processes wait for the one that downloads.
+    torchvision downloads in a process of its own, since it knows no time limit and a thread cannot
+    be stopped. It writes to a folder beside the final one; files move over whole when all have
+    arrived. A lock file makes other processes wait for the one that downloads.
 
     Args:
         name: The data set as the user knows it.
@@ -72,29 +73,65 @@ def _download(torchvision_name: str, root: Path, config: DataConfig) -> None:
     """Download into a temporary folder, then move each file over whole.
 
     Raises:
-        RuntimeError: The download failed or took too long.
+        RuntimeError: The download failed, stopped moving or took too long.
         OSError: A folder cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as staging:
-        # -P: the script's own folder must not come before the standard library.
-        command = [sys.executable, "-P", str(_FETCH), torchvision_name, staging]
-        try:
-            done = subprocess.run(
-                [*command, str(config.timeout)],
-                env={**os.environ, "TQDM_DISABLE": "1"},
-                timeout=config.deadline,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise RuntimeError(f"no whole copy within {config.deadline:g} s") from error
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines()
-            raise RuntimeError(lines[-1] if lines else f"exit code {done.returncode}")
-        for file in sorted(Path(staging).rglob("*")):
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as temporary:
+        folder = Path(temporary) / "data"  # made by torchvision, just before it connects
+        _run_fetch(torchvision_name, folder, config)
+        for file in sorted(folder.rglob("*")):
             # The archives have served: only what came out of them is kept.
             if file.is_file() and file.suffix != ".gz":
-                target = root / file.relative_to(staging)
+                target = root / file.relative_to(folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 file.replace(target)
+
+
+def _run_fetch(torchvision_name: str, folder: Path, config: DataConfig) -> None:
+    """Run the downloading script, and end it when it is too slow.
+
+    Raises:
+        RuntimeError: The script failed or was ended; the message says why.
+    """
+    # -P: the script's own folder must not come before the standard library.
+    command = [sys.executable, "-P", str(_FETCH), torchvision_name, str(folder)]
+    with tempfile.TemporaryFile("w+") as messages:
+        child = subprocess.Popen(
+            [*command, str(config.timeout)],
+            env={**os.environ, "TQDM_DISABLE": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=messages,
+        )
+        try:
+            _watch(child, folder, config)
+        finally:
+            child.kill()  # without effect on one that has ended
+            child.wait()
+        if child.returncode != 0:
+            messages.seek(0)
+            lines = messages.read().strip().splitlines()
+            raise RuntimeError(lines[-1] if lines else f"exit code {child.returncode}")
+
+
+def _watch(child: "subprocess.Popen[bytes]", folder: Path, config: DataConfig) -> None:
+    """Wait until the script ends.
+
+    Raises:
+        RuntimeError: Nothing arrived for `config.timeout` seconds, or all of it did not within
+            `config.deadline`.
+    """
+    # A socket's own limit is not enough: it covers neither the look-up of names nor a host with
+    # many dead addresses, and a server that sends a byte now and then never meets it.
+    began = changed = time.monotonic()
+    received: int | None = None
+    while child.poll() is None:
+        time.sleep(0.1)
+        now, before = time.monotonic(), received
+        received = sum(f.stat().st_size for f in folder.rglob("*")) if folder.is_dir() else None
+        if received is None or received != before:
+            changed = now
+        if now - changed > config.timeout:
+            raise RuntimeError(f"timed out: nothing arrived for {config.timeout:g} s")
+        if now - began > config.deadline:
+            raise RuntimeError(f"timed out: not whole within {config.deadline:g} s")
