@@ -91,7 +91,12 @@ def _rules(kind: type[Rules], group: str, given: Mapping[str, Any]) -> Rules:
 def _baselines(spec: Any) -> Mapping[str, Any]:
     if isinstance(spec, str):
         spec = [spec]
-    return spec if isinstance(spec, Mapping) else {str(name): name for name in spec or ()}
+    if isinstance(spec, Mapping):
+        return spec
+    plans: dict[str, Any] = {}
+    for entry in spec or ():
+        plans |= entry if isinstance(entry, Mapping) else {str(entry): entry}
+    return plans
 
 
 def _cores() -> int:

@@ -58,7 +58,9 @@ def test_the_convnet_post(mnist_root, tmp_path) -> None:
         assert loss == pytest.approx(math.log(10), abs=1e-4)
     assert min(initial["unit_normal"]) > 1000
     # Stuck: not only does it start at log(10), it stays there.
-    (stuck,) = (c for c in verdict["evidence"]["final_val_loss"].items() if c[0] == "normal_times_0.01")
+    (stuck,) = (
+        c for c in verdict["evidence"]["final_val_loss"].items() if c[0] == "normal_times_0.01"
+    )
     assert stuck[1] == pytest.approx(math.log(10), abs=0.01)
 
 

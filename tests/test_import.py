@@ -11,7 +11,16 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-HEAVY = {"optuna", "lightning", "pytorch_lightning", "hydra", "mlflow", "torchvision", "sklearn", "matplotlib"}
+HEAVY = {
+    "optuna",
+    "lightning",
+    "pytorch_lightning",
+    "hydra",
+    "mlflow",
+    "torchvision",
+    "sklearn",
+    "matplotlib",
+}
 
 
 def test_import_alone_loads_nothing_heavy() -> None:

@@ -26,7 +26,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_every_config_and_module_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    conf = {f"initsearch/{p.relative_to(REPOSITORY)}" for p in (REPOSITORY / "conf").rglob("*.yaml")}
+    conf = {
+        f"initsearch/{p.relative_to(REPOSITORY)}" for p in (REPOSITORY / "conf").rglob("*.yaml")
+    }
     package = REPOSITORY / "initsearch"
     modules = {str(p.relative_to(REPOSITORY)) for p in package.rglob("*.py")}
     assert names == conf | modules | {"initsearch/py.typed"}

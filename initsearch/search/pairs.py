@@ -5,6 +5,7 @@ blocks that both have, and positive means that i is better. Scores come in "more
 """
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Pairs:
     gap: Floats
     spread: Floats
 
-    @property
+    @cached_property
     def error(self) -> Floats:
         """(K, K) standard error of the gap."""
         error: Floats = self.spread / np.sqrt(np.maximum(self.blocks, 1))
@@ -64,7 +65,7 @@ class Pairs:
         equivalent: Floats = np.where(same, 0.0, p)
         return equivalent
 
-    @property
+    @cached_property
     def _freedom(self) -> Ints:
         return np.maximum(self.blocks - 1, 1)
 
@@ -110,10 +111,11 @@ def compare(scores: Floats) -> Pairs:
 
 def holm(p_values: Floats) -> Floats:
     """(K, K) p-values adjusted over all K (K - 1) / 2 pairs (Holm, Scand. J. Stat. 6, 1979)."""
-    upper = np.triu_indices(len(p_values), k=1)
-    order = np.argsort(p_values[upper], kind="stable")
+    upper = _upper(len(p_values))
+    plain = p_values[upper]
+    order = plain.argsort(kind="stable")
     factors = np.arange(len(order), 0, -1)
-    adjusted = np.minimum(1.0, np.maximum.accumulate(p_values[upper][order] * factors))
+    adjusted = np.minimum(1.0, np.maximum.accumulate(plain[order] * factors))
     result = np.ones_like(p_values)
     result[upper[0][order], upper[1][order]] = adjusted
     return np.minimum(result, result.T)
@@ -162,9 +164,17 @@ def correlation(scores: Floats) -> tuple[float, float] | None:
     count, blocks = scores.shape
     if count < 2 or blocks < 3:
         return None
-    covariance = np.cov(scores)
-    variance = np.diag(covariance)
-    upper = np.triu_indices(count, k=1)
-    mean = float((covariance / np.sqrt(np.outer(variance, variance)))[upper].mean())
+    centred = scores - scores.mean(axis=1, keepdims=True)
+    covariance = centred @ centred.T / (blocks - 1)
+    variance = covariance.diagonal()
+    upper = _upper(count)
+    mean = (covariance / np.sqrt(np.outer(variance, variance)))[upper].mean()
     apart = (variance[:, None] + variance[None, :])[upper]
-    return mean, float((2.0 * covariance[upper]).sum() / apart.sum())
+    return float(mean), float(2.0 * covariance[upper].sum() / apart.sum())
+
+
+@lru_cache(maxsize=64)
+def _upper(count: int) -> tuple[Ints, Ints]:
+    """Indices of the pairs i < j."""
+    rows, columns = np.triu_indices(count, k=1)
+    return rows, columns

@@ -16,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.files import write_whole
+from initsearch.layers import describe
 from initsearch.plan import InitPlan
 from initsearch.search.blocks import JobMaker
 from initsearch.search.confirmation import Confirmation, RaceResult, shortlist
@@ -30,6 +31,7 @@ from initsearch.search.tracker import StudyInfo, Tracker
 from initsearch.search.verdict import Verdict
 from initsearch.search.wording import PLAIN, POINTS, sentence
 from initsearch.training.data import DataConfig, load_data
+from initsearch.training.models import build_model
 from initsearch.training.trainer_settings import TrainerSettings
 
 PACKAGES = (
@@ -59,6 +61,7 @@ class Study:
         self._progress = progress
         self._metric: Metric = METRICS[settings.metric]
         self._data = load_data(DataConfig.from_mapping(settings.data))
+        self._check_model()
         if self._data.is_fallback:
             progress.message(
                 f"{self._data.requested} is not here and cannot be downloaded: training on "
@@ -136,6 +139,15 @@ class Study:
         tracker.end_study(verdict, self._report_facts(result))
         maker.tidy()
         return verdict
+
+    def _check_model(self) -> None:
+        """Build the model once, so that what is wrong with it, or with a rule, is told before any training."""
+        model = build_model(self.settings.model, self._data.input_shape, self._data.num_classes)
+        slots = describe(model, self._data.normalize(self._data.train_x[:2]))
+        for where in self.settings.space.without_effect(slots):
+            self._progress.message(
+                f"no layer of {self.settings.architecture} is like {where}: what the space says of it is idle"
+            )
 
     def _job_data(self) -> Mapping[str, Any]:
         """The data's configuration for workers: what was found, so that all of them find the same."""

@@ -15,7 +15,8 @@ import yaml
 
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.initializers import get_initializer
-from initsearch.plan import InitPlan
+from initsearch.layers import Slot
+from initsearch.plan import InitPlan, Where
 from initsearch.space._domain import Domain
 
 #: A group's scheme that is no initializer: leave the parameter as the framework made it.
@@ -203,6 +204,13 @@ class Space:
             }
             for values in itertools.product(*(domain.values() for domain in free.values())):
                 yield dict(zip(free, values, strict=True))
+
+    def without_effect(self, slots: Sequence[Slot]) -> list[dict[str, Any]]:
+        """The conditions of groups and rules that hold for no parameter of a model."""
+        wheres = [Where.from_spec(group.where) for group in self.groups]
+        wheres += [rule.where for plan in (self.plans or {}).values() for rule in plan.rules]
+        idle = [where for where in wheres if not any(where.holds(slot) for slot in slots)]
+        return [where.spec() for where in dict.fromkeys(idle)]
 
     def key(self) -> str:
         """A short hash of all that the space allows: another space is another study."""

@@ -1,5 +1,6 @@
 """Bad input at the command line: one line, what is wrong and what to do, no traceback."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from initsearch import cli
 DIGITS = ["+sweep=relu_mlp", "data=digits", "data.train_size=200", "data.val_size=100"]
 
 
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> str:
     """The error that the command line prints for these arguments."""
     monkeypatch.setattr(sys, "argv", ["initsearch", *arguments])
     with pytest.raises(SystemExit) as stopped:
@@ -35,8 +38,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *ar
         ([*DIGITS, "n_trials=0"], "n_trials must be a whole number of at least 1, but got 0"),
         ([*DIGITS, "n_trial=3"], "n_trial"),
         ([*DIGITS, "baselines=[he_norml]"], r"he_norml.*he_normal"),
-        ([*DIGITS, "space.groups.relu.weight={he_norml: {}}"], r"he_norml.*he_normal"),
-        ([*DIGITS, "space.groups.relu.weight={variance_scaling: {mode: fan_inn}}"], r"fan_inn.*fan_in"),
+        ([*DIGITS, "+space.groups.relu.weight.he_norml={}"], r"he_norml.*he_normal"),
+        (
+            [*DIGITS, "space.groups.relu.weight={variance_scaling: {mode: fan_inn}}"],
+            r"fan_inn.*fan_in",
+        ),
         ([*DIGITS, "space.groups.relu.weight={variance_scaling: {factor: 0}}"], r"factor.*0"),
         ([*DIGITS, "space.groups.relu.weight={variance_scaling: {factor: -1}}"], r"factor.*-1"),
         ([*DIGITS, "space.groups=null"], "either groups or plans"),
@@ -51,8 +57,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *ar
 def test_a_bad_setting_is_one_line(
     monkeypatch, capsys, tmp_path, arguments: list[str], message: str
 ) -> None:
-    import re
-
     line = run(monkeypatch, capsys, *arguments, f"output_dir={tmp_path}")
     assert re.search(message, line), line
 

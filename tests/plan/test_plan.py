@@ -34,7 +34,9 @@ BATCH = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def by_name(plan: InitPlan, model: nn.Module, seed: int = 0) -> dict[str, str]:
-    return {row.parameter: row.initializer for row in plan.apply(model, seed=seed, batch=BATCH).rows}
+    return {
+        row.parameter: row.initializer for row in plan.apply(model, seed=seed, batch=BATCH).rows
+    }
 
 
 def test_the_first_rule_that_speaks_of_a_part_decides() -> None:
@@ -95,9 +97,9 @@ def test_a_fill_depends_on_seed_and_name_alone() -> None:
     assert torch.equal(first.inner.weight, second.inner.weight)
     # Alone, with other parameters kept, it is the same still.
     third = Net()
-    InitPlan.from_spec({"rules": [{"where": {"name": "inner.weight"}, "weight": "glorot_normal"}]}).apply(
-        third, seed=3, batch=BATCH
-    )
+    InitPlan.from_spec(
+        {"rules": [{"where": {"name": "inner.weight"}, "weight": "glorot_normal"}]}
+    ).apply(third, seed=3, batch=BATCH)
     assert torch.equal(first.inner.weight, third.inner.weight)
     plan.apply(second, seed=4, batch=BATCH)
     assert not torch.equal(first.inner.weight, second.inner.weight)
@@ -166,7 +168,9 @@ def test_the_report_is_a_table_of_what_stands_in_the_model() -> None:
     report = InitPlan.from_spec("he_normal").apply(model, batch=BATCH)
     frame = report.to_frame().set_index("parameter")
     assert list(frame.index) == [name for name, _ in model.named_parameters()]
-    assert frame.loc["inner.weight", "std"] == pytest.approx(model.inner.weight.std(correction=0).item())
+    assert frame.loc["inner.weight", "std"] == pytest.approx(
+        model.inner.weight.std(correction=0).item()
+    )
     assert frame.loc["stem.weight", "activation"] == "relu"
     assert frame.loc["head.weight", "role"] == "head"
     text = str(report)

@@ -34,12 +34,17 @@ def test_parameters_exist_only_where_their_scheme_is_chosen() -> None:
         space.suggest(trial)
         scheme = trial.params["relu.scheme"]
         schemes.add(scheme)
-        owned = {name for name in trial.params if name.startswith("relu.") and name != "relu.scheme"}
-        assert owned == {
-            "variance_scaling": {"relu.variance_scaling.factor", "relu.variance_scaling.mode"},
-            "orthogonal": {"relu.orthogonal.gain"},
-            "zeros": set(),
-        }[scheme]
+        owned = {
+            name for name in trial.params if name.startswith("relu.") and name != "relu.scheme"
+        }
+        assert (
+            owned
+            == {
+                "variance_scaling": {"relu.variance_scaling.factor", "relu.variance_scaling.mode"},
+                "orthogonal": {"relu.orthogonal.gain"},
+                "zeros": set(),
+            }[scheme]
+        )
         # A scheme that stands alone is no choice, so it is no parameter.
         assert "head.scheme" not in trial.params
         assert {"head.bias", "lr"} <= set(trial.params)
@@ -75,9 +80,13 @@ def test_a_trial_becomes_the_plan_that_its_parameters_say() -> None:
 def test_a_log_range_is_one_for_optuna() -> None:
     study = optuna.create_study()
     trial = study.ask()
-    Space.from_spec({"groups": {"all": {"weight": {"normal": {"std": {"low": 1e-3, "high": 1.0, "log": True}}}}}}).suggest(
-        trial
-    )
+    Space.from_spec(
+        {
+            "groups": {
+                "all": {"weight": {"normal": {"std": {"low": 1e-3, "high": 1.0, "log": True}}}}
+            }
+        }
+    ).suggest(trial)
     assert trial.distributions == {
         "all.normal.std": optuna.distributions.FloatDistribution(1e-3, 1.0, log=True)
     }
@@ -86,7 +95,13 @@ def test_a_log_range_is_one_for_optuna() -> None:
 def test_the_grid_is_every_trial_once_and_as_many_as_the_size_says() -> None:
     spec = {
         "groups": {
-            "all": {"weight": {"zeros": None, "normal": {"std": [0.1, 1.0]}, "orthogonal": {"gain": {"low": 1, "high": 3}}}},
+            "all": {
+                "weight": {
+                    "zeros": None,
+                    "normal": {"std": [0.1, 1.0]},
+                    "orthogonal": {"gain": {"low": 1, "high": 3}},
+                }
+            },
             "head": {"where": {"role": "head"}, "weight": ["zeros", "ones"]},
         },
         "lr": [0.1, 0.2],
@@ -115,16 +130,32 @@ def test_another_space_has_another_key() -> None:
     ("spec", "message"),
     [
         ({}, "either groups or plans"),
-        ({"groups": {"a": {"weight": "he_normal"}}, "plans": {"a": "zeros"}}, "either groups or plans"),
+        (
+            {"groups": {"a": {"weight": "he_normal"}}, "plans": {"a": "zeros"}},
+            "either groups or plans",
+        ),
         ({"groups": {"a": {"weight": {}}}}, "at least one scheme"),
         ({"groups": {"a": {"weight": ["he_norml"]}}}, "he_normal"),
         ({"groups": {"a": {"weight": {"variance_scaling": {"factor": [0.0]}}}}}, "factor"),
-        ({"groups": {"a": {"weight": {"variance_scaling": {"factor": {"low": -1.0, "high": 1.0}}}}}}, "factor"),
+        (
+            {
+                "groups": {
+                    "a": {"weight": {"variance_scaling": {"factor": {"low": -1.0, "high": 1.0}}}}
+                }
+            },
+            "factor",
+        ),
         ({"groups": {"a": {"weight": {"variance_scaling": {"mode": ["fan_inn"]}}}}}, "fan_in"),
         ({"groups": {"a": {"weight": {"variance_scaling": {"factr": [1.0]}}}}}, "factr"),
         ({"groups": {"a": {"weight": {"normal": {"std": []}}}}}, "at least one choice"),
-        ({"groups": {"a": {"weight": {"normal": {"std": {"low": 2.0, "high": 1.0}}}}}}, "low <= high"),
-        ({"groups": {"a": {"weight": {"normal": {"std": {"low": 0, "high": 1, "log": True}}}}}}, "low > 0"),
+        (
+            {"groups": {"a": {"weight": {"normal": {"std": {"low": 2.0, "high": 1.0}}}}}},
+            "low <= high",
+        ),
+        (
+            {"groups": {"a": {"weight": {"normal": {"std": {"low": 0, "high": 1, "log": True}}}}}},
+            "low > 0",
+        ),
         ({"groups": {"a": {"weight": "zeros", "wher": {}}}}, "where"),
         ({"groups": {"a": {"weight": "zeros", "where": {"rol": "head"}}}}, "role"),
         ({"groups": {"a": {"weight": "zeros"}}, "lr": 0}, "positive"),

@@ -10,6 +10,7 @@ from initsearch.errors import ConfigError
 from initsearch.training._settings import check_choice, check_int, check_keys
 
 NAMES = ("digits", "mnist", "cifar10", "image_folder")
+SCALINGS = ("standard", "unit")
 STAND_INS = ("digits", "mnist", "cifar10")  # an image folder has no root of its own to fall back on
 
 
@@ -37,6 +38,8 @@ class DataConfig:
         train_size: Images to train on, in a stratified draw; None: all that validation leaves.
         val_size: Images to validate on; None: a sixth of the training images, at most 10000.
         fallback: A data set to load instead when `name` is neither on disk nor downloadable.
+        scaling: `standard`: each channel of the training images to mean 0 and standard deviation 1;
+            `unit`: pixels to [0, 1], as many tutorials feed them.
         image_size: Side in pixels to resize to (shorter side resized, centre cropped); None: as is.
         download: Whether a missing data set may be downloaded.
         timeout: Seconds in which a download must receive something.
@@ -51,6 +54,7 @@ class DataConfig:
     train_size: int | None = None
     val_size: int | None = None
     fallback: str | None = None
+    scaling: str = "standard"
     image_size: int | None = None
     download: bool = True
     timeout: float = 20.0
@@ -58,6 +62,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_choice("data set", self.name, NAMES)
+        check_choice("data.scaling", self.scaling, SCALINGS)
         if self.fallback is not None:
             check_choice("data.fallback", self.fallback, STAND_INS)
         if self.root is not None and not isinstance(self.root, str):

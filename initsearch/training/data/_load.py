@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from . import _digits, _folder, _torchvision
 from ._config import NAMES, DataConfig
 from ._download import MissingDataError
@@ -38,6 +40,10 @@ def load_data(config: DataConfig | Mapping[str, Any]) -> ImageData:
         config = DataConfig.from_mapping(config)
     try:
         images = _LOADERS[config.name](config)
+        if config.scaling == "unit":
+            images = replace(
+                images, mean=torch.zeros_like(images.mean), std=torch.ones_like(images.std)
+            )
     except MissingDataError as error:
         if config.fallback is None:
             raise
@@ -45,6 +51,7 @@ def load_data(config: DataConfig | Mapping[str, Any]) -> ImageData:
         stand_in = DataConfig(
             name=config.fallback,
             root=config.root,
+            scaling=config.scaling,
             image_size=config.image_size,
             download=config.download,
             timeout=config.timeout,
