@@ -2,7 +2,6 @@
 
 from initsearch.layers._assign import Fill, assign_, read
 from initsearch.layers._describe import describe
-from initsearch.layers._follow import FollowMode
 from initsearch.layers._preserve import preserved
 from initsearch.layers._record import LayerCall, Observer, Trace, Use
 from initsearch.layers._slots import Block, Slot
@@ -12,7 +11,6 @@ from initsearch.layers._walk import unwrap
 __all__ = [
     "Block",
     "Fill",
-    "FollowMode",
     "LayerCall",
     "Observer",
     "Slot",

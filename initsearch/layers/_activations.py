@@ -5,10 +5,13 @@ module or as a tensor's method, in place or not. Users' own modules are judged i
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from initsearch.layers._record import ATTENTION
 
 # Functions that are activations under their own name.
 ELEMENTWISE = frozenset(
@@ -36,7 +39,7 @@ _SPELLINGS = {
     "clip": "clamp",
 }
 # Activations that look at more than one entry.
-_WIDE = frozenset({"softmax", "log_softmax", "glu"})
+_WIDE = frozenset({"softmax", "log_softmax", "glu", ATTENTION})
 
 #: An output function: a layer before it, at the end of a model, is the head all the same.
 OUTPUT_FUNCTIONS = frozenset(
@@ -109,7 +112,7 @@ def activation_name(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -
         low = _argument(args, kwargs, 1, "min_val")
         high = _argument(args, kwargs, 2, "max_val")
         return "relu6" if (low, high) == (0, 6) else "hardtanh"
-    return name if name in ELEMENTWISE or name in _WIDE else None
+    return name if name in ELEMENTWISE or name in _WIDE - {ATTENTION} else None
 
 
 def _clamp_name(low: Any, high: Any) -> str | None:
@@ -124,20 +127,39 @@ def _argument(args: Sequence[Any], kwargs: Mapping[str, Any], place: int, name: 
     return kwargs.get(name, args[place] if len(args) > place else None)
 
 
-def activation_function(
-    name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Callable[[Tensor], Tensor] | None:
-    """The activation as a function of a tensor with this call's settings; None for wide ones."""
-    if name in _WIDE or not args:
-        return None
-    settings = tuple(args[1:])
-    named = {key: value for key, value in kwargs.items() if key not in ("out", "inplace")}
+@dataclass(frozen=True)
+class Applied:
+    """An activation as a function of a tensor, with the settings of one call.
 
-    def apply(tensor: Tensor) -> Tensor:
-        # The call may have been one in place.
-        return function(tensor.clone(), *settings, **named)  # type: ignore[no-any-return]
+    Attributes:
+        function: What was called.
+        args: Its arguments after the tensor.
+        kwargs: Its arguments by name.
+    """
 
-    return apply
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> "Applied | None":
+        """The activation of a call; None where it is not one number's function of one number."""
+        settings = tuple(args[1:])
+        wide = any(isinstance(value, Tensor) and value.numel() > 1 for value in settings)
+        if name in _WIDE or wide or not args:
+            return None
+        named = {key: value for key, value in kwargs.items() if key not in ("out", "inplace")}
+        return cls(function, settings, named)
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """The activation of a tensor, which is not changed (the call may have been in place)."""
+        return self.function(tensor.clone(), *self.args, **self.kwargs)  # type: ignore[no-any-return]
 
 
 def class_name(module: torch.nn.Module) -> str:

@@ -88,7 +88,7 @@ def _slots(model: nn.Module, entries: Sequence[Entry], found: Trace, reason: str
 
 
 def _slot(name: str, module_name: str, stored: Stored, ancestors: tuple[nn.Module, ...]) -> Slot:
-    value = stored.originals[0][1] if stored.by == "plain" else stored.read()
+    value = stored.read()
     found = nature(stored.module, stored.attribute, value, ancestors)
     notes = [found.note] if found.note else []
     if stored.by != "plain":

@@ -19,16 +19,10 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from initsearch.layers._activations import (
-    GATED,
-    OUTPUT_FUNCTIONS,
-    SELF_GATED,
-    activation_function,
-    activation_name,
-    operation_name,
-)
-from initsearch.layers._record import NONE, LayerCall, Observer, Use
-from initsearch.layers._state import Gate, State, fresh_root, merged
+from initsearch.layers._activations import Applied, activation_name, operation_name
+from initsearch.layers._ledger import Ledger
+from initsearch.layers._record import ATTENTION, LayerCall, Observer, Use
+from initsearch.layers._state import State, fresh_root, merged
 from initsearch.layers._tensors import tensors
 
 # Where the weight stands among the arguments.
@@ -42,6 +36,7 @@ _PLACED = {
 _PRODUCTS = frozenset(
     {"matmul", "mm", "bmm", "mv", "addmm", "addbmm", "baddbmm", "einsum", "tensordot", "inner"}
 )
+# With the activation that they have inside.
 _RECURRENT = {
     "lstm": "gates",
     "gru": "gates",
@@ -52,37 +47,27 @@ _RECURRENT = {
     "rnn_tanh_cell": "tanh",
     "rnn_relu_cell": "relu",
 }
-_ATTENTION = "attention"
 
 
 class FollowMode(TorchFunctionMode):
-    """Records the weight layers of what runs under it, and what consumes their outputs.
+    """Records in a `Ledger` what runs under it.
 
-    Attributes:
-        calls: The calls so far.
-        first_use: The step at which each parameter was first used.
-        step: How many operations have been seen.
-        module_name: The module that is running, kept by `ModuleHooks`.
+    Args:
+        ledger: What is recorded.
+        observer: Told of layers and activations as they happen.
     """
 
-    def __init__(self, observer: Observer | None = None) -> None:
+    def __init__(self, ledger: Ledger, observer: Observer | None = None) -> None:
         super().__init__()
-        self.calls: list[LayerCall] = []
-        self.first_use: dict[str, int] = {}
-        self.step = 0
-        self.module_name = ""
-        self._observer = observer or Observer()
+        self.ledger = ledger
+        self.observer = observer or Observer()
         self._states: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        self._matrices: dict[str, int] = {}
         self._resting = 0
 
     def know_parameter(self, tensor: Tensor, name: str) -> None:
         """Let a tensor stand for the parameter `name`."""
-        held = self.state(tensor)
-        names = frozenset({name}) | (held.parameters if held else frozenset())
-        self._states[tensor] = State(parameters=names, root=fresh_root())
-        if tensor.ndim > 1:
-            self._matrices.setdefault(name, len(self._matrices))
+        self._states[tensor] = State(parameters=frozenset({name}), root=fresh_root())
+        self.ledger.know_parameter(name, tensor.ndim)
 
     def know_input(self, tensor: Tensor) -> None:
         """Let a tensor be known as the model's input."""
@@ -92,6 +77,10 @@ class FollowMode(TorchFunctionMode):
     def state(self, tensor: Tensor) -> State | None:
         """What is known of a tensor; None for constants."""
         return self._states.get(tensor)  # type: ignore[no-any-return,no-untyped-call]
+
+    def states(self, value: Any) -> list[State]:
+        """What is known of the tensors in nested containers."""
+        return [s for tensor in tensors(value) if (s := self.state(tensor)) is not None]
 
     @contextmanager
     def rest(self) -> Iterator[None]:
@@ -113,32 +102,33 @@ class FollowMode(TorchFunctionMode):
         if self._resting:
             return func(*args, **kwargs)
         read = list(tensors((args, kwargs)))
-        states = [state for tensor in read if (state := self.state(tensor)) is not None]
+        states = self.states(read)
         if not states:
             return func(*args, **kwargs)
         name = operation_name(func)
-        activation = self._activation(name, args, kwargs, states)
-        step = self._next()
+        activation = activation_name(name, args, kwargs)
+        if activation == "softmax" and any(state.product for state in states):
+            activation = ATTENTION
         if activation:
-            self._tell(self._observer.activating, states, activation, read[0])
+            self._tell(self.observer.activating, states, activation, read[0])
         out = func(*args, **kwargs)
         written = [args[0]] if name == "setitem" else list(tensors(out))
         if not written or name.endswith("_like") or name.startswith("new_"):
             return out
+        self.ledger.next_step()
         for state in states:
-            for parameter in state.parameters:
-                self.first_use.setdefault(parameter, step)
+            self.ledger.touch(state.parameters)
         if activation:
-            function = activation_function(activation, func, args, kwargs)
-            self.activate(activation, states, written, function, step)
-            self._tell(self._observer.activated, states, activation, written[0])
+            function = Applied.of(activation, func, args, kwargs)
+            self.mark(written, self.ledger.activate(activation, states, function))
+            self._tell(self.observer.activated, states, activation, written[0])
+        elif name == "multi_head_attention_forward":
+            self._attention_layer(args, kwargs, written)
+        elif weights := self._weights(name, args, kwargs, read):
+            self._weight_layer(name, weights, read, written)
         else:
-            self._pass(name, args, kwargs, read, states, written)
+            self.mark(written, self._joined(name, read, states))
         return out
-
-    def _next(self) -> int:
-        self.step += 1
-        return self.step
 
     def _tell(
         self,
@@ -147,78 +137,20 @@ class FollowMode(TorchFunctionMode):
         name: str,
         tensor: Tensor,
     ) -> None:
-        for index in sorted(frozenset[int]().union(*(state.pending for state in states))):
-            told(self.calls[index], name, tensor)
+        for index in sorted(merged(states).pending):
+            told(self.ledger.calls[index], name, tensor)
 
-    def _activation(
-        self,
-        name: str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        states: Sequence[State],
-    ) -> str | None:
-        found = activation_name(name, args, kwargs)
-        if found == "softmax" and any(state.product for state in states):
-            return _ATTENTION
-        return found
-
-    def activate(
-        self,
-        name: str,
-        states: Sequence[State],
-        written: Iterable[Tensor],
-        function: Callable[[Tensor], Tensor] | None,
-        step: int,
-    ) -> None:
-        """Record that an activation consumed what came of the pending layers."""
-        came = merged(states)
-        if came.parameters:
-            self.mark(written, came)
-            return
-        gate = None
-        if came.pending:
-            use = Use(name, step, function)
-            self._consume(came.pending, use)
-            gate = Gate(use, name, came.pending)
-        else:
-            before = next((state.gate for state in states if state.gate), None)
-            gate = before and replace(before, chain=f"{before.chain}>{name}")
-        self.mark(
-            written,
-            State(
-                tail=came.tail if name in OUTPUT_FUNCTIONS else frozenset(),
-                sources=came.sources,
-                from_input=came.from_input,
-                attended=name == _ATTENTION,
-                root=next((state.root for state in states if not state.parameters), -1),
-                gate=gate,
-            ),
-        )
-
-    def _pass(
-        self,
-        name: str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        read: Sequence[Tensor],
-        states: Sequence[State],
-        written: Sequence[Tensor],
-    ) -> None:
-        if name == "multi_head_attention_forward":
-            self._attention_layer(args, kwargs, written)
-        elif name == "scaled_dot_product_attention":
-            came = merged([s for t in read[:3] if (s := self.state(t)) is not None])
-            self._consume(came.pending, Use(_ATTENTION, self.step))
-            state = merged(states)
-            self.mark(written, replace(state, pending=frozenset(), tail=frozenset()))
-        elif weights := self._weights(name, args, kwargs, read):
-            self._weight_layer(name, weights, read, written)
-        elif name == "mul" and len(read) == 2 and len(states) == 2:
-            self.mark(written, self._gated(read, states))
-        elif name in _PRODUCTS and sum(not state.parameters for state in states) > 1:
-            self.mark(written, self._multiplied(states))
-        else:
-            self.mark(written, merged(states, name))
+    def _joined(self, name: str, read: Sequence[Tensor], states: Sequence[State]) -> State:
+        """The result of an operation without weights that is no activation."""
+        if name == "scaled_dot_product_attention":
+            for state in self.states(read[:3]):
+                self.ledger.consume(state.pending, Use(ATTENTION, self.ledger.step))
+            return replace(merged(states), pending=frozenset(), tail=frozenset())
+        if name == "mul" and len(read) == len(states) == 2:
+            return self.ledger.gate(states, [tensor.shape for tensor in read])
+        if name in _PRODUCTS and sum(not state.parameters for state in states) > 1:
+            return self.ledger.multiply(states)
+        return merged(states, name)
 
     def _weights(
         self,
@@ -228,19 +160,17 @@ class FollowMode(TorchFunctionMode):
         read: Sequence[Tensor],
     ) -> list[Tensor]:
         """The tensors among the arguments that are weights of a layer."""
-        made = [t for t in read if (state := self.state(t)) is not None and state.parameters]
-        if not made:
-            return []
+        made = [tensor for tensor in read if any(s.parameters for s in self.states(tensor))]
         if name in _PLACED:
             place = _PLACED[name]
             weight = args[place] if len(args) > place else kwargs.get("weight")
             return [tensor for tensor in made if tensor is weight]
         if name in _RECURRENT:
             return made
-        matrices = [tensor for tensor in made if tensor.ndim > 1]
-        if name in _PRODUCTS and len(made) < len(read):
-            return matrices
-        return []
+        # Among parameters and constants a product makes a weight, it uses none.
+        if name not in _PRODUCTS or all(state.parameters for state in self.states(read)):
+            return []
+        return [tensor for tensor in made if tensor.ndim > 1]
 
     def _weight_layer(
         self,
@@ -252,134 +182,46 @@ class FollowMode(TorchFunctionMode):
         names: set[str] = set()
         inputs: list[State] = []
         for tensor in read:
-            state = self.state(tensor)
-            if state is None:
-                continue
-            if state.parameters and (tensor.ndim == 1 or any(tensor is w for w in weights)):
-                names |= state.parameters
-            else:
-                inputs.append(state)
-        call = self.start(name, names, inputs)
-        if name in _RECURRENT:
-            call.uses.append(Use(_RECURRENT[name], self.step))
-            self.mark(written, self._after(call, pending=False))
-        else:
-            self.mark(written, self._after(call))
+            for state in self.states(tensor):
+                if state.parameters and (tensor.ndim == 1 or any(tensor is w for w in weights)):
+                    names |= state.parameters
+                else:
+                    inputs.append(state)
+        call = self.ledger.start(name, names, inputs)
         if name in _PRODUCTS or name == "linear":
-            weight = weights[0]
-            # x @ W contracts its rows, W @ x and linear(x, W) its columns.
-            columns = name == "linear" or read[0] is weight
-            fans = tuple(float(size) for size in weight.shape[-2:])
-            call.fans = (fans[1], fans[0]) if columns else (fans[0], fans[1])
-        self.produced(call, written[0])
-
-    def start(self, operation: str, names: Iterable[str], inputs: Sequence[State]) -> LayerCall:
-        """Record a call of a layer that reads `inputs`."""
-        came = merged(inputs) if inputs else State()
-        self._consume(came.pending, Use(NONE, self.step))
-        used = sorted(names, key=lambda name: self._matrices.get(name, len(self._matrices)))
-        call = LayerCall(
-            index=len(self.calls),
-            operation=operation,
-            parameters=tuple(used),
-            weight=used[0],
-            module_name=self.module_name,
-            repeat=sum(call.weight == used[0] for call in self.calls),
-            sources=came.sources,
-            reads_input=came.from_input,
-        )
-        self.calls.append(call)
-        return call
-
-    def _after(self, call: LayerCall, pending: bool = True) -> State:
-        here = frozenset({call.index})
-        waiting = here if pending else frozenset()
-        return State(waiting, waiting, here, from_input=call.reads_input, root=fresh_root())
-
-    def produced(self, call: LayerCall, output: Tensor) -> None:
-        """Tell the observer of a layer's output."""
-        self._observer.produced(call, output)
-
-    def mark_output(self, call: LayerCall, written: Iterable[Tensor]) -> None:
-        """Let tensors be known as the output of a call."""
-        self.mark(written, self._after(call))
+            rows, columns = (float(size) for size in weights[0].shape[-2:])
+            # x @ W contracts the rows of W, W @ x and linear(x, W) its columns.
+            turned = name == "linear" or read[0] is weights[0]
+            call.fans = (columns, rows) if turned else (rows, columns)
+        self.mark(written, self.ledger.after(call, _RECURRENT.get(name)))
+        self.observer.produced(call, written[0])
 
     def _attention_layer(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], written: Sequence[Tensor]
     ) -> None:
         """torch's attention in one operation: its packed projection, and its output projection."""
         given = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs).arguments
-        inputs, names, last = [], set[str](), set[str]()
+        inputs: list[State] = []
+        inner: set[str] = set()
+        last: set[str] = set()
         for key, value in given.items():
-            state = self.state(value) if isinstance(value, Tensor) else None
-            if state is None:
-                continue
-            if key in ("query", "key", "value") or not state.parameters:
-                inputs.append(state)
-            elif key.startswith("out_proj"):
-                last |= state.parameters
-            else:
-                names |= state.parameters
-        if names:
-            call = self.start("attention", names, inputs)
-            call.uses.append(Use(_ATTENTION, self.step))
-            inputs = [self._after(call, pending=False)]
-        if last:
-            call = self.start("linear", last, inputs)
-            self.mark(written, self._after(call))
-            self.produced(call, written[0])
-        else:
+            for state in self.states(value):
+                if key in ("query", "key", "value") or not state.parameters:
+                    inputs.append(state)
+                else:
+                    (last if key.startswith("out_proj") else inner).update(state.parameters)
+        if inner:
+            call = self.ledger.start("attention", inner, inputs)
+            inputs = [self.ledger.after(call, ATTENTION)]
+        if not last:
             self.mark(written, merged(inputs))
-
-    def _multiplied(self, states: Sequence[State]) -> State:
-        """Two activations multiplied as matrices: scores, or values under the scores' softmax."""
-        state = merged(states)
-        if not state.attended:
-            return replace(state, product=True)
-        values = frozenset[int]().union(*(each.pending for each in states if not each.attended))
-        self._consume(values, Use(_ATTENTION, self.step))
-        return replace(
-            state, pending=state.pending - values, tail=frozenset(), attended=False, product=False
-        )
-
-    def _gated(self, read: Sequence[Tensor], states: Sequence[State]) -> State:
-        """x * f(x), f(a) * b, or a plain product."""
-        state = merged(states, "mul")
-        for here, there in ((0, 1), (1, 0)):
-            gate, other = states[here].gate, states[there]
-            if gate is None or not other.pending:
-                continue
-            if states[here].root == other.root:
-                gate.use.name = SELF_GATED.get(gate.chain, gate.use.name)
-                gate.use.function = None
-                left = state.pending - gate.calls
-                renamed = replace(gate, chain=gate.use.name)
-                return replace(state, pending=left, tail=left, gate=renamed, root=other.root)
-            parallel = not other.pending & self._before(gate.calls)
-            if parallel and read[here].shape == read[there].shape:
-                gate.use.name = GATED.get(gate.chain, f"{gate.use.name}_glu")
-                gate.use.function = None
-                self._consume(other.pending - gate.calls, gate.use)
-                left = state.pending - other.pending
-                return replace(state, pending=left, tail=left)
-        return state
-
-    def _before(self, calls: Iterable[int]) -> frozenset[int]:
-        """The layers from which these layers' inputs come."""
-        found: set[int] = set()
-        waiting = [source for call in calls for source in self.calls[call].sources]
-        while waiting:
-            call = waiting.pop()
-            if call not in found:
-                found.add(call)
-                waiting.extend(self.calls[call].sources)
-        return frozenset(found)
-
-    def _consume(self, calls: Iterable[int], use: Use) -> None:
-        for call in calls:
-            self.calls[call].uses.append(use)
+            return
+        call = self.ledger.start("linear", last, inputs)
+        self.mark(written, self.ledger.after(call))
+        self.observer.produced(call, written[0])
 
     def mark(self, written: Iterable[Tensor], state: State) -> None:
+        """Let tensors carry a state."""
         for tensor in written:
             known = self.state(tensor)
             self._states[tensor] = state
@@ -399,11 +241,4 @@ class FollowMode(TorchFunctionMode):
 
     def finish(self, output: Any) -> None:
         """Record what reaches the model's output."""
-        step = self._next()
-        for tensor in tensors(output):
-            state = self.state(tensor)
-            if state is None or state.parameters:
-                continue
-            self._consume(state.pending, Use(NONE, step))
-            if state.tail:
-                self.calls[max(state.tail)].is_output = True
+        self.ledger.finish([state for state in self.states(output) if not state.parameters])

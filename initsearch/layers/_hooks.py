@@ -72,26 +72,25 @@ class ModuleHooks:
         self._hooks.close()
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        mode = self._mode
+        mode, ledger = self._mode, self._mode.ledger
         with mode.rest():
-            states = [s for t in tensors((args, kwargs)) if (s := mode.state(t)) is not None]
-        scope = _Scope(module, mode.module_name, states, len(mode.calls), mode.step, None)
+            states = mode.states((args, kwargs))
+        scope = _Scope(module, ledger.module_name, states, len(ledger.calls), ledger.step, None)
         if self._is_norm(module):
-            for name in self._others.get(module, ()):
-                mode.first_use.setdefault(name, mode.step)
+            ledger.touch(self._others.get(module, ()))
             scope.opaque = ExitStack()
             scope.opaque.enter_context(mode.rest())
         self._scopes.append(scope)
-        mode.module_name = self._names[module]
+        ledger.module_name = self._names[module]
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        mode = self._mode
+        mode, ledger = self._mode, self._mode.ledger
         scope = self._scopes.pop()
         while scope.module is not module:  # a module raised, and the model went on
             if scope.opaque:
                 scope.opaque.close()
             scope = self._scopes.pop()
-        mode.module_name = scope.outer
+        ledger.module_name = scope.outer
         if scope.opaque:
             scope.opaque.close()
         with mode.rest():
@@ -102,7 +101,7 @@ class ModuleHooks:
         return named and not module._modules and module not in self._weights
 
     def _judge(self, scope: _Scope, args: Any, outputs: list[Tensor]) -> None:
-        mode, module = self._mode, scope.module
+        mode, ledger, module = self._mode, self._mode.ledger, scope.module
         leaf = not any(module.children())
         if not outputs:
             return
@@ -111,16 +110,15 @@ class ModuleHooks:
                 mode.mark(outputs, merged(scope.states))
             return
         own = self._weights.get(module, ())
-        used = {name for call in mode.calls[scope.calls :] for name in call.parameters}
+        used = {name for call in ledger.calls[scope.calls :] for name in call.parameters}
         if leaf and own and not used.intersection(own):
             names = (*own, *self._others.get(module, ()))
-            mode.module_name = self._names[module]
-            call = mode.start(type(module).__name__.lower(), names, scope.states)
-            mode.module_name = scope.outer
-            for name in names:
-                mode.first_use.setdefault(name, mode.step)
-            mode.mark_output(call, outputs)
-            mode.produced(call, outputs[0])
+            ledger.module_name = self._names[module]
+            call = ledger.start(type(module).__name__.lower(), names, scope.states)
+            ledger.module_name = scope.outer
+            ledger.touch(names)
+            mode.mark(outputs, ledger.after(call))
+            mode.observer.produced(call, outputs[0])
             return
         unknown = [tensor for tensor in outputs if mode.state(tensor) is None]
         if leaf and not own:
@@ -132,7 +130,7 @@ class ModuleHooks:
     def _judge_activation(
         self, scope: _Scope, args: Any, outputs: list[Tensor], unknown: bool
     ) -> None:
-        mode, module = self._mode, scope.module
+        mode, ledger, module = self._mode, self._mode.ledger, scope.module
         given = args[0] if args and isinstance(args[0], Tensor) else None
         if type(module).__module__.startswith("torch.nn.") or given is None or len(outputs) != 1:
             return
@@ -144,15 +142,19 @@ class ModuleHooks:
         uses = {
             id(use): use
             for index in pending
-            for use in mode.calls[index].uses
+            for use in ledger.calls[index].uses
             if use.step > scope.step
         }
         if (len(uses) == 1 and not escapes) or not is_activation(module, given):
             return
         for index in pending:
-            calls = mode.calls[index]
+            calls = ledger.calls[index]
             calls.uses[:] = [use for use in calls.uses if id(use) not in uses]
-        mode.activate(class_name(module), scope.states, outputs, module, mode.step)
+        name = class_name(module)
+        mode.mark(outputs, ledger.activate(name, scope.states, module))
+        for index in sorted(pending):
+            mode.observer.activating(ledger.calls[index], name, given)
+            mode.observer.activated(ledger.calls[index], name, outputs[0])
 
 
 def is_activation(module: nn.Module, like: Tensor) -> bool:

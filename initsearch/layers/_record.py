@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
 #: Says that only another weight layer or the model's output reads a layer's output.
 NONE = "none"
+#: Names what queries, keys and values go into.
+ATTENTION = "attention"
 
 
 @dataclass(eq=False)
@@ -69,12 +70,10 @@ class Trace:
     Attributes:
         calls: The calls of weight layers, in execution order.
         first_use: When each parameter was first used, by slot name.
-        output: What the model returned; None if it was not to be kept.
     """
 
     calls: tuple[LayerCall, ...]
     first_use: Mapping[str, int]
-    output: Any = None
 
     def of(self, name: str) -> list[LayerCall]:
         """The calls that used a parameter, in execution order."""

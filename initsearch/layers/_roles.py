@@ -78,7 +78,7 @@ def from_modules(model: nn.Module, entries: Sequence[Entry]) -> dict[str, Place]
     layers: dict[str, str] = {}
     for entry in entries:
         name, module_name, stored, ancestors = entry.places[0]
-        found = nature(stored.module, stored.attribute, stored.originals[0][1], ancestors)
+        found = nature(stored.module, stored.attribute, stored.read(), ancestors)
         if found.part == "weight":
             layers.setdefault(module_name, name)
     leaves = [
@@ -134,7 +134,7 @@ def missing(entries: Sequence[Entry], found: Trace) -> bool:
     """Whether a trace has left out some weight layer."""
     called = {name for call in found.calls for name in call.parameters}
     return any(
-        nature(stored.module, stored.attribute, stored.originals[0][1], ancestors).part == "weight"
+        nature(stored.module, stored.attribute, stored.read(), ancestors).part == "weight"
         for entry in entries
         if entry.name not in called
         for _, _, stored, ancestors in entry.places[:1]

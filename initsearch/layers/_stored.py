@@ -54,8 +54,17 @@ class Stored:
             if self.by == "spectral_norm":
                 hook = _hook(self.module, self.attribute, SpectralNorm)
                 return hook.compute_weight(self.module, False).detach()  # type: ignore[no-any-return]
-            value = getattr(self.module, self.attribute)
-            return value.detach()  # type: ignore[no-any-return]
+            if self.by != "parametrization":
+                return getattr(self.module, self.attribute).detach()  # type: ignore[no-any-return]
+            steps: Any = self.module.parametrizations[self.attribute]  # type: ignore[index]
+            # In training mode spectral_norm changes its buffers whenever the weight is read.
+            modes = [(step, step.training) for step in steps.modules()]
+            steps.eval()
+            try:
+                return getattr(self.module, self.attribute).detach()  # type: ignore[no-any-return]
+            finally:
+                for step, mode in modes:
+                    step.training = mode
 
     def write(self, name: str, value: Tensor) -> None:
         """Make the module compute with `value`, or with what the parametrization makes of it.

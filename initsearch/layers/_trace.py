@@ -11,6 +11,7 @@ from initsearch.layers._follow import FollowMode
 from initsearch.layers._hooks import ModuleHooks
 from initsearch.layers._inputs import Call, calls_for, guesses
 from initsearch.layers._kinds import nature
+from initsearch.layers._ledger import Ledger
 from initsearch.layers._preserve import preserved
 from initsearch.layers._record import Observer, Trace
 from initsearch.layers._tensors import tensors
@@ -52,7 +53,8 @@ def trace(
     tries: Iterable[Call] = guesses(core) if batch is None else calls_for(core, batch)
     first: Exception | None = None
     for call in (short for each in tries for short in _sizes(each.to(device), samples)):
-        mode = FollowMode(observer)
+        ledger = Ledger()
+        mode = FollowMode(ledger, observer)
         try:
             with preserved(core), torch.set_grad_enabled(gradients):
                 output = _run(core, call, mode, train)
@@ -64,7 +66,7 @@ def trace(
         except Exception as error:  # noqa: BLE001 - a model may raise anything; it is told below
             first = first or error
             continue
-        return Trace(tuple(mode.calls), dict(mode.first_use))
+        return Trace(tuple(ledger.calls), dict(ledger.first_use))
     raise _failure(model, batch, first) from first
 
 
@@ -88,7 +90,7 @@ def _run(model: nn.Module, call: Call, mode: FollowMode, train: bool | None) -> 
             held = stored.module.__dict__.get(stored.attribute)
             if isinstance(held, torch.Tensor):
                 mode.know_parameter(held, entry.name)
-            part = nature(stored.module, stored.attribute, stored.originals[0][1], ancestors).part
+            part = nature(stored.module, stored.attribute, stored.read(), ancestors).part
             owned = weights if part == "weight" else others
             if entry.name not in owned.get(stored.module, ()):
                 owned[stored.module] = (*owned.get(stored.module, ()), entry.name)
