@@ -178,15 +178,15 @@ class MlflowTracker:
         self._client.log_inputs(self._parent.run_id, datasets=[DatasetInput(data, tags)])
 
     def _log_leaderboard(self, verdict: Verdict) -> None:
-        run_id = self._parent.run_id
+        """Write the table as `MlflowClient.log_table` does, which would add to a table that is there."""
         table = leaderboard_columns(verdict)
-        if any(file.path == _LEADERBOARD for file in self._client.list_artifacts(run_id)):
-            # log_table would append to the table that is there: write its layout over it.
-            rows = [list(row) for row in zip(*table.values(), strict=True)]
-            split = {"columns": list(table), "data": rows}
-            self._client.log_dict(run_id, split, _LEADERBOARD)
-        else:
-            self._client.log_table(run_id, table, _LEADERBOARD)
+        split = {
+            "columns": list(table),
+            "data": [list(row) for row in zip(*table.values(), strict=True)],
+        }
+        self._client.log_dict(self._parent.run_id, split, _LEADERBOARD)
+        listed = json.dumps([{"path": _LEADERBOARD, "type": "table"}])
+        self._runs.label(self._parent, tags={"mlflow.loggedArtifacts": listed})
 
     def _log_files(self, folder: Path) -> None:
         for name in ("winner.yaml", "leaderboard.csv"):

@@ -140,7 +140,9 @@ class Runs:
         if run.status != "RUNNING":
             self._client.update_run(run.run_id, status="RUNNING")
             run.status = "RUNNING"
-            self.label(run, tags={"status": "running", "reason": ""})
+            self.label(
+                run, tags={"status": "running"} | ({"reason": ""} if "reason" in run.tags else {})
+            )
 
     def end(self, run: OpenRun, status: str) -> None:
         """End a run as FINISHED, FAILED or KILLED; one that ended so already keeps its end time."""

@@ -4,15 +4,17 @@ import logging
 import os
 import shlex
 import shutil
+import sqlite3
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
 
 from initsearch.errors import ConfigError
 
@@ -21,13 +23,14 @@ def tracking_uri(output_dir: str | os.PathLike[str]) -> str:
     """MLflow's address of `<output_dir>/mlflow.db`, absolute.
 
     Raises:
-        ConfigError: The path holds a `?`, which would begin the address's query.
+        ConfigError: The path holds a `?`, where an address's query begins, or a `%`, which some
+            versions of SQLAlchemy decode and some do not.
     """
     path = Path(output_dir).absolute() / "mlflow.db"
-    if "?" in str(path):
+    if found := {"?", "%"} & set(str(path)):
         raise ConfigError(
-            f"output_dir must not hold a '?', SQLite addresses end there: got {str(output_dir)!r}; "
-            "choose another with output_dir="
+            f"output_dir must hold no '?' and no '%' for the sake of MLflow's address of it, got "
+            f"{found.pop()!r} in {str(output_dir)!r}; choose another folder: output_dir="
         )
     return f"sqlite:///{path.as_posix()}"
 
@@ -67,12 +70,24 @@ def open_client(uri: str) -> MlflowClient:
                 return MlflowClient(tracking_uri=uri)
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")), quiet():
+            _check_writable(path)
             return MlflowClient(tracking_uri=uri)
-    except (OSError, MlflowException) as error:
+    except (OSError, sqlite3.Error, MlflowException, SQLAlchemyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"cannot open the MLflow store {uri!r}: {reason}; choose another folder: output_dir="
         ) from error
+
+
+def _check_writable(path: Path) -> None:
+    """Begin a transaction and leave it: MLflow would try again for 100 seconds what cannot be done.
+
+    Raises:
+        sqlite3.Error: The file is no database or cannot be written to.
+    """
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=30.0)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("ROLLBACK")
 
 
 @contextmanager

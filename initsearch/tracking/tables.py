@@ -90,18 +90,41 @@ def markdown_table(verdict: Verdict, limit: int | None = None) -> str:
 
 
 def rich_table(verdict: Verdict) -> Table:
-    """The leaderboard for the terminal, accuracies in percent, the winner (or the tied) in bold."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for number, heading in enumerate(_header(verdict)):
+    """The leaderboard for the terminal, accuracies in percent, the winner (or the tied) in bold.
+
+    It fits 80 columns: which candidate is the framework's default and which diverged stands below its
+    name.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    *headings, _ = _header(verdict)
+    for number, heading in enumerate(headings):
         left = number < 2
         table.add_column(
-            heading, justify="left" if left else "right", no_wrap=not left, overflow="fold"
+            _two_lines(heading),
+            justify="left" if left else "right",
+            vertical="top",
+            no_wrap=number > 0,
+            overflow="fold",
         )
     for standing in verdict.candidates:
         mark = mark_of(verdict, standing)
         style = {"winner": "bold green", "tied": "bold", "undecided": "", "behind": "dim"}[mark]
-        table.add_row(*(Text(cell) for cell in _cells(verdict, standing)), style=style)
+        _, *cells, _ = _cells(verdict, standing)
+        name = Text(standing.name)
+        if standing.name == verdict.baseline:
+            name.append("\n  the default", style="not bold dim")
+        if standing.diverged:
+            lost = f"\n  {standing.diverged} of {standing.n_seeds} diverged"
+            name.append(lost, style="not bold dim")
+        table.add_row(name, *(Text(cell) for cell in cells), style=style)
     return table
+
+
+def _two_lines(heading: str) -> str:
+    """A heading broken before its last word but one, where its unit stands: columns stay narrow."""
+    words = heading.split(" ")
+    cut = max(1, len(words) - (2 if len(words) > 2 else 1))
+    return " ".join(words[:cut]) + ("\n" + " ".join(words[cut:]) if words[cut:] else "")
 
 
 def _header(verdict: Verdict) -> list[str]:
@@ -128,7 +151,7 @@ def _cells(verdict: Verdict, standing: Standing) -> list[str]:
         f"{standing.name}{default}",
         mark,
         scale.text(standing.mean),
-        f"{scale.text(standing.ci_low)} … {scale.text(standing.ci_high)}",
+        f"{scale.text(standing.ci_low)}…{scale.text(standing.ci_high)}",
         "" if leads else scale.text(standing.gap_to_leader),
         p_text(standing.p_value),
         str(standing.n_seeds),

@@ -2,7 +2,9 @@
 
 import math
 import random
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 from initsearch.search.tracker import CandidateInfo, Measurement, StudyInfo, Tracker
 from initsearch.search.verdict import Standing, Status, Verdict
@@ -18,6 +20,7 @@ SCHEMES = {
     "normal(std=1)": 0.4130,
     "zeros": 0.1135,
 }
+FEW = {name: SCHEMES[name] for name in ("he_normal", "torch_default", "zeros")}
 
 
 def made_up_verdict(
@@ -198,3 +201,12 @@ def tell(tracker: Tracker, study: StudyInfo, verdict: Verdict, *, extra: int = 1
             tracker.end_candidate(name, "pruned", "rung 1: below the better half")
     tracker.end_study(verdict, {"rank_agreement": 0.8, "steps_per_epoch": 94})
     tracker.close()
+
+
+def rows(output: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    """What the store's database file itself says."""
+    database = sqlite3.connect(output / "mlflow.db")
+    try:
+        return database.execute(query, values).fetchall()
+    finally:
+        database.close()
