@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
@@ -48,6 +49,9 @@ def main() -> None:
     """Entry point of `initsearch` and `python -m initsearch`."""
     # Hydra prints an exception itself, over many lines, unless it is told to let it through.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    # A model, an initializer or a config of the user's own lies in the current folder. `python -m` looks
+    # there; a console script does not.
+    sys.path.insert(0, str(Path.cwd()))
     errors: list[InitSearchError] = []
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
 from initsearch.space import Space
-from initsearch.training.models import architecture_name
+from initsearch.training.models import architecture_label
 
 Rules = TypeVar("Rules", SearchRules, RaceSettings)
 
@@ -43,7 +43,7 @@ def read_settings(config: DictConfig) -> StudySettings:
     model = plain["model"]
     return StudySettings(
         name=str(plain["name"]),
-        architecture=architecture_name(model),
+        architecture=architecture_label(model),
         data=plain["data"],
         model=model,
         optimizer=plain["optimizer"],

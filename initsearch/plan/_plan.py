@@ -132,7 +132,24 @@ class InitPlan:
             raise ConfigError(f"plan file {os.fspath(path)!r}: {error}") from error
 
     def resolve(self, slot: Slot) -> tuple[Initializer | str, int | None]:
-        """What fills a parameter, and the number of the rule that says so (`None`: the default)."""
+        """What fills a parameter, and the number of the rule that says so (`None`: the default).
+
+        Raises:
+            ConfigError: The parameter is tied, and rules that hold for its names disagree.
+        """
+        choice, number = self._choice(slot)
+        for alias in slot.aliases:
+            other, rule = self._choice(alias)
+            if number is None:
+                choice, number = other, rule
+            elif rule is not None and other != choice:
+                raise ConfigError(
+                    f"{slot.name} and {alias.name} are one tied parameter, but rules {number + 1} and {rule + 1} "
+                    f"fill it with {choice_spec(choice)!r} and {choice_spec(other)!r}: name it in one rule"
+                )
+        return choice, number
+
+    def _choice(self, slot: Slot) -> tuple[Initializer | str, int | None]:
         for number, rule in enumerate(self.rules):
             if rule.where.holds(slot) and (choice := rule.choice(slot)) is not None:
                 return choice, number

@@ -108,4 +108,4 @@ def _measurable(values: Tensor) -> Tensor:
     values = values.detach()
     if values.is_complex():
         values = torch.view_as_real(values)
-    return values.to(torch.promote_types(values.dtype, torch.float32))  # type: ignore[no-any-return]
+    return values.to(torch.promote_types(values.dtype, torch.float32))

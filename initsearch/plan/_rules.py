@@ -84,7 +84,7 @@ class Where:
                 or any(
                     fnmatchcase(name, glob)
                     for glob in self.name
-                    for name in (slot.name, slot.module_name, *slot.tied_names)
+                    for name in (slot.name, slot.module_name)
                 )
             )
         )

@@ -1,12 +1,15 @@
 """A study from its settings to its verdict: search, short list, race, test, records."""
 
+import contextlib
 import importlib.metadata
 import json
 import platform
+import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -30,7 +33,7 @@ from initsearch.search.thinning import Record, Search
 from initsearch.search.tracker import StudyInfo, Tracker
 from initsearch.search.verdict import Verdict
 from initsearch.search.wording import PLAIN, POINTS, sentence
-from initsearch.training.data import DataConfig, load_data
+from initsearch.training.data import DataConfig, ImageData, load_data
 from initsearch.training.models import build_model
 from initsearch.training.trainer_settings import TrainerSettings
 
@@ -67,7 +70,9 @@ class Study:
                 f"{self._data.requested} is not here and cannot be downloaded: training on "
                 f"{self._data.name} instead"
             )
-        self.name = f"{settings.name}-{self._data.name}-{settings.identity(self._data.name)}"
+        self.dataset = dataset_name(self._data)
+        identity = settings.identity(self.dataset)
+        self.name = re.sub(r"[^\w.-]+", "-", f"{settings.name}-{self.dataset}-{identity}")
         self.folder = settings.output_dir / self.name
 
     @property
@@ -97,7 +102,11 @@ class Study:
             ) from error
 
     def _run(self, executor: Executor) -> Verdict:
-        started = time.perf_counter()
+        clock = _Clock(self.folder / "elapsed.json")
+        with contextlib.closing(clock):
+            return self._search_and_race(executor, clock)
+
+    def _search_and_race(self, executor: Executor, clock: "_Clock") -> Verdict:
         settings, tracker = self.settings, self._tracker
         write_whole(self.folder / "settings.json", _dump(settings.composed))
         jobs = JobBook(
@@ -131,14 +140,16 @@ class Study:
         result = confirmation.run(entrants, named)
         leader = result.race.decisions[-1].leader
         test = confirmation.test(list(dict.fromkeys((leader, named))), entrants, result)
-        verdict = self._verdict(
-            records, entrants, result, named, test, jobs, time.perf_counter() - started
-        )
+        verdict = self._verdict(records, entrants, result, named, test, jobs, clock.seconds)
         self._end_candidates(records)
         self._keep(verdict)
         tracker.end_study(verdict, self._report_facts(result))
         maker.tidy()
         return verdict
+
+    @property
+    def _requested(self) -> str:
+        return self._data.requested if self._data.is_fallback else self.dataset
 
     def _check_model(self) -> None:
         """Build the model once, so that what is wrong with it, or with a rule, is told before any training."""
@@ -152,7 +163,10 @@ class Study:
     def _job_data(self) -> Mapping[str, Any]:
         """The data's configuration for workers: what was found, so that all of them find the same."""
         config = replace(
-            DataConfig.from_mapping(self.settings.data), name=self._data.name, fallback=None
+            DataConfig.from_mapping(self.settings.data),
+            name=self._data.name,
+            fallback=None,
+            download=False,  # it is there by now
         )
         if self._data.is_fallback:
             # The sizes were meant for the data set that was asked for.
@@ -180,8 +194,8 @@ class Study:
             name=self.name,
             folder=self.folder,
             architecture=self.settings.architecture,
-            dataset=self._data.name,
-            requested_dataset=self._data.requested,
+            dataset=self.dataset,
+            requested_dataset=self._requested,
             metric=self._metric.name,
             higher_is_better=self._metric.higher_is_better,
             settings=self.settings.composed,
@@ -214,8 +228,8 @@ class Study:
             winner=leader if status == "winner" else None,
             baseline=baseline,
             architecture=settings.architecture,
-            dataset=self._data.name,
-            requested_dataset=self._data.requested,
+            dataset=self.dataset,
+            requested_dataset=self._requested,
             metric=self._metric.name,
             higher_is_better=self._metric.higher_is_better,
             alpha=settings.race.alpha,
@@ -225,7 +239,7 @@ class Study:
             tie_set=decision.tie_set,
             sentence=sentence(
                 decision,
-                f"{settings.architecture}/{self._data.name}",
+                f"{settings.architecture}/{self.dataset}",
                 POINTS if self._metric.percent else PLAIN,
             ),
             test={
@@ -238,6 +252,12 @@ class Study:
                 "rank_agreement": self._rank_agreement(result),
                 "initial_loss": {
                     name: [curve.initial_loss for curve in curves.values()]
+                    for name, curves in result.curves.items()
+                },
+                "final_val_loss": {
+                    name: _mean(
+                        curve.points[-1].val_loss for curve in curves.values() if curve.points
+                    )
                     for name, curves in result.curves.items()
                 },
                 "search": [_search_row(record, entrants) for record in records],
@@ -291,6 +311,29 @@ class Study:
         plan = InitPlan.from_spec(leader.plan)
         plan.save(self.folder / "winner.yaml", comment=f"{verdict.status}: {verdict.sentence}")
         verdict.save(self.folder / "verdict.json")
+
+
+def dataset_name(data: ImageData) -> str:
+    """What records call a data set; a folder of images goes by its own name as well."""
+    if data.name != "image_folder":
+        return data.name
+    return f"{data.name}:{Path(data.source).name}"
+
+
+class _Clock:
+    """Wall time of a study over all runs that worked on it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._before = json.loads(file.read_text())["seconds"] if file.exists() else 0.0
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return float(self._before + time.perf_counter() - self._started)
+
+    def close(self) -> None:
+        write_whole(self._file, json.dumps({"seconds": self.seconds}))
 
 
 def _test_score(name: str, by_seed: Mapping[int, float]) -> dict[str, Any]:

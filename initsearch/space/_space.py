@@ -209,7 +209,8 @@ class Space:
         """The conditions of groups and rules that hold for no parameter of a model."""
         wheres = [Where.from_spec(group.where) for group in self.groups]
         wheres += [rule.where for plan in (self.plans or {}).values() for rule in plan.rules]
-        idle = [where for where in wheres if not any(where.holds(slot) for slot in slots)]
+        named = [name for slot in slots for name in (slot, *slot.aliases)]
+        idle = [where for where in wheres if not any(where.holds(slot) for slot in named)]
         return [where.spec() for where in dict.fromkeys(idle)]
 
     def key(self) -> str:

@@ -219,3 +219,40 @@ def test_applying_records_no_gradient_and_keeps_the_parameters_objects() -> None
         assert parameter is before[name]
         assert parameter.grad_fn is None
         assert parameter.requires_grad
+
+
+class Tied(nn.Module):
+    """An embedding and a head that share their weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(12, 6)
+        self.head = nn.Linear(6, 12, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(self.embed(tokens))
+
+
+TOKENS = torch.arange(12).reshape(3, 4)
+
+
+def test_a_tied_parameter_is_filled_once_by_the_rule_of_either_name() -> None:
+    model = Tied()
+    plan = InitPlan.from_spec({"rules": [{"where": {"name": "head.weight"}, "weight": "zeros"}]})
+    report = plan.apply(model, batch=TOKENS)
+    assert torch.count_nonzero(model.embed.weight) == 0
+    assert len(report.rows) == 1
+
+
+def test_rules_that_disagree_on_a_tied_parameter_are_an_error() -> None:
+    plan = InitPlan.from_spec(
+        {
+            "rules": [
+                {"where": {"name": "head.weight"}, "weight": "zeros"},
+                {"where": {"name": "embed.weight"}, "weight": "ones"},
+            ]
+        }
+    )
+    with pytest.raises(ConfigError, match="one tied parameter, but rules 2 and 1"):
+        plan.apply(Tied(), batch=TOKENS)

@@ -44,6 +44,22 @@ def architecture_name(spec: Mapping[str, Any]) -> str:
     return str(name)
 
 
+def architecture_label(spec: Mapping[str, Any]) -> str:
+    """A model's name with what sets it apart from others of the name: `mlp-30x128-relu`.
+
+    Depth and width come first, then what else is given; of a `_target_`, the last part and all settings.
+
+    Raises:
+        ConfigError: The spec has neither a name nor a `_target_`.
+    """
+    settings = {k: v for k, v in spec.items() if k not in ("name", "_target_") and v is not None}
+    size = [str(settings.pop(key)) for key in ("depth", "width") if key in settings]
+    rest = [
+        value if isinstance(value, str) else f"{key}={value}" for key, value in settings.items()
+    ]
+    return "-".join([architecture_name(spec), *(["x".join(size)] if size else []), *rest])
+
+
 def build_model(
     spec: Mapping[str, Any], input_shape: tuple[int, int, int], num_classes: int
 ) -> nn.Module:
