@@ -16,6 +16,7 @@ from initsearch.training.engines import Engine, InputSettings, LoopEngine, Ranks
 from initsearch.training.job import Curve, Job, Point
 from initsearch.training.measure import score
 from initsearch.training.optimizers import OptimizerSettings
+from initsearch.training.stacked import StackedEngine, why_not_stacked
 from initsearch.training.states import State
 from initsearch.training.streams import BatchStream, step_at
 from initsearch.training.trainer_settings import TrainerSettings
@@ -117,16 +118,38 @@ class CohortModule(LightningModule):
             if candidate.name in self.job.state_in:
                 self._resume(self.job.state_in[candidate.name], member, optimizer, track)
             optimizers.append(optimizer)
-        self._engine = LoopEngine(
-            list(self.members),
+        self._engine = self._make_engine(optimizers)
+        return optimizers
+
+    def _make_engine(self, optimizers: list[torch.optim.Optimizer]) -> Engine:
+        """The engine that is asked for, or the loop where that one cannot be."""
+        members = list(self.members)
+        if self.trainer_settings.engine == "stacked":
+            images = self.data.train_x[self.stream.pool[:2]]
+            obstacle = why_not_stacked(
+                members, self.optimizer_settings, self.inputs.ready(self.data, images)
+            )
+            if self.ranks.world > 1:
+                obstacle = "a cohort over several processes is one candidate"
+            if obstacle is None:
+                return StackedEngine(
+                    members,
+                    [candidate.lr for candidate in self.job.candidates],
+                    self.optimizer_settings,
+                    [optimizer.state_dict() for optimizer in optimizers],
+                    seed=self.job.seed,
+                    bf16=self.inputs.bf16,
+                )
+            self.reason = f"stacked was asked for, but {obstacle}"
+        return LoopEngine(
+            members,
             optimizers,
             seed=self.job.seed,
             clip_norm=self.optimizer_settings.clip_norm,
-            bf16=self.trainer_settings.autocast == "bf16",
+            bf16=self.inputs.bf16,
             ranks=self.ranks,
             backward=self.manual_backward,
         )
-        return optimizers
 
     def _resume(
         self, path: str, member: nn.Module, optimizer: torch.optim.Optimizer, track: _Track

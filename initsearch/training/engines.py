@@ -74,7 +74,7 @@ class InputSettings:
         )
 
 
-def logits(model: nn.Module, x: Tensor) -> Tensor:
+def logits(model: Callable[[Tensor], Any], x: Tensor) -> Tensor:
     """A model's class scores, (images, classes), in float32 at least.
 
     Raises:
@@ -84,7 +84,7 @@ def logits(model: nn.Module, x: Tensor) -> Tensor:
     if not isinstance(output, Tensor) or output.ndim != 2:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ModelError(
-            f"{type(model).__name__} must return class scores of shape (images, classes), "
+            f"the model must return class scores of shape (images, classes), "
             f"but got {got}: wrap the model in one that does"
         )
     return output.to(torch.promote_types(output.dtype, torch.float32))
@@ -166,7 +166,7 @@ class LoopEngine:
             self.backward(loss)
             if self.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
-            return loss
+            return loss.detach()
 
         # Optimizers that ask for the loss more than once (LBFGS) return the one before the update
         # as well. torch types a closure's loss as float; it hands through whatever the closure

@@ -1,0 +1,187 @@
+"""The stacked engine: a cohort's members side by side in one tensor per parameter (`torch.func`)."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional as F
+
+from initsearch.training.engines import bf16_autocast, logits, reseed
+from initsearch.training.optimizers import OptimizerSettings
+from initsearch.training.streams import derive_seed
+
+# Entries of an optimizer's state that are one number for the whole parameter; all others are as
+# large as the parameter and belong to its elements.
+SCALARS = ("step", "mu_product")
+
+
+class StackedEngine:
+    """All members in one forward and backward pass, batched over parameters and buffers.
+
+    Every operation of the pass, and of the optimizer, treats each member by itself, so that
+    trajectories are those of the loop, but for the rounding of batched kernels: to 1e-10 in float64
+    over tens of steps.
+
+    Members lie in the order of their learning rates; those that share one are one slice, and a
+    parameter group of the optimizer.
+
+    Args:
+        members: The models, in training mode, on their device, all of one architecture.
+        rates: Each one's learning rate.
+        settings: The optimizer; elementwise.
+        states: For each member, the `state_dict` of the optimizer that it goes on with, or None.
+        seed: The block's seed; dropout's stream is a function of it and the step.
+        bf16: Whether the forward pass runs in bfloat16.
+    """
+
+    name = "stacked"
+
+    def __init__(
+        self,
+        members: Sequence[nn.Module],
+        rates: Sequence[float],
+        settings: OptimizerSettings,
+        states: Sequence[Mapping[str, Any] | None],
+        *,
+        seed: int,
+        bf16: bool = False,
+    ) -> None:
+        self.members = members
+        self.rates = rates
+        self.settings = settings
+        self.seed = seed
+        self.bf16 = bf16
+        self.living = sorted(range(len(members)), key=lambda member: rates[member])
+        self._stack([states[member] for member in self.living])
+
+    def _stack(self, states: Sequence[Mapping[str, Any] | None]) -> None:
+        """Lay the living out in stacked tensors, as their modules and these optimizer states have them."""
+        models = [self.members[member] for member in self.living]
+        self._parameters, self._buffers = stack_module_state(models)
+        self._leaves = [leaf for leaf in self._parameters.values() if leaf.requires_grad]
+        self._slices: list[slice] = []
+        groups: list[dict[str, Any]] = []
+        start = 0
+        for rate, sharing in groupby(self.living, key=lambda member: self.rates[member]):
+            stop = start + len(list(sharing))
+            self._slices.append(slice(start, stop))
+            # Views: the optimizer's updates in place are the stacked tensors' own.
+            groups.append(
+                {"params": [leaf.detach()[start:stop] for leaf in self._leaves], "lr": rate}
+            )
+            start = stop
+        self.optimizer = self.settings.build(groups, self.rates[self.living[0]])
+        numbers = self._numbers()
+        for filled, rows in zip(self.optimizer.param_groups, self._slices, strict=True):
+            for number, view in zip(numbers, filled["params"], strict=True):
+                entries = [
+                    state["state"].get(number) for state in states[rows] if state is not None
+                ]
+                if entries and entries[0] is not None:
+                    self.optimizer.state[view] = {
+                        key: torch.stack([entry[key] for entry in entries]).to(view)
+                        if isinstance(value, Tensor) and key not in SCALARS
+                        else value
+                        for key, value in entries[0].items()
+                    }
+
+    def _numbers(self) -> list[int]:
+        """The number that an optimizer of one member gives to each trained parameter."""
+        parameters = self.members[0].parameters()
+        return [number for number, p in enumerate(parameters) if p.requires_grad]
+
+    def step(self, x: Tensor, y: Tensor, step: int) -> Tensor:
+        """Train every living member on one batch."""
+        skeleton = self.members[0]
+
+        def loss_of(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
+            with bf16_autocast(x.device, self.bf16):
+                scores = logits(lambda x: functional_call(skeleton, (parameters, buffers), (x,)), x)
+            return F.cross_entropy(scores, y)
+
+        reseed(x.device, derive_seed("dropout", self.seed, step, 0))
+        losses = vmap(loss_of, randomness="same")(self._parameters, self._buffers)
+        # The sum: each member's gradient is that of its own loss. A parameter that no loss depends
+        # on has none, and the optimizer leaves it alone, as it does in a plain loop.
+        gradients: Sequence[Tensor | None] = torch.autograd.grad(
+            losses.sum(), self._leaves, allow_unused=True
+        )
+        if self.settings.clip_norm is not None:
+            gradients = _clip(gradients, self.settings.clip_norm)
+        for group, rows in zip(self.optimizer.param_groups, self._slices, strict=True):
+            for view, gradient in zip(group["params"], gradients, strict=True):
+                view.grad = None if gradient is None else gradient[rows]
+        self.optimizer.step()
+        return losses.detach()
+
+    def drop(self, members: Sequence[int]) -> None:
+        """Train these members no more; the rest is laid out anew."""
+        rest = [member for member in self.living if member not in members]
+        states = [self.optimizer_state(member) for member in rest]
+        for member in rest:
+            self.module(member)
+        self.living = rest
+        if rest:
+            self._stack(states)
+
+    @torch.no_grad()
+    def module(self, member: int) -> nn.Module:
+        """The member's own module, with the weights and buffers of now copied into it."""
+        row, model = self.living.index(member), self.members[member]
+        for name, stacked in self._parameters.items():
+            model.get_parameter(name).copy_(stacked[row])
+        for name, stacked in self._buffers.items():
+            model.get_buffer(name).copy_(stacked[row])
+        return model
+
+    def optimizer_state(self, member: int) -> dict[str, Any]:
+        """The `state_dict` that an optimizer of this member alone would have."""
+        row = self.living.index(member)
+        place = next(i for i, rows in enumerate(self._slices) if rows.start <= row < rows.stop)
+        views = self.optimizer.param_groups[place]["params"]
+        row -= self._slices[place].start
+        alone = self.settings.build(self.members[member].parameters(), self.rates[member])
+        state = alone.state_dict()
+        for number, view in zip(self._numbers(), views, strict=True):
+            if view in self.optimizer.state:
+                state["state"][number] = {
+                    key: value[row].clone()
+                    if isinstance(value, Tensor) and key not in SCALARS
+                    else value
+                    for key, value in self.optimizer.state[view].items()
+                }
+        return state
+
+
+def _clip(gradients: Sequence[Tensor | None], norm: float) -> tuple[Tensor | None, ...]:
+    """Scale each member's gradient to a Euclidean norm of at most `norm`, as torch does for one model."""
+    norms = [g.reshape(len(g), -1).norm(dim=1) for g in gradients if g is not None]
+    factor = (norm / (torch.stack(norms).norm(dim=0) + 1e-6)).clamp(max=1.0)
+    return tuple(None if g is None else g * factor.view(-1, *[1] * (g.ndim - 1)) for g in gradients)
+
+
+def why_not_stacked(
+    members: Sequence[nn.Module], settings: OptimizerSettings, x: Tensor
+) -> str | None:
+    """Why these members cannot be stacked, in words; None if they can.
+
+    Args:
+        members: Models of one architecture, in training mode; left as they are.
+        settings: Their optimizer.
+        x: A few images, ready for the models.
+    """
+    if not settings.elementwise:
+        return f"the optimizer {settings.name} is not known to be elementwise"
+    try:
+        parameters, buffers = stack_module_state(list(members[:2]))
+        with torch.no_grad(), torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+            vmap(lambda p, b: functional_call(members[0], (p, b), (x,)), randomness="same")(
+                parameters, buffers
+            )
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:200]
+        return f"torch.func cannot batch {type(members[0]).__name__} over members ({reason})"
+    return None
