@@ -1,9 +1,7 @@
 """A study from its settings to its verdict: search, short list, race, test, records."""
 
 import contextlib
-import importlib.metadata
 import json
-import platform
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -22,31 +20,20 @@ from initsearch.files import write_whole
 from initsearch.layers import describe
 from initsearch.plan import InitPlan
 from initsearch.search.blocks import JobMaker
+from initsearch.search.conclusion import Findings, conclude
 from initsearch.search.confirmation import Confirmation, RaceResult, shortlist
 from initsearch.search.jobs import JobBook
 from initsearch.search.metric import METRICS, Metric
 from initsearch.search.progress import Progress
-from initsearch.search.rungs import kendall, rung_epochs
+from initsearch.search.rungs import rung_epochs
 from initsearch.search.sampling import experimental, make_pruner
 from initsearch.search.settings import StudySettings
 from initsearch.search.thinning import Record, Search
 from initsearch.search.tracker import StudyInfo, Tracker
 from initsearch.search.verdict import Verdict
-from initsearch.search.wording import PLAIN, POINTS, sentence
 from initsearch.training.data import DataConfig, ImageData, load_data
 from initsearch.training.models import build_model
 from initsearch.training.trainer_settings import TrainerSettings
-
-PACKAGES = (
-    "initsearch",
-    "torch",
-    "torchvision",
-    "lightning",
-    "optuna",
-    "mlflow",
-    "scipy",
-    "statsmodels",
-)
 
 
 class Study:
@@ -140,7 +127,13 @@ class Study:
         result = confirmation.run(entrants, named)
         leader = result.race.decisions[-1].leader
         test = confirmation.test(list(dict.fromkeys((leader, named))), entrants, result)
-        verdict = self._verdict(records, entrants, result, named, test, jobs, clock.seconds)
+        verdict = conclude(
+            settings,
+            self.dataset,
+            self._requested,
+            self._metric,
+            Findings(records, entrants, named, result, test, clock.seconds, jobs.cpu_seconds),
+        )
         self._end_candidates(records)
         self._keep(verdict)
         tracker.end_study(verdict, self._report_facts(result))
@@ -208,91 +201,6 @@ class Study:
                 record.proposal.name, record.status or "failed", record.reason
             )
 
-    def _verdict(
-        self,
-        records: Sequence[Record],
-        entrants: Sequence[Record],
-        result: RaceResult,
-        baseline: str,
-        test: Mapping[str, Mapping[int, float]],
-        jobs: JobBook,
-        wall_seconds: float,
-    ) -> Verdict:
-        race, settings = result.race, self.settings
-        decision = race.decisions[-1]
-        status = decision.status or "undecided"
-        leader = decision.leader
-        first = "winner" if status == "winner" else "leader"
-        return Verdict(
-            status=status,
-            winner=leader if status == "winner" else None,
-            baseline=baseline,
-            architecture=settings.architecture,
-            dataset=self.dataset,
-            requested_dataset=self._requested,
-            metric=self._metric.name,
-            higher_is_better=self._metric.higher_is_better,
-            alpha=settings.race.alpha,
-            margin=settings.race.margin,
-            n_seeds=len(race.seeds),
-            candidates=race.standings({r.proposal.name: r.proposal.info for r in entrants}),
-            tie_set=decision.tie_set,
-            sentence=sentence(
-                decision,
-                f"{settings.architecture}/{self.dataset}",
-                POINTS if self._metric.percent else PLAIN,
-            ),
-            test={
-                first: _test_score(leader, test[leader]),
-                "baseline": _test_score(baseline, test[baseline]),
-            },
-            evidence={
-                "request": settings.request(),
-                "looks": [made.to_json() for made in race.decisions],
-                "rank_agreement": self._rank_agreement(result),
-                "initial_loss": {
-                    name: [curve.initial_loss for curve in curves.values()]
-                    for name, curves in result.curves.items()
-                },
-                "final_val_loss": {
-                    name: _mean(
-                        curve.points[-1].val_loss for curve in curves.values() if curve.points
-                    )
-                    for name, curves in result.curves.items()
-                },
-                "search": [_search_row(record, entrants) for record in records],
-            },
-            wall_seconds=wall_seconds,
-            cpu_seconds=jobs.cpu_seconds,
-            versions=_versions(),
-        )
-
-    def _rank_agreement(self, result: RaceResult) -> dict[str, float | None]:
-        """Kendall's tau between the ranking at each rung and at full budget, over the race's mean scores."""
-        sign = self._metric.higher_is_better
-        epochs = sorted(
-            {
-                p.epoch
-                for by_seed in result.curves.values()
-                for c in by_seed.values()
-                for p in c.points
-            }
-        )
-        means: dict[float, dict[str, float]] = {}
-        for epoch in epochs:
-            means[epoch] = {
-                name: _mean(
-                    self._metric.score(
-                        [p for p in curve.points if p.epoch <= epoch], curve.diverged
-                    )
-                    for curve in curves.values()
-                )
-                for name, curves in result.curves.items()
-            }
-        return {
-            f"{epoch:g}": kendall(means[epoch], means[epochs[-1]], sign) for epoch in epochs[:-1]
-        }
-
     def _report_facts(self, result: RaceResult) -> dict[str, Any]:
         point = next(
             (
@@ -336,29 +244,6 @@ class _Clock:
         write_whole(self._file, json.dumps({"seconds": self.seconds}))
 
 
-def _test_score(name: str, by_seed: Mapping[int, float]) -> dict[str, Any]:
-    return {"name": name, "test_accuracy": _mean(by_seed.values()), "by_seed": dict(by_seed)}
-
-
-def _mean(values: Any) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed) if listed else float("nan")
-
-
-def _search_row(record: Record, entrants: Sequence[Record]) -> dict[str, Any]:
-    """What the search found out about a candidate, for the verdict's evidence."""
-    return {
-        "number": record.proposal.number,
-        "name": record.proposal.name,
-        "scheme": record.proposal.info.scheme,
-        "status": record.status,
-        "reason": record.reason,
-        "epoch": record.epoch,
-        "score": record.score,
-        "raced": record in entrants,
-    }
-
-
 def _nobody(records: Sequence[Record]) -> str:
     counts = {
         status: sum(r.status == status for r in records)
@@ -376,13 +261,3 @@ def _nobody(records: Sequence[Record]) -> str:
 
 def _dump(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, indent=2, default=str) + "\n"
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

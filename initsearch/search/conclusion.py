@@ -1,0 +1,162 @@
+"""From what search, race and test found to the verdict."""
+
+import importlib.metadata
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from initsearch.search.confirmation import RaceResult
+from initsearch.search.metric import Metric
+from initsearch.search.rungs import kendall
+from initsearch.search.settings import StudySettings
+from initsearch.search.thinning import Record
+from initsearch.search.verdict import Verdict
+from initsearch.search.wording import PLAIN, POINTS, sentence
+
+PACKAGES = (
+    "initsearch",
+    "torch",
+    "torchvision",
+    "lightning",
+    "optuna",
+    "mlflow",
+    "scipy",
+    "statsmodels",
+)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a study found.
+
+    Attributes:
+        records: What the search found out about each candidate.
+        entrants: Those of the short list.
+        baseline: The name of the framework's default among the entrants.
+        race: The race's scores, decisions and learning curves.
+        test: Accuracy on the test set by candidate and block seed.
+        wall_seconds: Time from start to now, over all runs.
+        cpu_seconds: Processor time of all jobs.
+    """
+
+    records: Sequence[Record]
+    entrants: Sequence[Record]
+    baseline: str
+    race: RaceResult
+    test: Mapping[str, Mapping[int, float]]
+    wall_seconds: float
+    cpu_seconds: float
+
+
+def conclude(
+    settings: StudySettings, dataset: str, requested: str, metric: Metric, found: Findings
+) -> Verdict:
+    """The verdict of a study.
+
+    Args:
+        settings: What was searched.
+        dataset: What was trained on.
+        requested: What was asked for.
+        metric: What candidates are compared by.
+        found: What came of it.
+    """
+    race = found.race.race
+    decision = race.decisions[-1]
+    status = decision.status or "undecided"
+    first = "winner" if status == "winner" else "leader"
+    unit = POINTS if metric.percent else PLAIN
+    return Verdict(
+        status=status,
+        winner=decision.leader if status == "winner" else None,
+        baseline=found.baseline,
+        architecture=settings.architecture,
+        dataset=dataset,
+        requested_dataset=requested,
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+        alpha=settings.race.alpha,
+        margin=settings.race.margin,
+        n_seeds=len(race.seeds),
+        candidates=race.standings({r.proposal.name: r.proposal.info for r in found.entrants}),
+        tie_set=decision.tie_set,
+        sentence=sentence(decision, f"{settings.architecture}/{dataset}", unit),
+        test={
+            first: _test_score(decision.leader, found.test),
+            "baseline": _test_score(found.baseline, found.test),
+        },
+        evidence={
+            "request": settings.request(),
+            "looks": [made.to_json() for made in race.decisions],
+            "rank_agreement": rank_agreement(found.race, metric),
+            "initial_loss": {
+                name: [curve.initial_loss for curve in curves.values()]
+                for name, curves in found.race.curves.items()
+            },
+            "final_val_loss": {
+                name: _mean(curve.points[-1].val_loss for curve in curves.values() if curve.points)
+                for name, curves in found.race.curves.items()
+            },
+            "search": [_search_row(record, found.entrants) for record in found.records],
+        },
+        wall_seconds=found.wall_seconds,
+        cpu_seconds=found.cpu_seconds,
+        versions=_versions(),
+    )
+
+
+def rank_agreement(result: RaceResult, metric: Metric) -> dict[str, float | None]:
+    """Kendall's tau between the candidates' ranking at each rung and at full budget, by epoch.
+
+    Both rankings are of mean scores over the race's blocks; `None` where a ranking has no order.
+    """
+    points = [p for curves in result.curves.values() for c in curves.values() for p in c.points]
+    epochs = sorted({point.epoch for point in points})
+    means = {
+        epoch: {
+            name: _mean(
+                metric.score([p for p in curve.points if p.epoch <= epoch], curve.diverged)
+                for curve in curves.values()
+            )
+            for name, curves in result.curves.items()
+        }
+        for epoch in epochs
+    }
+    return {
+        f"{epoch:g}": kendall(means[epoch], means[epochs[-1]], metric.higher_is_better)
+        for epoch in epochs[:-1]
+    }
+
+
+def _test_score(name: str, test: Mapping[str, Mapping[int, float]]) -> dict[str, Any]:
+    by_seed = test[name]
+    return {"name": name, "test_accuracy": _mean(by_seed.values()), "by_seed": dict(by_seed)}
+
+
+def _search_row(record: Record, entrants: Sequence[Record]) -> dict[str, Any]:
+    """What the search found out about a candidate, for the verdict's evidence."""
+    return {
+        "number": record.proposal.number,
+        "name": record.proposal.name,
+        "scheme": record.proposal.info.scheme,
+        "status": record.status,
+        "reason": record.reason,
+        "epoch": record.epoch,
+        "score": record.score,
+        "raced": record in entrants,
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else float("nan")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
