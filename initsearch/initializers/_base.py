@@ -6,7 +6,7 @@ which precision and on which device values are drawn); a family only says in `_d
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from initsearch.errors import ConfigError, ModelError, unknown_name
+from initsearch.initializers._fields import CheckedFields
 
 # Types in which torch draws values itself; all other floating types are drawn in float32 and cast.
 _DRAWN_IN_PLACE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -36,7 +37,7 @@ def compute_fans(shape: Sequence[int]) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Initializer(ABC):
+class Initializer(CheckedFields, ABC):
     """Fills one tensor. Subclasses are frozen dataclasses whose fields are the tunables.
 
     Class attributes:
@@ -108,13 +109,9 @@ class Initializer(ABC):
         drawn = torch.empty(tensor.shape, dtype=dtype, device=device)
         drawn.copy_(tensor)  # a user's function may scale what is there
         self._draw_(drawn, fan_in, fan_out, generator)
-        tensor.copy_(drawn)
-        if dtype != tensor.dtype and not bool(torch.isfinite(tensor.to(dtype)).all()):
-            raise ConfigError(
-                f"{self.label()}: values must fit in {tensor.dtype}, got some that overflow it; "
-                "use a smaller scale or a wider type"
-            )
-        return tensor
+        if dtype != tensor.dtype:
+            _must_survive_cast(drawn, tensor.dtype, self.label())
+        return tensor.copy_(drawn)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float] | None:
         """Declared mean and standard deviation of an entry.
@@ -164,64 +161,6 @@ class Initializer(ABC):
     def translate(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Rewrite another framework's spelling of `settings` into this class's fields."""
         return dict(settings)
-
-    def _number(
-        self,
-        field: str,
-        *,
-        above: float = -math.inf,
-        at_least: float = -math.inf,
-        below: float = math.inf,
-    ) -> float:
-        """Check a numeric field in `__post_init__` and store it as a float.
-
-        Raises:
-            ConfigError: Not a finite number, or outside (above, below) or [at_least, below).
-        """
-        value = getattr(self, field)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(
-                f"{self.name}: {field} must be a number, got {value!r}"
-                + ("; in YAML write 1.0e-2, not 1e-2" if isinstance(value, str) else "")
-            )
-        number = float(value)
-        rules = []
-        if above > -math.inf:
-            rules.append(f"> {above:g}")
-        if at_least > -math.inf:
-            rules.append(f">= {at_least:g}")
-        if below < math.inf:
-            rules.append(f"< {below:g}")
-        if not (math.isfinite(number) and above < number < below and number >= at_least):
-            rule = " and ".join(rules) if rules else "finite"
-            raise ConfigError(f"{self.name}: {field} must be {rule}, got {value!r}")
-        object.__setattr__(self, field, number)
-        return number
-
-    def _choice(self, field: str, known: Iterable[str]) -> str:
-        """Check a field that names one of `known` in `__post_init__`; upper case is accepted.
-
-        Raises:
-            ConfigError: Another name; the message has the nearest ones.
-        """
-        value = getattr(self, field)
-        known = tuple(known)
-        name = value.lower() if isinstance(value, str) else value
-        if name not in known:
-            raise unknown_name(f"{field} of {self.name}", value, known)
-        object.__setattr__(self, field, name)
-        return str(name)
-
-    def _flag(self, field: str) -> bool:
-        """Check a field that is true or false in `__post_init__`.
-
-        Raises:
-            ConfigError: Anything else.
-        """
-        value = getattr(self, field)
-        if not isinstance(value, bool):
-            raise ConfigError(f"{self.name}: {field} must be true or false, got {value!r}")
-        return value
 
     def _with(self, changes: Mapping[str, Any]) -> Self:
         """A copy with some fields changed, checked anew.
@@ -279,6 +218,15 @@ def _refuse(tensor: Tensor) -> None:
         raise ModelError(
             "cannot initialize an expanded tensor: each entry must have its own memory, got "
             f"strides {tensor.stride()}; call .clone() first"
+        )
+
+
+def _must_survive_cast(drawn: Tensor, dtype: torch.dtype, label: str) -> None:
+    """Raise ConfigError when finite values overflow a narrower `dtype`."""
+    if not bool(torch.isfinite(drawn.to(dtype).to(drawn.dtype)).all()):
+        raise ConfigError(
+            f"{label}: values must fit in {dtype}, got some that overflow it; use a smaller scale "
+            "or a wider type"
         )
 
 

@@ -6,7 +6,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -33,11 +33,11 @@ class FunctionInitializer(Initializer):
     reachable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for key in self.__dataclass_fields__:
-            value = getattr(self, key)
+        for tunable in fields(self):
+            value = getattr(self, tunable.name)
             if value is not None and not isinstance(value, _SETTABLE):
                 raise ConfigError(
-                    f"{self.name}: {key} must be a number, text or true/false, got {value!r}; "
+                    f"{self.name}: {tunable.name} must be a number, text or true/false, got {value!r}; "
                     "a plan file holds nothing else"
                 )
 
@@ -46,7 +46,7 @@ class FunctionInitializer(Initializer):
     ) -> None:
         offers = {"fan_in": fan_in, "fan_out": fan_out, "generator": generator}
         arguments = {key: offers[key] for key in self.offered}
-        arguments |= {key: getattr(self, key) for key in self.__dataclass_fields__}
+        arguments |= {each.name: getattr(self, each.name) for each in fields(self)}
         function = type(self).function
         with _global_generators_from(generator, out.device):
             result = function(out, **arguments)

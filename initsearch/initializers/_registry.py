@@ -1,7 +1,7 @@
 """The table of initializers by name, and the ways to enter it and to read it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, TypeVar, overload
 
 from initsearch.errors import ConfigError, unknown_name
@@ -65,7 +65,8 @@ def _enter(name: str, target: Any) -> Any:
     _check_name(name, target)
     builtin = str(getattr(target, "__module__", "")).startswith("initsearch.")
     if isinstance(target, type) and issubclass(target, Initializer):
-        if not (is_dataclass(target) and target.__dataclass_params__.frozen):  # type: ignore[attr-defined]
+        # Python itself refuses a dataclass that is not frozen below one that is.
+        if "__dataclass_fields__" not in vars(target):
             raise ConfigError(
                 f"register({name!r}): the class must be a frozen dataclass, got "
                 f"{target.__name__}; put @dataclass(frozen=True) under @register"

@@ -85,8 +85,8 @@ class Dirac(Initializer):
         centre = out
         for size in out.shape[2:]:
             centre = centre.select(2, size // 2)
-        for group in centre.split(per_group):
-            group.fill_diagonal_(1)
+        for first in range(0, out.shape[0], per_group):
+            centre[first : first + per_group].fill_diagonal_(1)
 
 
 def require_convolution(name: str, tensor: Tensor) -> None:

@@ -36,7 +36,10 @@ class Constant(Initializer):
             raise ConfigError(
                 f"constant: value must fit in {out.dtype}, got {self.value:g}; use a smaller one"
             )
-        out.fill_(self.value)
+        if self.value == 0:
+            out.zero_()  # a memset, faster than fill_
+        else:
+            out.fill_(self.value)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """The value, without spread."""
