@@ -70,10 +70,8 @@ def judged(scores: Floats, rules: RaceRules) -> Floats:
     better = sign * scores
     finite = better[np.isfinite(better)]
     worst = float(finite.min()) if finite.size else 0.0
-    if rules.diverged_score is None:
-        bad = worst - abs(worst)
-    else:
-        bad = min(worst, sign * rules.diverged_score)
+    given = rules.diverged_score
+    bad = worst - abs(worst) if given is None else min(worst, sign * given)
     return np.where(np.isinf(better), bad, better)
 
 

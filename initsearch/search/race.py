@@ -18,6 +18,11 @@ The rules, so that "winner" is never cheap:
 - **Undecided**: the blocks are spent, or nothing that is still trained could change the outcome.
 - A diverged run is a result: it gets one fixed bad score (`RaceRules.diverged_score`), the same for
   every candidate. Setting a candidate aside for one divergence would crown one of two equal ones.
+
+How far alpha holds, by simulation of two equal candidates without a margin and 12 seeds: normal
+scores 5.0% false winners, heavy-tailed 4 to 4.5%, skewed 4.2%, uniform 5.3%; where about half of the
+runs collapse, so that scores fall into two sharp modes, 6 to 6.5% (a t-test on four blocks cannot
+know better). A margin lowers all of them.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -101,9 +101,9 @@ def test_one_look_at_four_seeds() -> None:
 
 @pytest.mark.parametrize(("max_seeds", "count"), [(2, 1000), (12, 400)])
 def test_accuracies_over_few_images(max_seeds: int, count: int) -> None:
-    # Nearly solved tasks on 180 images: most differences are 0 or a few images, often the same.
+    # A nearly solved task on 180 images: differences are 0, 1 or 2 images, and often the same.
     rng = np.random.default_rng(2)
-    right = rng.binomial(180, 0.985, size=(count, 2, max_seeds))
+    right = rng.binomial(180, 0.995, size=(count, 2, max_seeds))
     rules = RaceRules(margin=0.0, max_seeds=max_seeds)
     false = sum(race(scores / 180, rules).winner is not None for scores in right)
     assert false <= most_errors(count)
