@@ -32,8 +32,6 @@ _SPELLINGS = {
     "gumbel_softmax": "softmax",
     "special_softmax": "softmax",
     "special_log_softmax": "log_softmax",
-    "_softmax": "softmax",
-    "_log_softmax": "log_softmax",
     "clamp_min": "clamp",
     "clamp_max": "clamp",
     "clip": "clamp",
@@ -82,7 +80,7 @@ def operation_name(function: Any) -> str:
         if name in _MIRRORED:
             return _MIRRORED[name]
         return "get" if name in ("get", "set") else name
-    name = name.partition(".")[0].rstrip("_")
+    name = name.partition(".")[0].strip("_")
     return {"multiply": "mul", "divide": "div", "true_divide": "div", "subtract": "sub"}.get(
         name, name
     )

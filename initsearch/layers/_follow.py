@@ -221,8 +221,10 @@ class FollowMode(TorchFunctionMode):
         self.observer.produced(call, written[0])
 
     def mark(self, written: Iterable[Tensor], state: State) -> None:
-        """Let tensors carry a state."""
-        for tensor in written:
+        """Let tensors carry a state; the parts of a split are values apart."""
+        for number, tensor in enumerate(written):
+            if number:
+                state = replace(state, root=fresh_root())
             known = self.state(tensor)
             self._states[tensor] = state
             if known is not None:

@@ -230,6 +230,8 @@ def _unknown(module: nn.Module, name: str, value: Tensor) -> Nature:
     weight = getattr(module, "weight", None)
     if name == "bias" and isinstance(weight, Tensor) and weight.ndim > 1:
         return _whole("other", "bias", *compute_fans(weight.shape), None)
+    if value.ndim == 1 and name.endswith("_bias"):
+        return _whole("other", "bias", 1.0, 1.0, None)
     fans = compute_fans(value.shape) if matrix else (1.0, 1.0)
     return _whole("other", "other", *fans, None)
 
