@@ -64,6 +64,7 @@ class Confirmation:
         maker: JobMaker,
         metric: Metric,
         rungs: Sequence[float],
+        classes: int,
         tracker: Tracker,
         progress: Progress,
     ) -> None:
@@ -72,6 +73,7 @@ class Confirmation:
         self._maker = maker
         self._metric = metric
         self._rungs = tuple(rungs)
+        self._classes = classes
         self._tracker = tracker
         self._progress = progress
 
@@ -90,6 +92,7 @@ class Confirmation:
             looks=settings.looks,
             max_seeds=settings.max_seeds,
             higher_is_better=self._metric.higher_is_better,
+            diverged_score=self._metric.guess(self._classes),
         )
         race = Race(list(candidates), rules, protected=(baseline,))
         self._progress.phase("race", settings.max_seeds * len(candidates) * self._rungs[-1])
@@ -98,10 +101,8 @@ class Confirmation:
         while race.next_look is not None:
             look = race.next_look
             tickets = self._submit([candidates[name] for name in race.active], range(blocks, look))
-            for index, (seed, ticket) in zip(range(blocks, look), tickets.items(), strict=True):
-                self._progress.training(f"block {index + 1} of at most {settings.max_seeds}")
+            for seed, ticket in tickets.items():
                 measured = self._collect(seed, ticket, race.active, curves)
-                self._progress.advance(len(race.active) * self._rungs[-1])
                 race.add_block(seed, measured)
             blocks = look
             before = race.active
@@ -111,10 +112,13 @@ class Confirmation:
         return RaceResult(race, curves)
 
     def _submit(self, candidates: Sequence[Candidate], blocks: range) -> dict[int, Ticket]:
+        most = self._settings.race.max_seeds
+        self._progress.training(f"blocks {blocks.start + 1} to {blocks.stop} of at most {most}")
         seeds = [race_seed(self._settings.seed, index) for index in blocks]
         return {
             seed: self._jobs.submit(
-                self._maker.make(candidates, seed, 0.0, self._rungs[-1], evaluate=self._rungs[:-1])
+                self._maker.make(candidates, seed, 0.0, self._rungs[-1], evaluate=self._rungs[:-1]),
+                self._rungs[-1],
             )
             for seed in seeds
         }
@@ -147,26 +151,25 @@ class Confirmation:
         """Accuracy on the test set, by candidate and block seed: the one time that it is touched."""
         candidates = {r.proposal.name: r.proposal.candidate for r in entrants}
         end = self._rungs[-1]
-        self._progress.phase("test", len(names))
-        tickets: dict[tuple[str, int], Ticket] = {}
-        for name in names:
-            for seed, curve in result.curves[name].items():
-                if not curve.diverged:
-                    tickets[name, seed] = self._jobs.submit(
-                        self._maker.make(
-                            [candidates[name]],
-                            seed,
-                            end,
-                            end,
-                            curves={name: curve},
-                            keep=False,
-                            test=True,
-                        )
-                    )
+        through = [
+            (name, seed, curve)
+            for name in names
+            for seed, curve in result.curves[name].items()
+            if not curve.diverged
+        ]
+        self._progress.phase("test", len(through))
+        tickets = {
+            (name, seed): self._jobs.submit(
+                self._maker.make(
+                    [candidates[name]], seed, end, end, curves={name: curve}, keep=False, test=True
+                ),
+                1.0,
+            )
+            for name, seed, curve in through
+        }
         scores: dict[str, dict[int, float]] = {name: {} for name in names}
         for (name, seed), ticket in tickets.items():
             tested = self._jobs.collect(ticket).curves.get(name)
             if tested is not None and tested.test_accuracy is not None:
                 scores[name][seed] = tested.test_accuracy
-        self._progress.advance(len(names))
         return scores

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from initsearch.errors import InitSearchError
 from initsearch.files import write_whole
+from initsearch.search.progress import Progress
 from initsearch.search.settings import short_hash
 from initsearch.training.job import CohortResult, Curve, Job
 from initsearch.training.worker import run_job
@@ -64,27 +65,44 @@ class JobBook:
     Args:
         folder: Where results, and tracebacks of failures, are kept.
         executor: Who runs the jobs.
+        progress: Told of each job that is done.
         cohort_limit: Candidates that one job may train together; `None`: any number.
     """
 
-    def __init__(self, folder: Path, executor: Executor, cohort_limit: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        executor: Executor,
+        progress: Progress,
+        cohort_limit: int | None = None,
+    ) -> None:
         self._folder = folder
         self._executor = executor
+        self._progress = progress
         self._limit = cohort_limit
         self.wall_seconds = 0.0
         self.cpu_seconds = 0.0
 
-    def submit(self, job: Job) -> Ticket:
-        """Start a job, unless its result is there."""
+    def submit(self, job: Job, work: float) -> Ticket:
+        """Start a job, unless its result is there.
+
+        Args:
+            job: What shall be trained.
+            work: What it adds to the progress per candidate, in candidate-epochs.
+        """
         limit = self._limit or len(job.candidates)
         cohorts = [job.candidates[at : at + limit] for at in range(0, len(job.candidates), limit)]
         jobs = [_part(job, {candidate.name for candidate in cohort}) for cohort in cohorts]
-        return Ticket(
-            tuple(
-                (part, None if self._file(part).exists() else self._executor.submit(run_job, part))
-                for part in jobs
-            )
-        )
+        return Ticket(tuple((part, self._start(part, work)) for part in jobs))
+
+    def _start(self, job: Job, work: float) -> "Future[CohortResult] | None":
+        done = work * len(job.candidates)
+        if self._file(job).exists():
+            self._progress.advance(done)
+            return None
+        future = self._executor.submit(run_job, job)
+        future.add_done_callback(lambda _: self._progress.advance(done))
+        return future
 
     def collect(self, ticket: Ticket) -> Outcome:
         """Wait for a job; one that fails is tried again candidate by candidate, so that none spoils another.

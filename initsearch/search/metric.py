@@ -16,12 +16,14 @@ class Metric:
         name: As the configuration and the verdict name it.
         higher_is_better: Its direction.
         of: The score of the points up to now; the last point is the present.
+        guess: The score of guessing among so many classes, which is what a diverged run is worth.
         percent: Whether it is a share, shown in percent, with margins in percentage points.
     """
 
     name: str
     higher_is_better: bool
     of: Callable[[Sequence[Point]], float]
+    guess: Callable[[int], float]
     percent: bool = False
 
     def score(self, points: Sequence[Point], diverged: bool) -> float:
@@ -46,11 +48,23 @@ def _area(points: Sequence[Point]) -> float:
     return area / (points[-1].epoch - points[0].epoch)
 
 
+def _last_accuracy(points: Sequence[Point]) -> float:
+    return points[-1].val_accuracy
+
+
+def _last_loss(points: Sequence[Point]) -> float:
+    return points[-1].val_loss
+
+
+def _share(classes: int) -> float:
+    return 1 / classes
+
+
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("val_accuracy", True, lambda points: points[-1].val_accuracy, percent=True),
-        Metric("val_loss", False, lambda points: points[-1].val_loss),
-        Metric("learning_curve_area", True, _area, percent=True),
+        Metric("val_accuracy", True, _last_accuracy, _share, percent=True),
+        Metric("val_loss", False, _last_loss, math.log),
+        Metric("learning_curve_area", True, _area, _share, percent=True),
     )
 }

@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Shows the work of a study while it goes on. Every call is made by the coordinator process."""
+    """Shows the work of a study while it goes on. Calls come from any thread of the coordinator process."""
 
     def phase(self, name: str, total: float) -> None:
         """A phase begins: its name (`search`, `race`, `test`), and its work in candidate-epochs at most."""

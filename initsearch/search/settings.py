@@ -13,6 +13,9 @@ from initsearch.search.metric import METRICS
 from initsearch.search.sampling import PRUNERS, SAMPLERS
 from initsearch.space import Space
 
+#: Trainer settings that change the numbers, not only where they are computed.
+ARITHMETIC = ("precision", "autocast", "channels_last")
+
 
 @dataclass(frozen=True)
 class SearchRules:
@@ -70,8 +73,8 @@ class RaceSettings:
     def __post_init__(self) -> None:
         _at_least("race.max_seeds", self.max_seeds, 2)
         _at_least("race.shortlist", self.shortlist, 1)
-        if not 0 < self.alpha < 1:
-            raise ConfigError(f"race.alpha must lie in (0, 1), but got {self.alpha}")
+        if not 0 < self.alpha < 0.5:
+            raise ConfigError(f"race.alpha must lie between 0 and 0.5, but got {self.alpha}: try 0.05")
         if not self.margin >= 0:
             raise ConfigError(f"race.margin must not be negative, but got {self.margin}")
 
@@ -154,7 +157,7 @@ class StudySettings:
             "dataset": dataset or self.data.get("name"),
             "model": dict(self.model),
             "optimizer": dict(self.optimizer),
-            "precision": self.trainer.get("precision"),
+            "arithmetic": [self.trainer.get(key) for key in ARITHMETIC],
             "space": self.space.key(),
             "baselines": dict(self.baselines),
             "max_epochs": self.max_epochs,

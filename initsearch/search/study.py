@@ -99,6 +99,7 @@ class Study:
         jobs = JobBook(
             self.folder / "jobs",
             executor,
+            self._progress,
             cohort_limit=1 if TrainerSettings.from_mapping(settings.trainer).distributed else None,
         )
         maker = JobMaker(settings, self._job_data(), self.folder / "states")
@@ -122,7 +123,14 @@ class Study:
             entrants[0].proposal.name,
         )
         confirmation = Confirmation(
-            settings, jobs, maker, self._metric, rungs, tracker, self._progress
+            settings,
+            jobs,
+            maker,
+            self._metric,
+            rungs,
+            self._data.num_classes,
+            tracker,
+            self._progress,
         )
         result = confirmation.run(entrants, named)
         leader = result.race.decisions[-1].leader

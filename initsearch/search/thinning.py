@@ -124,6 +124,8 @@ class Search:
         return bracket
 
     def _submit(self, bracket: _Bracket) -> None:
+        names = ", ".join(record.proposal.name for record in bracket.alive)
+        self._progress.training(f"{names} to epoch {self._rungs[bracket.rung]:g}")
         start = self._rungs[bracket.rung - 1] if bracket.rung else 0.0
         for index in range(self._settings.search.seeds):
             seed = search_seed(self._settings.seed, index)
@@ -137,16 +139,12 @@ class Search:
                 },
                 keep=bracket.rung + 1 < len(self._rungs),
             )
-            bracket.tickets[seed] = self._jobs.submit(job)
+            bracket.tickets[seed] = self._jobs.submit(job, self._rungs[bracket.rung] - start)
 
     def _advance(self, bracket: _Bracket) -> None:
         epoch = self._rungs[bracket.rung]
-        names = ", ".join(record.proposal.name for record in bracket.alive)
-        self._progress.training(f"{names} to epoch {epoch:g}")
-        trained = epoch - (self._rungs[bracket.rung - 1] if bracket.rung else 0.0)
         for seed, ticket in bracket.tickets.items():
             outcome = self._jobs.collect(ticket)
-            self._progress.advance(trained * len(bracket.alive))
             for record in bracket.alive:
                 name = record.proposal.name
                 if name in outcome.failed:
