@@ -17,18 +17,16 @@ from initsearch.tracking.figures._canvas import (
     INK,
     add_axes,
     new_figure,
-    short,
     spread,
     text_inches,
 )
 from initsearch.tracking.figures._error_scale import error_scale
-from initsearch.tracking.figures._race import title
+from initsearch.tracking.figures._race import NAME_CHARACTERS, labels_of, title
 from initsearch.tracking.record import CandidateRecord, StudyRecord
 from initsearch.tracking.scale import scale_of
 
 _LABEL_POINTS = 9.5
 _LABEL_INCHES = 0.19
-_NAME_CHARACTERS = 34
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,12 @@ def curves_figure(
     figure, header = new_figure(width, height, title(verdict), seeds)
     share = width / len(panels)
     for number, (metric, lines) in enumerate(panels.items()):
-        names = {name: _end_label(verdict, name) for name in lines}
+        labels = labels_of(verdict, NAME_CHARACTERS)
+        names = {
+            one.name: labels[one.name] + (f" ({one.diverged} diverged)" if one.diverged else "")
+            for one in verdict.candidates
+            if one.name in lines
+        }
         room = 0.45 + max(
             text_inches(figure, text, _LABEL_POINTS, "bold") for text in names.values()
         )
@@ -219,9 +222,3 @@ def _accuracy_axis(axes: Axes, values: Sequence[float]) -> None:
         return
     # Half a point more than the error keeps 100 % on the scale.
     error_scale(axes, "y")
-
-
-def _end_label(verdict: Verdict, name: str) -> str:
-    standing = next(one for one in verdict.candidates if one.name == name)
-    lost = f" ({standing.diverged} diverged)" if standing.diverged else ""
-    return short(name, _NAME_CHARACTERS) + lost

@@ -7,9 +7,12 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 from initsearch.search.verdict import Standing, Verdict
-from initsearch.tracking.figures._canvas import BLUE, QUIET, VERMILION
+from initsearch.tracking.figures._canvas import BLUE, QUIET, VERMILION, short
 from initsearch.tracking.figures._rows import Frame, Row, rows_figure
 from initsearch.tracking.scale import p_text, scale_of
+
+# Names longer than this are shortened where they stand beside curves.
+NAME_CHARACTERS = 34
 
 
 def race_figure(verdict: Verdict) -> Figure:
@@ -18,9 +21,10 @@ def race_figure(verdict: Verdict) -> Figure:
     leader = verdict.candidates[0]
     sign = 1.0 if verdict.higher_is_better else -1.0
     best = leader.mean * scale.factor
+    labels = labels_of(verdict)
     rows = [
         Row(
-            name=standing.name,
+            name=labels[standing.name],
             color=_color(verdict, standing),
             marker="D" if standing.name == verdict.baseline else "o",
             bold=standing.name in verdict.tie_set,
@@ -92,7 +96,7 @@ def _gap_row(verdict: Verdict, leader: Standing, standing: Standing) -> Row:
         quantile = float(student.ppf(1 - verdict.alpha / 2, len(pairs) - 1))
         half = quantile * stdev(pairs) / math.sqrt(len(pairs))
     return Row(
-        name=standing.name,
+        name=labels_of(verdict)[standing.name],
         color=_color(verdict, standing),
         marker="D" if standing.name == verdict.baseline else "o",
         bold=standing.name in verdict.tie_set,
@@ -103,6 +107,24 @@ def _gap_row(verdict: Verdict, leader: Standing, standing: Standing) -> Row:
         cells=(scale.gap(mean / scale.factor), p_text(standing.p_value), str(len(pairs))),
         note=_note(verdict, standing),
     )
+
+
+def labels_of(verdict: Verdict, characters: int | None = None) -> dict[str, str]:
+    """How each candidate is called on the figures.
+
+    Where some name has to be shortened on one of them, all are numbered, best first, so that the
+    figures can be compared.
+
+    Args:
+        verdict: Of the candidates.
+        characters: The longest that a name may be here; None leaves names whole.
+    """
+    names = [standing.name for standing in verdict.candidates]
+    numbered = any(len(name) > NAME_CHARACTERS for name in names)
+    return {
+        name: (f"{place}. " if numbered else "") + short(name, characters or len(name))
+        for place, name in enumerate(names, start=1)
+    }
 
 
 def title(verdict: Verdict) -> str:

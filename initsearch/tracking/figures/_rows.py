@@ -142,6 +142,8 @@ def _limits(rows: Sequence[Row], frame: Frame) -> tuple[float, float, int]:
 
 
 def _draw_band(axes: Axes, frame: Frame) -> None:
+    if not all(math.isfinite(end) for end in frame.band):  # there is no leader: all diverged
+        return
     axes.axvspan(*sorted(frame.band), color="#eaf2f8", zorder=0, linewidth=0)
     if frame.line is not None:
         axes.axvline(frame.line, color=INK, linewidth=1.0, zorder=1)

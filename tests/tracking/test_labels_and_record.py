@@ -1,0 +1,106 @@
+"""Labels that MLflow accepts, and the record that a tracker's calls leave."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlflow.utils.validation import _validate_param, _validate_tag
+from studies import curve, made_up_candidate, made_up_study
+
+from initsearch.errors import ConfigError
+from initsearch.search.tracker import Measurement
+from initsearch.tracking.labels import candidate_labels, flatten, param_value, tag_value, valid_key
+from initsearch.tracking.record import StudyRecorder
+
+
+@settings(deadline=None, max_examples=50)
+@given(key=st.text(max_size=300), value=st.text(max_size=9000))
+def test_any_text_makes_a_param_and_a_tag(key: str, value: str) -> None:
+    # MLflow's own checks are the oracle; they raise on what it refuses.
+    _validate_param(valid_key(key), param_value(value))
+    _validate_tag(valid_key(key), tag_value(value))
+    assert len(param_value(value)) <= 6000
+    assert len(tag_value(value)) <= 8000
+
+
+def test_plain_keys_stay_as_they_are() -> None:
+    for key in ("relu.variance_scaling.factor", "val_accuracy/seed_3", "model._target_", "a b-c"):
+        assert valid_key(key) == key
+
+
+def test_settings_are_flattened_without_loss() -> None:
+    nested = {"a": {"b": {"c": 1, "d": None}, "e": "text"}, "f": [1, {"g": True}], "h": {}}
+    assert flatten(nested) == {
+        "a.b.c": "1",
+        "a.b.d": "null",
+        "a.e": "text",
+        "f": '[1, {"g": true}]',
+        "h": "{}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("plan", "mode", "distribution", "activation"),
+    [
+        ({"name": "he_uniform"}, "fan_in", "uniform", "relu"),
+        ({"rules": [{"weight": "lecun_normal"}]}, "fan_in", None, "relu"),
+        ({"rules": [{"where": {"role": "head"}, "weight": "zeros"}]}, "", "", "relu"),
+        ({"rules": [{"where": {"activation": "selu"}, "bias": "zeros"}]}, "", "", "selu"),
+        ({"rules": [], "default": {"weight": "keep", "bias": "keep"}}, "", "", "relu"),
+        ({"default": {"weight": {"name": "glorot_normal"}}}, "fan_avg", "normal", "relu"),
+    ],
+)
+def test_modes_are_read_off_plans(
+    tmp_path, plan: dict, mode: str, distribution: str | None, activation: str
+) -> None:
+    candidate = replace(made_up_candidate(0, "x"), plan=plan, params={})
+    labels = candidate_labels(made_up_study(tmp_path), candidate)
+    assert labels["mode"] == mode
+    assert labels["activation"] == activation
+    if distribution is not None:
+        assert labels["distribution"] == distribution
+
+
+def test_the_record_keeps_order_values_and_fates(tmp_path) -> None:
+    recorder = StudyRecorder(made_up_study(tmp_path))
+    recorder.start_candidate(made_up_candidate(1, "b"))
+    recorder.start_candidate(made_up_candidate(0, "a"))
+    told = curve("b", 3, 0.9, steps=3)
+    recorder.measure("b", told)
+    recorder.measure("b", told)
+    recorder.end_candidate("b", "pruned", "rung 1")
+    record = recorder.record()
+    assert [c.info.name for c in record.candidates] == ["a", "b"]
+    b = record.find("b")
+    assert b is not None
+    assert (b.status, b.reason) == ("pruned", "rung 1")
+    accuracies = {one.step: one.value for one in told if one.key == "val_accuracy/seed_3"}
+    assert b.by_seed("val_accuracy") == {3: accuracies}
+    assert b.last("val_accuracy") == (max(accuracies), accuracies[max(accuracies)])
+    assert record.find("c") is None
+
+
+def test_the_last_score_is_the_mean_that_was_told_or_else_that_of_the_seeds(tmp_path) -> None:
+    recorder = StudyRecorder(made_up_study(tmp_path))
+    recorder.start_candidate(made_up_candidate(0, "a"))
+    recorder.measure(
+        "a", [Measurement("val_loss/seed_0", 1.0, 10), Measurement("val_loss/seed_1", 3.0, 10)]
+    )
+    recorder.measure("a", [Measurement("val_loss/seed_0", 0.5, 20)])
+    (candidate,) = recorder.record().candidates
+    assert candidate.last("val_loss") == (20, 0.5)
+    assert candidate.last("val_accuracy") is None
+    recorder.measure("a", [Measurement("val_loss", math.inf, 30), Measurement("val_loss", 2.0, 10)])
+    (candidate,) = recorder.record().candidates
+    assert candidate.last("val_loss") == (30, math.inf)
+
+
+def test_an_unknown_candidate_is_an_error(tmp_path) -> None:
+    recorder = StudyRecorder(made_up_study(tmp_path))
+    recorder.start_candidate(made_up_candidate(0, "he_normal"))
+    with pytest.raises(ConfigError, match="did you mean he_normal"):
+        recorder.measure("he_norma", [])
+    with pytest.raises(ConfigError, match="unknown candidate"):
+        recorder.end_candidate("zeros", "complete", "")
