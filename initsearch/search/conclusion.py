@@ -143,6 +143,7 @@ def _search_row(record: Record, entrants: Sequence[Record]) -> dict[str, Any]:
         "reason": record.reason,
         "epoch": record.epoch,
         "score": record.score,
+        "scores": {f"{epoch:g}": score for epoch, score in record.scores.items()},
         "raced": record in entrants,
     }
 

@@ -13,18 +13,23 @@ from rich.text import Text
 
 from initsearch.files import write_whole
 from initsearch.search.verdict import Standing, Verdict
+from initsearch.tracking.dropped import dropped_of
 from initsearch.tracking.scale import Scale, p_text, scale_of
 
 
 def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
     """A row per candidate, best first, in units of the metric as in `verdict.json`.
 
+    Those of the race come first. Behind them stand those that only the search trained, with the mean over
+    its seeds at the epoch where they ended, and their gap to the leader at that epoch.
+
     Returns:
-        Rows with `rank` (from 1), `candidate`, `scheme`, `mark` (see `mark_of`), `baseline`,
-        `mean`, `ci_low`, `ci_high`, `std`, `gap_to_leader`, `p_value`, `n_seeds`, `diverged`,
-        `dropped_at`, `lr` and `plan` (JSON).
+        Rows with `rank` (from 1), `candidate`, `scheme`, `mark` (see `mark_of`; `pruned`, `diverged`,
+        `failed` or `complete` for those of the search), `baseline`, `mean`, `ci_low`, `ci_high`,
+        `std`, `gap_to_leader`, `p_value`, `n_seeds`, `diverged`, `dropped_at`, `lr`, `plan` (JSON),
+        `epoch` (of the search, where it ended) and `reason`.
     """
-    return [
+    raced = [
         {
             "rank": rank,
             "candidate": standing.name,
@@ -42,9 +47,27 @@ def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
             "dropped_at": standing.dropped_at,
             "lr": standing.lr,
             "plan": json.dumps(standing.plan, sort_keys=True, default=str),
+            "epoch": None,
+            "reason": "",
         }
         for rank, standing in enumerate(verdict.candidates, start=1)
     ]
+    searched = [
+        {
+            **dict.fromkeys(raced[0]),
+            "rank": rank,
+            "candidate": one.name,
+            "scheme": one.scheme,
+            "mark": one.status,
+            "baseline": False,
+            "mean": one.score,
+            "gap_to_leader": one.gap,
+            "epoch": one.epoch,
+            "reason": one.reason,
+        }
+        for rank, one in enumerate(dropped_of(verdict), start=len(raced) + 1)
+    ]
+    return raced + searched
 
 
 def mark_of(verdict: Verdict, standing: Standing) -> str:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from initsearch.search.verdict import Verdict
+from initsearch.tracking.dropped import dropped_table
 from initsearch.tracking.scale import Scale, scale_of
 from initsearch.tracking.tables import rich_table
 
@@ -154,6 +155,9 @@ def print_verdict(
     """
     console.print()
     console.print(rich_table(verdict))
+    if (dropped := dropped_table(verdict)) is not None:
+        console.print()
+        console.print(dropped)
     if verdict.dataset != verdict.requested_dataset:
         console.print()
         console.print(
