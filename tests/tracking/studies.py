@@ -107,15 +107,20 @@ def made_up_verdict(
     )
 
 
-def made_up_study(folder: Path, dataset: str = "mnist", name: str = "convnet-1a2b") -> StudyInfo:
+def made_up_study(
+    folder: Path,
+    dataset: str = "mnist",
+    name: str = "convnet-1a2b",
+    metric: str = "val_accuracy",
+) -> StudyInfo:
     return StudyInfo(
         name=name,
         folder=folder,
         architecture="convnet",
         dataset=dataset,
         requested_dataset="mnist",
-        metric="val_accuracy",
-        higher_is_better=True,
+        metric=metric,
+        higher_is_better=metric != "val_loss",
         settings={
             "model": {"name": "convnet", "activation": "relu", "channels": [16, 32]},
             "data": {"name": dataset, "train_size": 12000},
@@ -185,7 +190,7 @@ def tell(tracker: Tracker, study: StudyInfo, verdict: Verdict, *, extra: int = 1
         in_race = number < len(verdict.candidates)
         for seed in (0, 1):
             tracker.measure(name, curve(name, seed, final, steps=10 if in_race else 4))
-        tracker.measure(name, [Measurement("val_accuracy", final, 940 if in_race else 376)])
+        tracker.measure(name, [Measurement(study.metric, final, 940 if in_race else 376)])
         if in_race:
             for seed in range(100, 104):
                 tracker.measure(name, curve(name, seed, final))

@@ -6,11 +6,12 @@ belong to the user's own program, are left as they are.
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
@@ -90,18 +91,48 @@ def add_axes(figure: Figure, left: float, top: float, right: float, bottom: floa
     return axes
 
 
-def text_inches(figure: Figure, text: str, size: float, weight: str = "normal") -> float:
+def text_inches(text: str, size: float, weight: str = "normal") -> float:
     """The width of a text, in inches; of its longest line where it has several."""
-    canvas = figure.canvas
-    if not isinstance(canvas, FigureCanvasAgg):
-        raise TypeError(f"text is measured on an Agg canvas, got {type(canvas).__name__}")
     font = FontProperties(size=size, weight=weight)
-    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
-    widths = [
-        renderer.get_text_width_height_descent(line, font, ismath=False)[0]
-        for line in text.splitlines() or [""]
-    ]
-    return float(max(widths)) / float(figure.dpi)
+    widths = [_measure(line, font) for line in text.splitlines() or [""]]
+    return float(max(widths)) / _DPI
+
+
+def _measure(line: str, font: FontProperties) -> float:
+    width, _, _ = _renderer().get_text_width_height_descent(line, font, False)  # type: ignore[no-untyped-call]
+    return float(width)
+
+
+@cache
+def _renderer() -> RendererAgg:
+    canvas = FigureCanvasAgg(Figure(dpi=_DPI))
+    return canvas.get_renderer()  # type: ignore[no-untyped-call,no-any-return]
+
+
+def beside(
+    axes: Axes, text: str, place: float | None, right: float, drop: float = 0.0, **style: Any
+) -> None:
+    """Write a text that ends beside the axes.
+
+    Args:
+        axes: Their y axis counts rows.
+        text: One line, or two.
+        place: The row; None is above the axes, for a heading.
+        right: Where the text ends, in points: left of the axes if negative, else right of them.
+        drop: By how many points it stands lower than the row's middle.
+        style: Of the text: size, color, ...
+    """
+    axes.annotate(
+        text,
+        (0.0 if right < 0 else 1.0, 1.0 if place is None else place),
+        xycoords=("axes fraction", "axes fraction" if place is None else "data"),
+        xytext=(right, 4 if place is None else -drop),
+        textcoords="offset points",
+        ha="right",
+        va="bottom" if place is None else "center",
+        annotation_clip=False,
+        **style,
+    )
 
 
 def short(name: str, characters: int) -> str:

@@ -27,6 +27,8 @@ from initsearch.tracking.scale import scale_of
 
 _LABEL_POINTS = 9.5
 _LABEL_INCHES = 0.19
+_AXIS_INCHES = 0.75
+_PLOT_INCHES = 4.4
 
 
 @dataclass(frozen=True)
@@ -70,22 +72,19 @@ def curves_figure(
         return None
     count = max(len(lines) for lines in panels.values())
     height = max(4.6, 0.9 + _LABEL_INCHES * 1.15 * count)
-    width = 7.2 * len(panels)
+    labels = labels_of(verdict, NAME_CHARACTERS)
+    names = {
+        one.name: labels[one.name] + (f" ({one.diverged} diverged)" if one.diverged else "")
+        for one in verdict.candidates
+    }
+    room = 0.45 + max(text_inches(text, _LABEL_POINTS, "bold") for text in names.values())
+    share = _AXIS_INCHES + _PLOT_INCHES + room
+    width = share * len(panels)
     seeds = "Mean over seeds; shaded: one standard deviation. ×: a seed that diverged."
     figure, header = new_figure(width, height, title(verdict), seeds)
-    share = width / len(panels)
     for number, (metric, lines) in enumerate(panels.items()):
-        labels = labels_of(verdict, NAME_CHARACTERS)
-        names = {
-            one.name: labels[one.name] + (f" ({one.diverged} diverged)" if one.diverged else "")
-            for one in verdict.candidates
-            if one.name in lines
-        }
-        room = 0.45 + max(
-            text_inches(figure, text, _LABEL_POINTS, "bold") for text in names.values()
-        )
-        left = 0.75 + share * number
-        axes = add_axes(figure, left, header + 0.3, width - share * (number + 1) + room, 0.65)
+        left, right = share * number + _AXIS_INCHES, width - share * (number + 1) + room
+        axes = add_axes(figure, left, header + 0.3, right, 0.65)
         axes.spines["left"].set_visible(True)
         axes.spines["left"].set_color("#6b6b6b")
         _draw_panel(axes, verdict, metric, lines, names)

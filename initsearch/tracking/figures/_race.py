@@ -68,7 +68,7 @@ def gaps_figure(verdict: Verdict) -> Figure:
     frame = Frame(
         title=title(verdict),
         subtitle=f"Difference to {leader.name} on the same seed: the luck that all share cancels out.",
-        axis=f"difference to {leader.name}" + (f" ({unit})" if unit else ""),
+        axis=f"difference to {short(leader.name, 60)}" + (f" ({unit})" if unit else ""),
         columns=("difference", "p", "pairs"),
         band=(-verdict.margin, verdict.margin),
         band_label=f"margin: ±{verdict.margin:g}{scale.gap_unit}",

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,6 +12,7 @@ from initsearch.tracking.figures._canvas import (
     INK,
     QUIET,
     add_axes,
+    beside,
     folded,
     new_figure,
     on_scale,
@@ -95,14 +95,12 @@ def rows_figure(rows: Sequence[Row], frame: Frame, width: float = 11.0) -> Figur
     figure, header = new_figure(
         width, top_gap + row_height * len(rows) + bottom, frame.title, frame.subtitle
     )
-    left = 0.35 + max(text_inches(figure, label, _size(label), "bold") for label in labels)
-    left = max(left, 0.35 + max(text_inches(figure, row.note, 8.5) for row in rows))
+    left = 0.35 + max(text_inches(label, _size(label), "bold") for label in labels)
+    left = max(left, 0.35 + max(text_inches(row.note, 8.5) for row in rows))
     columns = [
         [heading, *(row.cells[i] for row in rows)] for i, heading in enumerate(frame.columns)
     ]
-    widths = [
-        0.25 + max(text_inches(figure, cell, _CELL_POINTS) for cell in column) for column in columns
-    ]
+    widths = [0.25 + max(text_inches(cell, _CELL_POINTS) for cell in column) for column in columns]
     axes = add_axes(figure, left, header + top_gap, sum(widths) + 0.3, bottom)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks([])
@@ -199,33 +197,19 @@ def _draw_row(axes: Axes, place: int, row: Row, frame: Frame, *, inside: bool) -
 
 
 def _draw_label(axes: Axes, place: int, row: Row, label: str) -> None:
-    at_left: dict[str, Any] = {
-        "xycoords": ("axes fraction", "data"),
-        "textcoords": "offset points",
-        "ha": "right",
-        "annotation_clip": False,
-    }
-    axes.annotate(
+    two_lines = "\n" in label
+    beside(
+        axes,
         label,
-        (0.0, place),
-        xytext=(-9, 5 if row.note else 0),
+        place,
+        -9,
+        drop=-5 if row.note else 0,
         size=_size(label),
         weight="bold" if row.bold else "normal",
         color=row.color if row.bold else INK,
-        va="center",
-        linespacing=0.95,
-        **at_left,
+        linespacing=1.0,
     )
-    if row.note:
-        axes.annotate(
-            row.note,
-            (0.0, place),
-            xytext=(-9, -8 if "\n" not in label else -14),
-            size=8.5,
-            color=QUIET,
-            va="center",
-            **at_left,
-        )
+    beside(axes, row.note, place, -9, drop=15 if two_lines else 8, size=8.5, color=QUIET)
 
 
 def _size(label: str) -> float:
@@ -234,19 +218,8 @@ def _size(label: str) -> float:
 
 def _draw_cells(axes: Axes, columns: Sequence[Sequence[str]], widths: Sequence[float]) -> None:
     inches = 0.0
-    for column, width in zip(columns, widths, strict=True):
+    for (heading, *cells), width in zip(columns, widths, strict=True):
         inches += width
-        for place, cell in enumerate(column):
-            heading = place == 0
-            axes.annotate(
-                cell,
-                (1.0, 1.0 if heading else place - 1),
-                xycoords=("axes fraction", "axes fraction" if heading else "data"),
-                xytext=(72 * inches, 4 if heading else 0),
-                textcoords="offset points",
-                ha="right",
-                va="bottom" if heading else "center",
-                size=8.5 if heading else _CELL_POINTS,
-                color=QUIET if heading else INK,
-                annotation_clip=False,
-            )
+        beside(axes, heading, None, 72 * inches, size=8.5, color=QUIET)
+        for place, cell in enumerate(cells):
+            beside(axes, cell, place, 72 * inches, size=_CELL_POINTS, color=INK)

@@ -15,13 +15,14 @@ from initsearch.tracking.figures._canvas import (
     QUIET,
     VERMILION,
     add_axes,
+    beside,
     folded,
     new_figure,
     text_inches,
 )
 from initsearch.tracking.figures._error_scale import backward, error_scale, forward
 from initsearch.tracking.record import CandidateRecord, StudyRecord
-from initsearch.tracking.scale import scale_of
+from initsearch.tracking.scale import Scale, scale_of
 
 _ROW_INCHES = 0.44
 _LABEL_POINTS = 11.0
@@ -65,62 +66,38 @@ def search_figure(verdict: Verdict, record: StudyRecord) -> Figure | None:
         "The race on fresh seeds, not this picture, decides.",
     )
     labels = [folded(scheme) for scheme in order]
-    left = 0.4 + max(text_inches(figure, label, _LABEL_POINTS, "bold") for label in labels)
+    left = 0.4 + max(text_inches(label, _LABEL_POINTS) for label in labels)
     axes = add_axes(figure, left, header + 0.3, 0.9, 1.0)
-    if scale.factor == 100.0 and max(scores) > 90 and min(scores) < 75:
-        error_scale(axes, "x")
-        low, high = float(forward(min(scores))), float(forward(max(scores)))
-        pad = 0.04 * (high - low)
-        axes.set_xlim(float(backward(low - pad)), float(backward(high + pad)))
-    else:
-        pad = 0.04 * (max(scores) - min(scores) or 1.0)
-        axes.set_xlim(min(scores) - pad, max(scores) + pad)
+    _set_scale(axes, scale, scores)
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_yticks([])
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
     worst = min(scores) if higher else max(scores)
+    beside(axes, "best", None, 52, size=8.5, color=QUIET)
     for place, (scheme, label) in enumerate(zip(order, labels, strict=True)):
         _draw_scheme(axes, place, schemes[scheme], worst, verdict)
-        axes.annotate(
-            label,
-            (0.0, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(-10, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            size=_LABEL_POINTS,
-            color=INK,
-            annotation_clip=False,
-        )
-        axes.annotate(
-            scale.text(
-                (best(schemes[scheme]) if higher else -best(schemes[scheme])) / scale.factor
-            ),
-            (1.0, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(52, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            size=10,
-            color=INK,
-            annotation_clip=False,
-        )
-    axes.annotate(
-        "best",
-        (1.0, 1.0),
-        xycoords="axes fraction",
-        xytext=(52, 4),
-        textcoords="offset points",
-        ha="right",
-        size=8.5,
-        color=QUIET,
-        annotation_clip=False,
-    )
+        beside(axes, label, place, -10, size=_LABEL_POINTS, color=INK)
+        score = best(schemes[scheme]) * (1 if higher else -1) / scale.factor
+        beside(axes, scale.text(score), place, 52, size=10, color=INK)
     axes.set_xlabel(scale.label if higher else f"{scale.label}, lower is better", size=10.5)
     _draw_key(figure)
     return figure
+
+
+def _set_scale(axes: Axes, scale: Scale, scores: Sequence[float]) -> None:
+    """A scale on which the best can be told apart, whatever the worst did."""
+    low_end, high_end = min(scores), max(scores)
+    if scale.factor == 100.0 and high_end > 90 and low_end < 75:
+        error_scale(axes, "x")
+        low, high = float(forward(low_end)), float(forward(high_end))
+        pad = 0.04 * (high - low)
+        axes.set_xlim(float(backward(low - pad)), float(backward(high + pad)))
+    elif scale.factor == 1.0 and low_end > 0 and high_end > 20 * low_end:
+        axes.set_xscale("log")
+        axes.set_xlim(low_end / 1.2, high_end * 1.2)
+    else:
+        pad = 0.04 * (high_end - low_end or 1.0)
+        axes.set_xlim(low_end - pad, high_end + pad)
 
 
 def _draw_scheme(
