@@ -11,7 +11,7 @@ from initsearch.layers._stored import Stored, stored_parameters
 from initsearch.layers._walk import submodule
 
 #: Fills a view in place: (view, fan_in, fan_out, number of the block).
-Fill = Callable[[Tensor, float, float, int], None]
+Fill = Callable[[Tensor, float, float, int], object]
 
 
 def read(model: nn.Module, slot: Slot) -> Tensor:

@@ -55,12 +55,16 @@ class FollowMode(TorchFunctionMode):
     Args:
         ledger: What is recorded.
         observer: Told of layers and activations as they happen.
+
+    Attributes:
+        fault: What the observer raised, if it did; else the model is at fault.
     """
 
     def __init__(self, ledger: Ledger, observer: Observer | None = None) -> None:
         super().__init__()
         self.ledger = ledger
-        self.observer = observer or Observer()
+        self.fault: Exception | None = None
+        self._observer = observer or Observer()
         self._states: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._resting = 0
 
@@ -110,7 +114,7 @@ class FollowMode(TorchFunctionMode):
         if activation == "softmax" and any(state.product for state in states):
             activation = ATTENTION
         if activation:
-            self._tell(self.observer.activating, states, activation, read[0])
+            self.activating(states, activation, read[0])
         out = func(*args, **kwargs)
         written = [args[0]] if name == "setitem" else list(tensors(out))
         if not written or name.endswith("_like") or name.startswith("new_"):
@@ -121,7 +125,7 @@ class FollowMode(TorchFunctionMode):
         if activation:
             function = Applied.of(activation, func, args, kwargs)
             self.mark(written, self.ledger.activate(activation, states, function))
-            self._tell(self.observer.activated, states, activation, written[0])
+            self.activated(states, activation, written[0])
         elif name == "multi_head_attention_forward":
             self._attention_layer(args, kwargs, written)
         elif weights := self._weights(name, args, kwargs, read):
@@ -130,15 +134,30 @@ class FollowMode(TorchFunctionMode):
             self.mark(written, self._joined(name, read, states))
         return out
 
-    def _tell(
-        self,
-        told: Callable[[LayerCall, str, Tensor], None],
-        states: Sequence[State],
-        name: str,
-        tensor: Tensor,
-    ) -> None:
+    def start(self) -> None:
+        """Tell the observer that a forward pass begins."""
+        self._tell(self._observer.started)
+
+    def produced(self, call: LayerCall, output: Tensor) -> None:
+        """Tell the observer of a layer's output."""
+        self._tell(self._observer.produced, call, output)
+
+    def activating(self, states: Sequence[State], name: str, tensor: Tensor) -> None:
+        """Tell the observer of an activation that is about to consume `tensor`."""
         for index in sorted(merged(states).pending):
-            told(self.ledger.calls[index], name, tensor)
+            self._tell(self._observer.activating, self.ledger.calls[index], name, tensor)
+
+    def activated(self, states: Sequence[State], name: str, tensor: Tensor) -> None:
+        """Tell the observer of an activation's result."""
+        for index in sorted(merged(states).pending):
+            self._tell(self._observer.activated, self.ledger.calls[index], name, tensor)
+
+    def _tell(self, told: Callable[..., None], *what: Any) -> None:
+        try:
+            told(*what)
+        except Exception as error:
+            self.fault = error
+            raise
 
     def _joined(self, name: str, read: Sequence[Tensor], states: Sequence[State]) -> State:
         """The result of an operation without weights that is no activation."""
@@ -194,7 +213,7 @@ class FollowMode(TorchFunctionMode):
             turned = name == "linear" or read[0] is weights[0]
             call.fans = (columns, rows) if turned else (rows, columns)
         self.mark(written, self.ledger.after(call, _RECURRENT.get(name)))
-        self.observer.produced(call, written[0])
+        self.produced(call, written[0])
 
     def _attention_layer(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], written: Sequence[Tensor]
@@ -218,7 +237,7 @@ class FollowMode(TorchFunctionMode):
             return
         call = self.ledger.start("linear", last, inputs)
         self.mark(written, self.ledger.after(call))
-        self.observer.produced(call, written[0])
+        self.produced(call, written[0])
 
     def mark(self, written: Iterable[Tensor], state: State) -> None:
         """Let tensors carry a state; the parts of a split are values apart."""

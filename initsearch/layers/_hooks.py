@@ -77,6 +77,7 @@ class ModuleHooks:
             states = mode.states((args, kwargs))
         scope = _Scope(module, ledger.module_name, states, len(ledger.calls), ledger.step, None)
         if self._is_norm(module):
+            ledger.next_step()
             ledger.touch(self._others.get(module, ()))
             scope.opaque = ExitStack()
             scope.opaque.enter_context(mode.rest())
@@ -102,7 +103,7 @@ class ModuleHooks:
 
     def _judge(self, scope: _Scope, args: Any, outputs: list[Tensor]) -> None:
         mode, ledger, module = self._mode, self._mode.ledger, scope.module
-        leaf = not any(module.children())
+        leaf = next(module.children(), None) is None
         if not outputs:
             return
         if scope.opaque:
@@ -118,7 +119,7 @@ class ModuleHooks:
             ledger.module_name = scope.outer
             ledger.touch(names)
             mode.mark(outputs, ledger.after(call))
-            mode.observer.produced(call, outputs[0])
+            mode.produced(call, outputs[0])
             return
         unknown = [tensor for tensor in outputs if mode.state(tensor) is None]
         if leaf and not own:
@@ -152,9 +153,8 @@ class ModuleHooks:
             calls.uses[:] = [use for use in calls.uses if id(use) not in uses]
         name = class_name(module)
         mode.mark(outputs, ledger.activate(name, scope.states, module))
-        for index in sorted(pending):
-            mode.observer.activating(ledger.calls[index], name, given)
-            mode.observer.activated(ledger.calls[index], name, outputs[0])
+        mode.activating(scope.states, name, given)
+        mode.activated(scope.states, name, outputs[0])
 
 
 def is_activation(module: nn.Module, like: Tensor) -> bool:

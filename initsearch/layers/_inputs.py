@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,19 +104,28 @@ def _signature(model: nn.Module) -> tuple[int, float, set[str] | None]:
 
 
 def _fitting(model: nn.Module) -> Iterator[Tensor]:
+    """What the first embedding and the first other weight layer could read, in their order."""
+    found: dict[str, Iterator[Tensor]] = {}
     for _, module, _ in walk(model):
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            device = module.weight.device
-            yield torch.arange(2 * _TOKENS, device=device).view(2, -1) % module.num_embeddings
-            return
-        floats = next((p for p in module.parameters(recurse=False) if p.ndim > 1), None)
-        shapes = _shapes(model, module)
-        if floats is not None and shapes:
-            generator = torch.Generator().manual_seed(0)
-            for shape in shapes:
-                drawn = torch.randn(shape, generator=generator)
-                yield drawn.to(device=floats.device, dtype=floats.dtype)
-            return
+            found.setdefault("tokens", _tokens(module))
+        elif shapes := _shapes(model, module):
+            found.setdefault("noise", _noise(module, shapes))
+    for inputs in found.values():
+        yield from inputs
+
+
+def _tokens(module: nn.Embedding | nn.EmbeddingBag) -> Iterator[Tensor]:
+    tokens = torch.arange(2 * _TOKENS, device=module.weight.device).view(2, -1)
+    yield tokens % module.num_embeddings
+
+
+def _noise(module: nn.Module, shapes: Iterable[tuple[int, ...]]) -> Iterator[Tensor]:
+    like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+    generator = torch.Generator().manual_seed(0)
+    for shape in shapes:
+        drawn = torch.randn(shape, generator=generator)
+        yield drawn.to(device=like.device, dtype=like.dtype)
 
 
 def _shapes(model: nn.Module, module: nn.Module) -> list[tuple[int, ...]]:

@@ -84,7 +84,7 @@ def from_modules(model: nn.Module, entries: Sequence[Entry]) -> dict[str, Place]
     leaves = [
         (name, module, ancestors[-1] if ancestors else None)
         for name, module, ancestors in walk(model)
-        if not any(module.children()) or name in layers
+        if next(module.children(), None) is None or name in layers
     ]
     places: dict[str, Place] = {}
     for number, (name, module, parent) in enumerate(leaves):

@@ -119,7 +119,7 @@ class Stored:
         elif self.by == "spectral_norm":
             hook = _hook(module, name, SpectralNorm)
             weight = getattr(module, f"{name}_orig")
-            _restart(getattr(module, f"{name}_u"))
+            _restart(getattr(module, f"{name}_u"), getattr(module, f"{name}_v"))
             hook.n_power_iterations, kept = _SPECTRAL_ITERATIONS, hook.n_power_iterations
             try:
                 setattr(module, name, hook.compute_weight(module, weight.ndim > 1))
@@ -189,7 +189,7 @@ def _settle(step: _SpectralNorm, module: nn.Module, name: str) -> None:
     if step.__dict__.get("_buffers", {}).get("_u") is None:
         return
     mode = step.training
-    _restart(step._u)
+    _restart(step._u, step._v)
     step.train()
     try:
         for _ in range(_SPECTRAL_ITERATIONS):
@@ -198,10 +198,11 @@ def _settle(step: _SpectralNorm, module: nn.Module, name: str) -> None:
         step.train(mode)
 
 
-def _restart(vector: Tensor) -> None:
+def _restart(*vectors: Tensor) -> None:
     generator = torch.Generator().manual_seed(0)
-    start = torch.randn(vector.shape, generator=generator)
-    vector.copy_(start / start.norm())
+    for vector in vectors:
+        start = torch.randn(vector.shape, generator=generator)
+        vector.copy_(start / start.norm())
 
 
 def _checked(stored: Stored) -> Stored:

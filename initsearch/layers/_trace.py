@@ -55,17 +55,17 @@ def trace(
     for call in (short for each in tries for short in _sizes(each.to(device), samples)):
         ledger = Ledger()
         mode = FollowMode(ledger, observer)
-        try:
-            with preserved(core), torch.set_grad_enabled(gradients):
+        with preserved(core), torch.set_grad_enabled(gradients):
+            try:
                 output = _run(core, call, mode, train)
-                mode.finish(output)
-                if after is not None:
-                    after(output)
-        except ModelError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a model may raise anything; it is told below
-            first = first or error
-            continue
+            except Exception as error:  # a model may raise anything; told below
+                if error is mode.fault or isinstance(error, ModelError):
+                    raise
+                first = first or error
+                continue
+            mode.finish(output)
+            if after is not None:
+                after(output)
         return Trace(tuple(ledger.calls), dict(ledger.first_use))
     raise _failure(model, batch, first) from first
 
@@ -99,6 +99,7 @@ def _run(model: nn.Module, call: Call, mode: FollowMode, train: bool | None) -> 
         names.setdefault(module, name)
     for tensor in tensors((call.args, dict(call.kwargs))):
         mode.know_input(tensor)
+    mode.start()
     with ModuleHooks(mode, names, weights, others), mode:
         return model(*call.args, **call.kwargs)
 

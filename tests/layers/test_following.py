@@ -37,7 +37,9 @@ class Net(nn.Module):
 
 def follow(forward: Callable[..., Any], **extra: nn.Module) -> dict[str, str | None]:
     found = weights(Net(forward, **extra), torch.randn(4, 8))
-    return {name: slot.activation for name, slot in found.items() if slot.activation_source == "trace"}
+    return {
+        name: slot.activation for name, slot in found.items() if slot.activation_source == "trace"
+    }
 
 
 ACTIVATIONS: list[tuple[str, Any]] = [

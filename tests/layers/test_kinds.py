@@ -200,7 +200,9 @@ def test_recurrent_gates_are_blocks_with_their_names() -> None:
 def test_the_forget_bias_is_told_once() -> None:
     for module in (nn.LSTM(4, 3), nn.LSTMCell(4, 3)):
         slots = slots_of(module)
-        told = {name: slot.forget_gate for name, slot in slots.items() if slot.forget_gate is not None}
+        told = {
+            name: slot.forget_gate for name, slot in slots.items() if slot.forget_gate is not None
+        }
         assert list(told.values()) == [1]
         assert next(iter(told)).startswith("bias_ih")
         (name,) = told
@@ -296,5 +298,10 @@ def test_hugging_faces_conv1d_is_a_transposed_linear_layer() -> None:
 
     model = nn.Sequential(Conv1D(12, 4), nn.GELU(), nn.Linear(12, 2))
     slot = {s.name: s for s in describe(model, torch.randn(2, 3, 4))}["0.weight"]
-    assert (slot.kind, fans(slot), slot.activation, slot.role) == ("linear", (4, 12), "gelu", "first")
+    assert (slot.kind, fans(slot), slot.activation, slot.role) == (
+        "linear",
+        (4, 12),
+        "gelu",
+        "first",
+    )
     assert tuple(slot.blocks[0].view(model[0].weight).shape) == (12, 4)

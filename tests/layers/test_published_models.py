@@ -33,7 +33,7 @@ def check(model: nn.Module, batch: Tensor | None, expected: Mapping[str, Row]) -
         found[name] = (slot.activation, slot.role)
     assert found == expected
     first = [name for name, slot in layers.items() if slot.role == "first"]
-    assert [name.removesuffix(".weight") for name in first] == [list(expected)[0]]
+    assert [name.removesuffix(".weight") for name in first] == [next(iter(expected))]
     assert next(iter(layers)) == first[0]
     return layers
 
