@@ -26,8 +26,9 @@ from initsearch import errors
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.training._settings import check_int
 from initsearch.training.job import CohortResult, Job
+from initsearch.training.process import begin
 from initsearch.training.trainer_settings import TrainerSettings
-from initsearch.training.worker import die_with, run_job, use_device
+from initsearch.training.worker import run_job
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -177,7 +178,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         reader, self._lifeline = context.Pipe(duplex=False)
         return ProcessPoolExecutor(
-            1, mp_context=context, initializer=_begin, initargs=(reader, self._device)
+            1, mp_context=context, initializer=begin, initargs=(reader, self._device)
         )
 
     def close(self) -> None:
@@ -185,27 +186,19 @@ class _Worker:
         if self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
-        if self._lifeline is not None:
-            self._lifeline.close()
-            self._lifeline = None
+        with self._lock:
+            self._cut()
 
     def kill(self) -> None:
         """End the process at once: it dies when its lifeline is cut."""
         with self._lock:
             self._killed = True
-            if self._lifeline is not None:
-                self._lifeline.close()
+            self._cut()
 
-
-def _begin(lifeline: Connection, device: int | None) -> None:
-    """What a worker process does first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with(lifeline.fileno())
-    _LIFELINES.append(lifeline)
-    use_device(device)
-
-
-_LIFELINES: list[Connection] = []  # a connection that nothing holds would be closed
+    def _cut(self) -> None:
+        if self._lifeline is not None:
+            self._lifeline.close()
+            self._lifeline = None
 
 
 @contextmanager
@@ -231,6 +224,11 @@ class ProgramExecutor(JobExecutor):
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._killed = False
+
+    @property
+    def process_id(self) -> int | None:
+        """The process id (and session) of the program that runs, or ran last; None before the first."""
+        return self._process.pid if self._process is not None else None
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Hand in a job: `submit(run_job, job)`; no other function can be run this way."""

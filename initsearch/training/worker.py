@@ -7,9 +7,7 @@ nothing else.
 
 import argparse
 import json
-import os
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -29,20 +27,12 @@ from initsearch.training.job import CohortResult, Curve, Job
 from initsearch.training.lightning_run import fit, make_trainer, one_thread, quiet
 from initsearch.training.measure import score
 from initsearch.training.models import build_model
+from initsearch.training.process import die_with, own_device
 from initsearch.training.states import State
 from initsearch.training.streams import derive_seed
 from initsearch.training.trainer_settings import TrainerSettings
 
 TRACE_IMAGES = 16  # enough to see which activation follows a layer
-
-
-_device: int | None = None  # the GPU of this process, where each worker has one of its own
-
-
-def use_device(device: int | None) -> None:
-    """Have this process train on one GPU (by its number) whatever the jobs say; None: as they say."""
-    global _device
-    _device = device
 
 
 def run_job(job: Job) -> CohortResult:
@@ -69,7 +59,7 @@ def run_job(job: Job) -> CohortResult:
             f"but got {len(job.candidates)}: give each candidate a job of its own"
         )
     with quiet():
-        trainer = make_trainer(settings, _device)
+        trainer = make_trainer(settings, own_device())
         where = trainer.strategy.root_device
         generators = [where] if where.type == "cuda" else []
         with one_thread(where), torch.random.fork_rng(generators):
@@ -152,20 +142,6 @@ def _block(settings: str, seed: int, device: torch.device) -> tuple[ImageData, S
     config = DataConfig.from_mapping(json.loads(settings))
     parts = split(_load(settings), seed, config.train_size, config.val_size)
     return _load_on(settings, device), parts
-
-
-def die_with(lifeline: int) -> None:
-    """End this process when the other end of a pipe is closed, as it is when its owner dies.
-
-    Args:
-        lifeline: The reading end, as a file descriptor; nothing is ever written to the pipe.
-    """
-
-    def watch() -> None:
-        os.read(lifeline, 1)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
 def main() -> int:

@@ -1,0 +1,19 @@
+"""A program that hands in work and waits: the executor's tests stop it in several ways."""
+
+import sys
+
+from executor_calls import nap
+
+
+def main(folder: str) -> None:
+    # Not at the top: the workers import this file too, and need nothing of it.
+    from initsearch.search.executor import make_executor
+
+    with make_executor(2, {}) as executor:
+        futures = [executor.submit(nap, folder, 600.0) for _ in range(2)]
+        for future in futures:
+            future.result()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
