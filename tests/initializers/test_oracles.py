@@ -279,7 +279,7 @@ TRUNCATIONS: list[tuple[dict[str, Any], Any]] = [
     ({"low": -1, "high": 3}, stats.truncnorm(-1, 3)),
     ({"low": -0.1, "high": 0.05}, stats.truncnorm(-0.1, 0.05)),
     ({"low": 3, "high": 4}, stats.truncnorm(3, 4)),
-    ({"low": 6, "high": 7}, stats.truncnorm(6, 7)),
+    ({"low": 9, "high": 10}, stats.truncnorm(9, 10)),
     ({"low": -30, "high": -25, "std": 2.0}, stats.truncnorm(-30, -25, 0, 2)),
     ({"std": 0.02, "bounds": "absolute"}, stats.norm(0, 0.02)),
     ({"std": 1.5, "bounds": "absolute"}, stats.truncnorm(-2 / 1.5, 2 / 1.5, 0, 1.5)),
