@@ -22,7 +22,7 @@ class OpenRun:
         tags: What it is tagged with.
         params: Its params.
         unread: Whether it was there before and its metrics have not been read yet.
-        logged: Last value by key and step.
+        logged: What it holds of metrics: key, step and value (None for NaN).
     """
 
     run_id: str
@@ -30,7 +30,7 @@ class OpenRun:
     tags: dict[str, str]
     params: dict[str, str]
     unread: bool
-    logged: dict[tuple[str, int], float] = field(default_factory=dict)
+    logged: set[tuple[str, int, float | None]] = field(default_factory=set)
 
 
 class Runs:
@@ -120,12 +120,10 @@ class Runs:
         new, infinite = [], [run.tags["infinite"]] if "infinite" in run.tags else []
         for name, told, step in points:
             key, value = valid_key(name), math.nan if math.isinf(told) else float(told)
-            before = run.logged.get((key, step))
-            if before is not None and (
-                before == value or (math.isnan(before) and math.isnan(value))
-            ):
+            entry = (key, step, None if math.isnan(value) else value)
+            if entry in run.logged:
                 continue
-            run.logged[key, step] = value
+            run.logged.add(entry)
             new.append(Metric(key, value, now, step))
             if math.isinf(told):
                 infinite.append(f"{name} = {told} at step {step}")
@@ -152,9 +150,9 @@ class Runs:
 
     def _read_metrics(self, run: OpenRun) -> None:
         for key in self._client.get_run(run.run_id).data.metrics:
-            history = self._client.get_metric_history(run.run_id, key)
-            for metric in sorted(history, key=lambda metric: metric.timestamp):
-                run.logged[key, metric.step] = metric.value
+            for metric in self._client.get_metric_history(run.run_id, key):
+                value = None if math.isnan(metric.value) else metric.value
+                run.logged.add((key, metric.step, value))
         run.unread = False
 
 

@@ -59,7 +59,7 @@ def test_a_fresh_store_is_made_quietly_by_two_at_once_and_calls_nobody(tmp_path:
         )
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=120)[0] for process in processes]
+    said = [process.communicate(timeout=300)[0] for process in processes]
     assert said == ["", ""]
     assert [process.returncode for process in processes] == [0, 0]
     assert (output / "mlflow.db").stat().st_size > 100_000
@@ -143,7 +143,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[[str], str]]:
                 )
             )
         address = f"http://127.0.0.1:{port}"
-        for _ in range(600):
+        for _ in range(2000):
             try:
                 urllib.request.urlopen(f"{address}/health", timeout=5).close()
             except OSError:

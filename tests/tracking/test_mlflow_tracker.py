@@ -338,17 +338,20 @@ def test_a_process_that_was_killed_leaves_runs_that_the_next_one_ends(
     }
 
 
-def test_a_mean_that_moves_with_another_seed_is_logged_anew(
-    tracker: MlflowTracker, client: MlflowClient, study: StudyInfo
+def test_one_step_can_hold_several_values_and_none_of_them_twice(
+    tracker: MlflowTracker, client: MlflowClient, study: StudyInfo, output: Path
 ) -> None:
-    tracker.start_study(study)
-    tracker.start_candidate(made_up_candidate(0, "one"))
-    for value in (0.95, 0.95, 0.96):
-        tracker.measure("one", [Measurement("val_accuracy", value, 940)])
-    tracker.close()
+    values = (0.95, 0.95, 0.96, math.nan, math.nan)
+    for teller in (tracker, MlflowTracker.in_folder(output)):
+        teller.start_study(study)
+        teller.start_candidate(made_up_candidate(0, "one"))
+        for value in values:
+            teller.measure("one", [Measurement("race/val_accuracy", value, 940)])
+        teller.end_candidate("one", "complete", "")
+        teller.close()
     run = runs_of(client, "candidate")["one"]
-    history = client.get_metric_history(run.info.run_id, "val_accuracy")
-    assert Counter(metric.value for metric in history) == {0.95: 1, 0.96: 1}
+    history = client.get_metric_history(run.info.run_id, "race/val_accuracy")
+    assert Counter(str(metric.value) for metric in history) == {"0.95": 1, "0.96": 1, "nan": 1}
 
 
 def test_settings_that_change_on_resuming_are_told_not_refused(

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,28 @@ def test_p_values_are_read_with_three_decimals() -> None:
         "0.012",
         "1.000",
     ]
+
+
+def test_what_the_search_dropped_stands_behind_the_race() -> None:
+    verdict = made_up_verdict({"he_normal": 0.97, "torch_default": 0.96})
+    rows = [
+        ("he_normal", "he", "complete", "", 3.0, 0.97, {"1": 0.93, "3": 0.97}, True),
+        ("torch_default", "torch_default", "complete", "", 3.0, 0.96, {"3": 0.96}, True),
+        ("zeros", "zeros", "pruned", "rung 1", 1.0, 0.11, {"1": 0.11}, False),
+        ("normal(std=1)", "normal", "diverged", "NaN at step 9", 1.0, None, {"1": None}, False),
+        ("he_uniform", "he", "complete", "", 3.0, 0.95, {"3": 0.95}, False),
+    ]
+    keys = ("name", "scheme", "status", "reason", "epoch", "score", "scores", "raced")
+    search = [dict(zip(keys, row, strict=True)) for row in rows]
+    verdict = replace(verdict, evidence={"search": search})
+    board = leaderboard_rows(verdict)
+    assert [(row["rank"], row["candidate"], row["mark"]) for row in board[2:]] == [
+        (3, "he_uniform", "complete"),
+        (4, "zeros", "pruned"),
+        (5, "normal(std=1)", "diverged"),
+    ]
+    # Against the leader at the same epoch, not at the end.
+    assert board[3]["gap_to_leader"] == pytest.approx(0.93 - 0.11)
+    assert math.isnan(board[4]["gap_to_leader"])
+    assert board[4]["reason"] == "NaN at step 9"
+    assert len({tuple(row) for row in board}) == 1

@@ -62,7 +62,7 @@ def search_figure(verdict: Verdict, record: StudyRecord) -> Figure | None:
         11.0,
         0.3 + _ROW_INCHES * len(order) + 1.0,
         f"The search: {len(record.candidates)} candidates, {len(order)} schemes",
-        f"{record.study.architecture} on {record.study.dataset}; {pruned} were pruned early. "
+        f"{record.study.architecture} on {record.study.dataset}; pruned early: {pruned}. "
         "The race on fresh seeds, not this picture, decides.",
     )
     labels = [folded(scheme) for scheme in order]
