@@ -134,13 +134,14 @@ def _as_used(slot: Slot, call: LayerCall) -> Slot:
     """A bare parameter of an unknown module, if the trace shows that it is a weight."""
     if slot.kind != "other" or slot.part != "other" or call.weight != slot.name:
         return slot
-    if len(slot.shape) < 2:
-        return slot
-    fans = call.fans or (slot.fan_in, slot.fan_out)
-    swapped = len(slot.shape) == 2 and slot.shape[0] == fans[0] != slot.shape[1]
-    blocks = (replace(slot.blocks[0], fan_in=fans[0], fan_out=fans[1], transposed=swapped),)
+    fan_in, fan_out = call.fans or (slot.fan_in, slot.fan_out)
+    swapped = slot.shape[-2:] == (fan_in, fan_out) and fan_in != fan_out
+    whole = replace(slot.blocks[0], fan_in=fan_in, fan_out=fan_out, transposed=swapped)
+    # A stack of matrices, such as one per expert, is drawn matrix by matrix.
+    stack = slot.shape[0] if call.fans and len(slot.shape) == 3 else 0
+    blocks = tuple(replace(whole, index=(i,)) for i in range(stack)) or (whole,)
     note = f"used as the weight of {call.operation}"
-    return replace(slot, part="weight", fan_in=fans[0], fan_out=fans[1], blocks=blocks, note=note)
+    return replace(slot, part="weight", fan_in=fan_in, fan_out=fan_out, blocks=blocks, note=note)
 
 
 def _order(slots: Sequence[Slot], found: Trace) -> list[int]:

@@ -34,7 +34,9 @@ _PLACED = {
     **{f"conv{way}{rank}d": 1 for way in ("", "_transpose") for rank in (1, 2, 3)},
 }
 _PRODUCTS = frozenset(
-    {"matmul", "mm", "bmm", "mv", "addmm", "addbmm", "baddbmm", "einsum", "tensordot", "inner"}
+    """
+    matmul mm bmm mv addmm addbmm baddbmm einsum tensordot inner grouped_mm scaled_mm
+    """.split()  # noqa: SIM905 - as the words of a sentence they are read at a glance
 )
 # With the activation that they have inside.
 _RECURRENT = {
@@ -162,9 +164,9 @@ class FollowMode(TorchFunctionMode):
     def _joined(self, name: str, read: Sequence[Tensor], states: Sequence[State]) -> State:
         """The result of an operation without weights that is no activation."""
         if name == "scaled_dot_product_attention":
-            for state in self.states(read[:3]):
-                self.ledger.consume(state.pending, Use(ATTENTION, self.ledger.step))
-            return replace(merged(states), pending=frozenset(), tail=frozenset())
+            came = merged(states)
+            self.ledger.consume(came.pending, Use(ATTENTION, self.ledger.step))
+            return replace(came, pending=frozenset(), tail=frozenset())
         if name == "mul" and len(read) == len(states) == 2:
             return self.ledger.gate(states, [tensor.shape for tensor in read])
         if name in _PRODUCTS and sum(not state.parameters for state in states) > 1:

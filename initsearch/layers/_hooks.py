@@ -8,7 +8,9 @@ Modules are judged when they have run:
 - A module of the user's without submodules is an activation of its own, called by its class in
   lower case, if it works entry by entry and is not affine (which is tried on a made-up tensor).
   Where it is but one known activation (with a factor, say), that one's name stands.
-- If a result is not known (a compiled function or an own kernel made it), the input's mark goes on.
+- If a result is not known (a compiled function or an own kernel made it) and has the shape of an
+  input, that input's mark goes on. A result of another shape may be no function of the input's
+  values (rotary embeddings read but its type), so that it stays unknown.
 """
 
 from collections.abc import Mapping
@@ -124,9 +126,10 @@ class ModuleHooks:
         unknown = [tensor for tensor in outputs if mode.state(tensor) is None]
         if leaf and not own:
             self._judge_activation(scope, args, outputs, bool(unknown))
-        if scope.states:
-            lost = [tensor for tensor in unknown if mode.state(tensor) is None]
-            mode.mark(lost, merged(scope.states))
+        shapes = [tensor.shape for tensor in tensors(args) if mode.state(tensor) is not None]
+        for tensor in unknown:
+            if mode.state(tensor) is None and tensor.shape in shapes:
+                mode.mark([tensor], merged(scope.states))
 
     def _judge_activation(
         self, scope: _Scope, args: Any, outputs: list[Tensor], unknown: bool

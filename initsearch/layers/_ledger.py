@@ -138,17 +138,17 @@ class Ledger:
                 return replace(state, pending=left, tail=left)
         return state
 
-    def finish(self, outputs: Iterable[State]) -> None:
+    def finish(self, outputs: Sequence[State]) -> None:
         """Record what reaches the model's output.
 
         Heads are the layers there from which no other of them is reached: of a residual stream the
-        last, of parallel branches all.
+        last, of parallel branches or several outputs all, of an encoder and a decoder the latter's.
         """
         step = self.next_step()
-        for state in outputs:
-            self.consume(state.pending, Use(NONE, step))
-            for head in state.tail - self._before(state.tail):
-                self.calls[head].is_output = True
+        came = merged(outputs) if outputs else State()
+        self.consume(came.pending, Use(NONE, step))
+        for head in came.tail - self._before(came.tail):
+            self.calls[head].is_output = True
 
     def _before(self, calls: Iterable[int]) -> frozenset[int]:
         """The layers from which these layers' inputs come."""

@@ -89,7 +89,7 @@ class Observer:
     """
 
     def started(self) -> None:
-        """A forward pass begins; if one was under way it failed, and what it told does not count."""
+        """A forward pass begins; one before it failed, and what it told does not count."""
 
     def produced(self, call: LayerCall, output: Tensor) -> None:
         """A layer was called: `output` is the bare result, before norm and activation.

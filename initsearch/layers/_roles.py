@@ -48,7 +48,7 @@ def from_calls(calls: Sequence[LayerCall]) -> Place:
     """
     if any(call.is_output for call in calls):
         role = "head"
-    elif any(_is_first(call) for call in calls):
+    elif any(call.reads_input and not call.sources for call in calls):
         role = "first"
     else:
         role = "hidden"
@@ -61,11 +61,6 @@ def from_calls(calls: Sequence[LayerCall]) -> Place:
     if len(names) > 1:
         note = f"feeds {' and '.join(names)}: {use.name}, which comes first, is taken"
     return Place(role, use.name, "trace", note, use.function)
-
-
-def _is_first(call: LayerCall) -> bool:
-    # A position's embedding depends on no input, yet it stands beside the first layer.
-    return not call.sources and (call.reads_input or call.operation.startswith("embedding"))
 
 
 def from_modules(model: nn.Module, entries: Sequence[Entry]) -> dict[str, Place]:

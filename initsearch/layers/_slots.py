@@ -22,7 +22,7 @@ class Block:
             convolutions), so that `view` swaps the two.
     """
 
-    index: tuple[slice, ...] | None
+    index: tuple[slice | int, ...] | None
     fan_in: float
     fan_out: float
     label: str = ""
@@ -56,9 +56,9 @@ class Slot:
             its weight's. From the module, not from the bare shape: see `initsearch.layers._kinds`.
         fan_out: Outputs per input, likewise for the backward pass.
         blocks: The parts to be drawn one by one; at least one, together all of the parameter.
-        role: `first`: what the layer reads has passed no other weight layer. `head`: its output is
-            the model's, as it is or through an output function (softmax, sigmoid, tanh, ...).
-            `hidden`: all else. `None` for what is no weight layer.
+        role: `first`: the layer reads the model's input, which has passed no other weight layer.
+            `head`: its output is the model's, as it is or through an output function (softmax,
+            sigmoid, tanh, ...). `hidden`: all else. `None` for what is no weight layer.
         activation: What follows the layer: `relu`, `gelu`, `attention`, `swiglu`, ...; `none` where
             only other weight layers or the output read it; `None` where it is not known.
         activation_source: `trace` (seen in a forward pass), `modules` (from the order of the

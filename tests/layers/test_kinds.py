@@ -9,6 +9,9 @@ from torch import nn
 from initsearch.initializers import Initializer, get_initializer
 from initsearch.layers import Slot, assign_, describe
 
+# torch says once per process that it has no fast LSTM with projections.
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
+
 
 def slots_of(module: nn.Module) -> dict[str, Slot]:
     return {slot.name: slot for slot in describe(module)}
