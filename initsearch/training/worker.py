@@ -10,29 +10,25 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch import Trainer
 from torch import nn
 
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.files import write_whole
-from initsearch.plan import InitPlan
+from initsearch.training.block import build_members, load_block
 from initsearch.training.cohort import CohortModule
-from initsearch.training.data import DataConfig, ImageData, Split, load_data, split
+from initsearch.training.data import ImageData
 from initsearch.training.engines import InputSettings, Ranks
 from initsearch.training.job import CohortResult, Curve, Job
 from initsearch.training.lightning_run import fit, make_trainer, one_thread, quiet
 from initsearch.training.measure import score
-from initsearch.training.models import build_model
 from initsearch.training.process import die_with, own_device
 from initsearch.training.states import State
-from initsearch.training.streams import derive_seed
 from initsearch.training.trainer_settings import TrainerSettings
-
-TRACE_IMAGES = 16  # enough to see which activation follows a layer
 
 
 def run_job(job: Job) -> CohortResult:
@@ -63,9 +59,9 @@ def run_job(job: Job) -> CohortResult:
         where = trainer.strategy.root_device
         generators = [where] if where.type == "cuda" else []
         with one_thread(where), torch.random.fork_rng(generators):
-            data, parts = _block(json.dumps(dict(job.data), sort_keys=True), job.seed, where)
+            data, parts = load_block(job.data, job.seed, where)
             if job.start_epoch == job.stop_epoch:
-                return _test_only(job, build_members(job, data, parts), data, where, wall, cpu)
+                return _test_only(job, build_members(job, data, parts), data, trainer, wall, cpu)
             module = CohortModule(job, build_members(job, data, parts), data, parts)
             fit(trainer, module)
         return CohortResult(
@@ -82,18 +78,20 @@ def _test_only(
     job: Job,
     members: Sequence[nn.Module],
     data: ImageData,
-    device: torch.device,
+    trainer: Trainer,
     wall: float,
     cpu: float,
 ) -> CohortResult:
     """Score on the test set what an earlier job left, without a step more."""
     settings = TrainerSettings.from_mapping(job.trainer)
     states = [State.load(job.state_in[candidate.name]) for candidate in job.candidates]
+    device = trainer.strategy.root_device
     for member, state in zip(members, states, strict=True):
+        trainer.precision_plugin.convert_module(member).to(device)
         member.load_state_dict(state.model)
-        member.to(device)
     inputs = InputSettings(next(members[0].parameters()).dtype, False, settings.autocast == "bf16")
-    scores = score(members, data, data.test_x, data.test_y, inputs, Ranks())
+    with trainer.precision_plugin.val_step_context():
+        scores = score(members, data, data.test_x, data.test_y, inputs, Ranks())
     return CohortResult(
         curves=tuple(
             Curve(candidate.name, job.seed, (), state.initial_loss, False, None, accuracy, loss)
@@ -107,41 +105,6 @@ def _test_only(
         reason="nothing is trained",
         device=str(device),
     )
-
-
-def build_members(job: Job, data: ImageData, parts: Split) -> list[nn.Module]:
-    """A model per candidate, initialized by its plan, on the CPU.
-
-    Before the plan speaks, all of a block's models are alike: what a plan keeps is the same for
-    every candidate, and what it draws scales the same noise.
-    """
-    batch = data.normalize(data.train_x[parts.train[:TRACE_IMAGES]]).cpu()
-    members = []
-    for candidate in job.candidates:
-        torch.manual_seed(derive_seed("model", job.seed))
-        model = build_model(job.model, data.input_shape, data.num_classes)
-        if candidate.name not in job.state_in:
-            InitPlan.from_spec(candidate.plan).apply(model, seed=job.seed, batch=batch)
-        members.append(model)
-    return members
-
-
-@lru_cache(maxsize=2)
-def _load(settings: str) -> ImageData:
-    return load_data(DataConfig.from_mapping(json.loads(settings)))
-
-
-@lru_cache(maxsize=2)
-def _load_on(settings: str, device: torch.device) -> ImageData:
-    return _load(settings).to(device)
-
-
-@lru_cache(maxsize=16)
-def _block(settings: str, seed: int, device: torch.device) -> tuple[ImageData, Split]:
-    """The data set on a device, with a block's split; kept for the next job of this process."""
-    config = DataConfig.from_mapping(json.loads(settings))
-    parts = split(_load(settings), seed, config.train_size, config.val_size)
-    return _load_on(settings, device), parts
 
 
 def main() -> int:

@@ -1,0 +1,167 @@
+"""A stopwatch and a scale for ways to train a cohort: seconds per step, bytes per member."""
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from initsearch.training.block import build_members, load_block
+from initsearch.training.engines import Engine, InputSettings, LoopEngine
+from initsearch.training.job import Job
+from initsearch.training.optimizers import OptimizerSettings
+from initsearch.training.stacked import StackedEngine, why_not_stacked
+from initsearch.training.streams import BatchStream
+
+ROUNDS = 3  # each way is timed so often, in turns, and its fastest time counts
+ROUND_SECONDS = 0.05  # steps are repeated for so long, so that the clock's grain does not matter
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to train a cohort."""
+
+    engine: str
+    members: int
+    autocast: str
+    channels_last: bool
+
+    def __str__(self) -> str:
+        order = ", channels_last" if self.channels_last else ""
+        precision = "" if self.autocast == "none" else f", {self.autocast}"
+        return f"{self.engine} x{self.members}{precision}{order}"
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device now (on the CPU: free pages of the machine)."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+class Bench:
+    """Copies of one candidate of a block, its batches, and a stopwatch."""
+
+    def __init__(
+        self, job: Job, device: torch.device, convert: Callable[[nn.Module], nn.Module]
+    ) -> None:
+        self.device = device
+        self.optimizer = OptimizerSettings.from_mapping(job.optimizer)
+        self.data, parts = load_block(job.data, job.seed, device)
+        self.seed, self.lr = job.seed, job.candidates[0].lr
+        fresh = replace(job, candidates=job.candidates[:1], state_in={}, start_epoch=0.0)
+        (model,) = build_members(fresh, self.data, parts)
+        self._model = convert(model).to(device)
+        self._members: list[nn.Module] = []
+        pool = parts.train.to(device)
+        stream = BatchStream(pool, job.seed, self.optimizer.batch_size, 0, 0)
+        self.index = stream.order(0)[: self.optimizer.batch_size]
+        self.dtype = next(model.parameters()).dtype
+        self.has_images = any(p.ndim == 4 for p in model.parameters())
+
+    def members(self, count: int) -> list[nn.Module]:
+        """Copies of the model; made as they are needed, and kept."""
+        while len(self._members) < count:
+            self._members.append(copy.deepcopy(self._model))
+        return self._members[:count]
+
+    def obstacle(self) -> str | None:
+        """Why the members cannot be stacked; None if they can."""
+        x = InputSettings(self.dtype).ready(self.data, self.data.train_x[self.index[:2]])
+        return why_not_stacked(self.members(1), self.optimizer, x)
+
+    def engine(self, way: Way) -> Engine:
+        """A fresh engine for a way, over copies that other ways may have trained."""
+        order = torch.channels_last if way.channels_last else torch.contiguous_format
+        members = [model.to(memory_format=order) for model in self.members(way.members)]
+        bf16 = way.autocast == "bf16"
+        if way.engine == "stacked":
+            rates, states = [self.lr] * len(members), [None] * len(members)
+            return StackedEngine(members, rates, self.optimizer, states, seed=self.seed, bf16=bf16)
+        optimizers = [self.optimizer.build(model.parameters(), self.lr) for model in members]
+        clip = self.optimizer.clip_norm
+        return LoopEngine(members, optimizers, seed=self.seed, clip_norm=clip, bf16=bf16)
+
+    def time(self, ways: Iterable[Way]) -> dict[Way, float]:
+        """Seconds per member and step of each way: the least of several rounds, taken in turns."""
+        ways, best = list(ways), dict[Way, float]()
+        repeats: dict[Way, int] = {}
+        for turn in range(ROUNDS + 1):
+            for way in ways:
+                run = self._runner(way)
+                run()  # the first step of an engine allocates
+                if turn == 0:  # and the first of its kind chooses kernels: it only sets the repeats
+                    repeats[way] = max(1, math.ceil(ROUND_SECONDS / self._seconds(run, 1)))
+                    continue
+                seconds = self._seconds(run, repeats[way]) / way.members
+                best[way] = min(seconds, best.get(way, math.inf))
+        return best
+
+    def _runner(self, way: Way) -> Callable[[], Tensor]:
+        engine = self.engine(way)
+        inputs = InputSettings(self.dtype, way.channels_last, way.autocast == "bf16")
+
+        def run() -> Tensor:
+            x = inputs.ready(self.data, self.data.train_x[self.index])
+            return engine.step(x, self.data.train_y[self.index], 0)
+
+        return run
+
+    def _seconds(self, run: Callable[[], Tensor], repeats: int) -> float:
+        self._wait()
+        start = time.perf_counter()
+        for _ in range(repeats):
+            run()
+        self._wait()
+        return (time.perf_counter() - start) / repeats
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def memory(self, engine: str) -> tuple[int, int]:
+        """Bytes that a cohort takes once, and for each member: both are exact counts of tensors.
+
+        A member's are its parameters, buffers, gradients and optimizer state (twice the first two when
+        stacked: its module stays); what the forward pass keeps for the backward pass is there once in a
+        loop, and for each member when stacked.
+        """
+        way = Way("loop", 1, "none", False)
+        single = self.engine(way)
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        x = InputSettings(self.dtype).ready(self.data, self.data.train_x[self.index])
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            single.step(x, self.data.train_y[self.index], 0)
+        (model,) = self.members(1)
+        own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        activations = sum(size for address, size in kept.items() if address not in own)
+        weights = _bytes([*model.parameters(), *model.buffers()])
+        gradients = _bytes([p.grad for p in model.parameters() if p.grad is not None])
+        state = _bytes(_tensors(single.optimizer_state(0)["state"]))
+        if engine == "loop":
+            return activations, weights + gradients + state
+        return 0, 2 * weights + gradients + state + activations
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    """All tensors in nested mappings."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, Mapping):
+        return [tensor for branch in tree.values() for tensor in _tensors(branch)]
+    return []

@@ -1,0 +1,197 @@
+"""The probe: a few steps of each way to train a cohort, timed for this model on this device.
+
+Which way is fastest cannot be told from the model: stacked members gain on small dense layers and lose on
+convolutions, bfloat16 gains where the processor has units for it. A coordinator probes once per study and
+hands the choice to every job (`EngineChoice.apply`), so that a study's results do not depend on when and
+where a job was run.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from typing import Any
+
+import torch
+
+from initsearch.training.bench import Bench, Way, free_memory
+from initsearch.training.job import Job
+from initsearch.training.lightning_run import make_trainer, one_thread, quiet
+from initsearch.training.process import own_device
+from initsearch.training.trainer_settings import TrainerSettings
+
+COHORT_SIZES = (1, 2, 4, 8, 16, 32)
+# How much faster another way must be to be worth its difference from the plain one: rounding, or precision.
+GAIN = 1.1
+GAIN_BF16 = 1.3
+NEAR = 1.03  # a larger cohort that gains less than this is the last one that is tried
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """What the probe chose, and why.
+
+    Attributes:
+        engine: `loop` or `stacked`.
+        cohort_size: Candidates to train in one job.
+        channels_last: Whether images and convolutions lie in channels-last order.
+        autocast: `none` or `bf16`; meant for a search, whose winners are confirmed without it.
+        reason: The choice in plain words.
+        timings: Milliseconds per candidate and step of every way that was timed.
+        member_bytes: Memory that a further candidate of a cohort takes in the chosen engine.
+        memory_bytes: The bound that was kept.
+    """
+
+    engine: str
+    cohort_size: int
+    channels_last: bool
+    autocast: str
+    reason: str
+    timings: Mapping[str, float] = field(default_factory=dict)
+    member_bytes: int = 0
+    memory_bytes: int = 0
+
+    def apply(self, trainer: Mapping[str, Any], *, exact: bool = False) -> dict[str, Any]:
+        """The config group `trainer` with every `auto` decided.
+
+        Args:
+            trainer: As configured; what is not `auto` there was kept in the choice.
+            exact: For a race: without autocast, unless it was asked for by name.
+        """
+        asked = trainer.get("autocast", "auto")
+        autocast = ("none" if asked == "auto" else asked) if exact else self.autocast
+        return {
+            **trainer,
+            "engine": self.engine,
+            "autocast": autocast,
+            "channels_last": self.channels_last,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The choice as JSON has it; `from_json` reads it back as an equal choice."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "EngineChoice":
+        """The choice that `to_json` wrote."""
+        return cls(**values)
+
+
+def choose_engine(
+    job: Job, cohort_sizes: Sequence[int] = COHORT_SIZES, memory_bytes: int | None = None
+) -> EngineChoice:
+    """Time the ways to train this job's candidates, and choose.
+
+    What the job's `trainer` says other than `auto` is kept.
+
+    Args:
+        job: Any job of the study; its first candidate is trained for a few steps, in copies.
+        cohort_sizes: The sizes to try, ascending.
+        memory_bytes: What a cohort may take; None: half of what is free now.
+
+    Raises:
+        ConfigError: A setting breaks a rule.
+        DataError: The data set cannot be had.
+        ModelError: The model cannot be built, initialized or trained.
+    """
+    settings = TrainerSettings.from_mapping(job.trainer)
+    if settings.distributed:
+        return EngineChoice(
+            "loop",
+            1,
+            settings.channels_last is True,
+            "bf16" if settings.autocast == "bf16" else "none",
+            "one training spreads over several devices, which leaves room for one candidate",
+        )
+    with quiet(), ExitStack() as stack:
+        trainer = make_trainer(settings, own_device())
+        device = trainer.strategy.root_device
+        stack.enter_context(one_thread(device))
+        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+        bench = Bench(job, device, trainer.precision_plugin.convert_module)
+        stack.enter_context(trainer.precision_plugin.train_step_context())
+        bound = free_memory(device) // 2 if memory_bytes is None else memory_bytes
+        return choose(bench, settings, cohort_sizes, bound)
+
+
+def choose(
+    bench: Bench, settings: TrainerSettings, cohort_sizes: Sequence[int], bound: int
+) -> EngineChoice:
+    """The choice, by what a bench measures; see `choose_engine`."""
+    obstacle = bench.obstacle()
+    engines = ["loop", "stacked"] if settings.engine == "auto" else [settings.engine]
+    if obstacle is not None:
+        engines = ["loop"]
+    autocasts = ["none", "bf16"] if settings.autocast == "auto" else [settings.autocast]
+    orders = [False, True] if settings.channels_last == "auto" else [settings.channels_last is True]
+    if not bench.has_images:
+        orders = [False]
+
+    # One candidate tells what precision and memory order are worth, more of them what stacking is worth.
+    times = bench.time(Way("loop", 1, a, order) for a, order in product(autocasts, orders))
+    exact = _fastest([way for way in times if way.autocast == autocasts[0]], times, GAIN)
+    others = [way for way in times if way.autocast != autocasts[0]]
+    best = _fastest([exact, *others], times, GAIN_BF16)
+
+    fitting = {engine: _fitting(bench.memory(engine), cohort_sizes, bound) for engine in engines}
+    gaining = dict.fromkeys(
+        engines, math.inf
+    )  # the engines that still gain by size, and their last time
+    for size in cohort_sizes:
+        ways = [replace(best, engine=e, members=size) for e in gaining if size in fitting[e]]
+        times |= bench.time(way for way in ways if way not in times)
+        gaining = {w.engine: times[w] for w in ways if times[w] * NEAR < gaining[w.engine]}
+
+    fastest = {
+        engine: min(
+            (way for way in times if replace(way, members=1) == replace(best, engine=engine)),
+            key=times.__getitem__,
+        )
+        for engine in engines
+    }
+    chosen = fastest.get("loop") or fastest["stacked"]
+    if "stacked" in fastest and times[fastest["stacked"]] * GAIN < times[chosen]:
+        chosen = fastest["stacked"]
+    # To a loop, further members cost nothing: they share the batch that is there.
+    members = max(fitting["loop"]) if chosen.engine == "loop" else chosen.members
+    fixed, each = bench.memory(chosen.engine)
+    notes = [_comparison(chosen, times)]
+    if obstacle is not None and settings.engine != "loop":
+        notes.append(f"not stacked, since {obstacle}")
+    if fixed + members * each > bound:
+        notes.append(
+            f"{members} at a time take {fixed + members * each} bytes, the bound is {bound}"
+        )
+    return EngineChoice(
+        engine=chosen.engine,
+        cohort_size=members,
+        channels_last=chosen.channels_last,
+        autocast=chosen.autocast,
+        reason="; ".join(notes),
+        timings={str(way): seconds * 1e3 for way, seconds in times.items()},
+        member_bytes=each,
+        memory_bytes=bound,
+    )
+
+
+def _fitting(memory: tuple[int, int], cohort_sizes: Sequence[int], bound: int) -> list[int]:
+    """The sizes that keep the bound; the least one, where none does."""
+    fixed, each = memory
+    fitting = [size for size in cohort_sizes if fixed + size * each <= bound]
+    return fitting or [min(cohort_sizes)]
+
+
+def _fastest(ways: Sequence[Way], times: Mapping[Way, float], gain: float) -> Way:
+    """The fastest way, if it is so by more than `gain`; else the first."""
+    rival = min(ways, key=times.__getitem__)
+    return rival if times[rival] * gain < times[ways[0]] else ways[0]
+
+
+def _comparison(chosen: Way, times: Mapping[Way, float]) -> str:
+    """How long the chosen way takes, and the plainest one, and the best of the other engine."""
+    told = f"{chosen} takes {times[chosen] * 1e3:.3g} ms per candidate and step"
+    rivals = [way for way in times if way.engine != chosen.engine]
+    compared = {next(iter(times)), *sorted(rivals, key=times.__getitem__)[:1]} - {chosen}
+    others = [f"{way} {times[way] * 1e3:.3g}" for way in times if way in compared]
+    return f"{told}, {' and '.join(others)}" if others else told
