@@ -7,13 +7,12 @@ from typing import Any
 from torch import nn
 
 from initsearch.errors import ModelError
-from initsearch.layers._kinds import nature
+from initsearch.layers._kinds import nature_of
 from initsearch.layers._record import NONE, LayerCall, Trace
 from initsearch.layers._roles import Place, from_calls, from_modules, missing
 from initsearch.layers._slots import Slot
-from initsearch.layers._stored import Stored
 from initsearch.layers._trace import trace
-from initsearch.layers._walk import Entry, parameters
+from initsearch.layers._walk import Entry, Site, parameters
 
 # A trace needs no more: one sample would do, but batch norm may ask for two.
 _SAMPLES = 2
@@ -70,7 +69,7 @@ def _slots(model: nn.Module, entries: Sequence[Entry], found: Trace, reason: str
     by_modules: Mapping[str, Place] | None = None
     slots: list[Slot] = []
     for entry in entries:
-        first, *rest = (_slot(*place) for place in entry.places)
+        first, *rest = (_slot(site) for site in entry.sites)
         calls = found.of(entry.name)
         if calls:
             place = from_calls(calls)
@@ -87,16 +86,17 @@ def _slots(model: nn.Module, entries: Sequence[Entry], found: Trace, reason: str
     return [slots[i] for i in _order(slots, found)]
 
 
-def _slot(name: str, module_name: str, stored: Stored, ancestors: tuple[nn.Module, ...]) -> Slot:
+def _slot(site: Site) -> Slot:
+    stored = site.stored
     value = stored.read()
-    found = nature(stored.module, stored.attribute, value, ancestors)
+    found = nature_of(site)
     notes = [found.note] if found.note else []
     if stored.by != "plain":
         notes.append(f"set through its {stored.how}")
-    prefix = f"{module_name}." if module_name else ""
+    prefix = f"{site.module_name}." if site.module_name else ""
     return Slot(
-        name=name,
-        module_name=module_name,
+        name=site.name,
+        module_name=site.module_name,
         module_type=type(stored.module).__name__,
         kind=found.kind,
         part=found.part,
@@ -151,11 +151,9 @@ def _order(slots: Sequence[Slot], found: Trace) -> list[int]:
     for slot in slots:
         step = found.first_use.get(slot.name, last)
         steps[slot.module_name] = min(step, steps.get(slot.module_name, last))
-    bare = ("other", "weight")
     keys = [
-        found.first_use.get(slot.name, last)
-        if slot.kind == "other" and slot.part in bare
-        else steps[slot.module_name]
+        # Modules of no known kind may hold parameters that they use far apart.
+        found.first_use.get(slot.name, last) if slot.kind == "other" else steps[slot.module_name]
         for slot in slots
     ]
     return sorted(range(len(slots)), key=lambda i: keys[i])

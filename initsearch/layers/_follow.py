@@ -133,7 +133,8 @@ class FollowMode(TorchFunctionMode):
         elif weights := self._weights(name, args, kwargs, read):
             self._weight_layer(name, weights, read, written)
         else:
-            self.mark(written, self._joined(name, read, states))
+            in_place = any(written[0] is tensor for tensor in read)
+            self.mark(written, self._joined(name, read, states), in_place)
         return out
 
     def start(self) -> None:
@@ -241,7 +242,7 @@ class FollowMode(TorchFunctionMode):
         self.mark(written, self.ledger.after(call))
         self.produced(call, written[0])
 
-    def mark(self, written: Iterable[Tensor], state: State) -> None:
+    def mark(self, written: Iterable[Tensor], state: State, in_place: bool = False) -> None:
         """Let tensors carry a state; the parts of a split are values apart."""
         for number, tensor in enumerate(written):
             if number:
@@ -250,18 +251,27 @@ class FollowMode(TorchFunctionMode):
             self._states[tensor] = state
             if known is not None:
                 self._mark_views(tensor, state)
+            elif in_place and tensor._base is not None:
+                # What is written to a part is in the whole.
+                whole = self.states(tensor._base)
+                self._states[tensor._base] = merged([*whole, state])
 
     def _mark_views(self, tensor: Tensor, state: State) -> None:
         """After an operation in place: other tensors on all of the same memory changed with it."""
-        if tensor.layout != torch.strided or not tensor.numel():
+        if not _has_plain_memory(tensor):
             return
         start, size = tensor.data_ptr(), tensor.numel()
         for other in list(self._states.keys()):  # type: ignore[no-untyped-call]
-            if other is tensor or other.layout != torch.strided or other.numel() != size:
-                continue
-            if other.data_ptr() == start:
+            same = _has_plain_memory(other) and other.numel() == size and other.data_ptr() == start
+            if same and other is not tensor:
                 self._states[other] = state
 
     def finish(self, output: Any) -> None:
         """Record what reaches the model's output."""
         self.ledger.finish([state for state in self.states(output) if not state.parameters])
+
+
+def _has_plain_memory(tensor: Tensor) -> bool:
+    """Whether a tensor's entries are where its address says (not so for sparse or nested ones)."""
+    plain = type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
+    return plain and not tensor.is_nested and tensor.numel() > 0

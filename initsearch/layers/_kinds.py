@@ -31,6 +31,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from initsearch.initializers import Initializer, compute_fans, get_initializer
 from initsearch.layers._slots import Block
+from initsearch.layers._walk import Site
 
 # In the order in which torch packs them.
 _GATES = {"lstm": ("input", "forget", "cell", "output"), "gru": ("reset", "update", "new")}
@@ -52,17 +53,10 @@ class Nature:
     note: str = ""
 
 
-def nature(
-    module: nn.Module, name: str, value: Tensor, ancestors: Sequence[nn.Module] = ()
-) -> Nature:
-    """What the parameter `name` of `module` is.
-
-    Args:
-        module: The module that owns it.
-        name: The parameter's name in the module.
-        value: The parameter, for its shape.
-        ancestors: The modules around it, outermost first; some set their children's parameters.
-    """
+def nature_of(site: Site) -> Nature:
+    """What a parameter is in the module that owns it at `site`."""
+    module, name, ancestors = site.stored.module, site.stored.attribute, site.ancestors
+    value = site.stored.read()
     for family, kind_of in _KINDS:
         if isinstance(module, family):
             found = kind_of(module, name, value) or _unknown(module, name, value)

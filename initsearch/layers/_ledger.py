@@ -30,7 +30,10 @@ class Ledger:
         self._rank: dict[str, int] = {}
 
     def know_parameter(self, name: str, dimensions: int) -> None:
-        """Note a parameter; of those that a layer uses, the first matrix noted is its weight."""
+        """Note a parameter.
+
+        Of those that a layer uses, its weight is the matrix of that name, or else the first noted.
+        """
         if dimensions > 1:
             self._rank.setdefault(name, len(self._rank))
 
@@ -48,7 +51,7 @@ class Ledger:
         """Record a call of a layer that reads `inputs`: they reach it without an activation."""
         came = merged(inputs) if inputs else State()
         self.consume(came.pending, Use(NONE, self.step))
-        used = sorted(names, key=lambda name: self._rank.get(name, len(self._rank)))
+        used = sorted(names, key=self._weight_first)
         call = LayerCall(
             index=len(self.calls),
             operation=operation,
@@ -61,6 +64,11 @@ class Ledger:
         )
         self.calls.append(call)
         return call
+
+    def _weight_first(self, name: str) -> tuple[bool, bool, int, str]:
+        rank = self._rank.get(name)
+        named = name.rpartition(".")[2] == "weight"
+        return rank is None, not named, rank or 0, name
 
     def after(self, call: LayerCall, activation: str | None = None) -> State:
         """The state of a call's output; with an activation if the layer brings its own."""
@@ -143,11 +151,14 @@ class Ledger:
 
         Heads are the layers there from which no other of them is reached: of a residual stream the
         last, of parallel branches or several outputs all, of an encoder and a decoder the latter's.
+        If an activation that is no output function stands at every output (SqueezeNet's ReLU), they
+        are the last layers before it; if no output is known, the last layer that ran.
         """
         step = self.next_step()
         came = merged(outputs) if outputs else State()
         self.consume(came.pending, Use(NONE, step))
-        for head in came.tail - self._before(came.tail):
+        last = came.tail or came.sources or frozenset(range(len(self.calls))[-1:])
+        for head in last - self._before(last):
             self.calls[head].is_output = True
 
     def _before(self, calls: Iterable[int]) -> frozenset[int]:

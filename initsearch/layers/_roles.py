@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from initsearch.layers._activations import module_activation
-from initsearch.layers._kinds import nature
+from initsearch.layers._kinds import nature_of
 from initsearch.layers._record import NONE, LayerCall, Trace, following
 from initsearch.layers._walk import Entry, walk
 
@@ -72,10 +72,9 @@ def from_modules(model: nn.Module, entries: Sequence[Entry]) -> dict[str, Place]
     """
     layers: dict[str, str] = {}
     for entry in entries:
-        name, module_name, stored, ancestors = entry.places[0]
-        found = nature(stored.module, stored.attribute, stored.read(), ancestors)
-        if found.part == "weight":
-            layers.setdefault(module_name, name)
+        site = entry.sites[0]
+        if nature_of(site).part == "weight":
+            layers.setdefault(site.module_name, site.name)
     leaves = [
         (name, module, ancestors[-1] if ancestors else None)
         for name, module, ancestors in walk(model)
@@ -129,8 +128,5 @@ def missing(entries: Sequence[Entry], found: Trace) -> bool:
     """Whether a trace has left out some weight layer."""
     called = {name for call in found.calls for name in call.parameters}
     return any(
-        nature(stored.module, stored.attribute, stored.read(), ancestors).part == "weight"
-        for entry in entries
-        if entry.name not in called
-        for _, _, stored, ancestors in entry.places[:1]
+        nature_of(entry.sites[0]).part == "weight" for entry in entries if entry.name not in called
     )

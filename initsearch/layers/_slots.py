@@ -58,7 +58,8 @@ class Slot:
         blocks: The parts to be drawn one by one; at least one, together all of the parameter.
         role: `first`: the layer reads the model's input, which has passed no other weight layer.
             `head`: its output is the model's, as it is or through an output function (softmax,
-            sigmoid, tanh, ...). `hidden`: all else. `None` for what is no weight layer.
+            sigmoid, tanh, ...), or else the last before any other activation there. `hidden`: all
+            else. `None` for what is no weight layer.
         activation: What follows the layer: `relu`, `gelu`, `attention`, `swiglu`, ...; `none` where
             only other weight layers or the output read it; `None` where it is not known.
         activation_source: `trace` (seen in a forward pass), `modules` (from the order of the

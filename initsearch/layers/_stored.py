@@ -213,6 +213,11 @@ def _checked(stored: Stored) -> Stored:
                 f"{where} must have a shape, but is lazy (uninitialized): run one batch through "
                 "the model first"
             )
+        if any(kind.__name__ == "DTensor" for kind in type(original).__mro__):
+            raise ModelError(
+                f"{where} must be whole, but is sharded over devices: initialize the model before "
+                "fully_shard or parallelize_module"
+            )
         if original.is_meta:
             raise ModelError(
                 f"{where} must hold data, but is a meta tensor: call "

@@ -1,6 +1,6 @@
 """One real forward pass of a model, followed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,12 +10,12 @@ from initsearch.errors import ModelError
 from initsearch.layers._follow import FollowMode
 from initsearch.layers._hooks import ModuleHooks
 from initsearch.layers._inputs import Call, calls_for, guesses
-from initsearch.layers._kinds import nature
+from initsearch.layers._kinds import nature_of
 from initsearch.layers._ledger import Ledger
 from initsearch.layers._preserve import preserved
 from initsearch.layers._record import Observer, Trace
 from initsearch.layers._tensors import tensors
-from initsearch.layers._walk import parameters, unwrap, walk
+from initsearch.layers._walk import Entry, parameters, unwrap, walk
 
 
 def trace(
@@ -28,8 +28,9 @@ def trace(
     gradients: bool = False,
     after: Callable[[Any], None] | None = None,
 ) -> Trace:
-    """Run a model once and record its weight layers and what follows each; the model is left as it
-    was.
+    """Run a model once and record its weight layers and what follows each.
+
+    The model is left as it was: see `preserved`.
 
     Args:
         model: Any module, wrapped (`torch.compile`, `DataParallel`) or not.
@@ -49,15 +50,16 @@ def trace(
             parameters, or is sharded or scripted.
     """
     core = unwrap(model)
+    entries = parameters(core)
     device = next((p.device for p in core.parameters()), torch.device("cpu"))
     tries: Iterable[Call] = guesses(core) if batch is None else calls_for(core, batch)
     first: Exception | None = None
-    for call in (short for each in tries for short in _sizes(each.to(device), samples)):
+    for call in (short.to(device) for each in tries for short in _sizes(each, samples)):
         ledger = Ledger()
         mode = FollowMode(ledger, observer)
         with preserved(core), torch.set_grad_enabled(gradients):
             try:
-                output = _run(core, call, mode, train)
+                output = _run(core, entries, call, mode, train)
             except Exception as error:  # a model may raise anything; told below
                 if error is mode.fault or isinstance(error, ModelError):
                     raise
@@ -77,23 +79,29 @@ def _sizes(call: Call, samples: int | None) -> list[Call]:
     return [call] if short is call else [short, call]
 
 
-def _run(model: nn.Module, call: Call, mode: FollowMode, train: bool | None) -> Any:
+def _run(
+    model: nn.Module,
+    entries: Sequence[Entry],
+    call: Call,
+    mode: FollowMode,
+    train: bool | None,
+) -> Any:
     if train is not None:
         model.train(train)
     weights: dict[nn.Module, tuple[str, ...]] = {}
     others: dict[nn.Module, tuple[str, ...]] = {}
-    for entry in parameters(model):
-        for _, _, stored, ancestors in entry.places:
-            for _, original in stored.originals:
+    for entry in entries:
+        for site in entry.sites:
+            module = site.stored.module
+            for _, original in site.stored.originals:
                 mode.know_parameter(original, entry.name)
             # torch's older weight_norm keeps the weight itself as a plain tensor.
-            held = stored.module.__dict__.get(stored.attribute)
+            held = module.__dict__.get(site.stored.attribute)
             if isinstance(held, torch.Tensor):
                 mode.know_parameter(held, entry.name)
-            part = nature(stored.module, stored.attribute, stored.read(), ancestors).part
-            owned = weights if part == "weight" else others
-            if entry.name not in owned.get(stored.module, ()):
-                owned[stored.module] = (*owned.get(stored.module, ()), entry.name)
+            owned = weights if nature_of(site).part == "weight" else others
+            if entry.name not in owned.get(module, ()):
+                owned[module] = (*owned.get(module, ()), entry.name)
     names: dict[nn.Module, str] = {}
     for name, module, _ in walk(model):
         names.setdefault(module, name)

@@ -94,21 +94,37 @@ def _walk(
         yield from _walk(unwrap(child), path, (*ancestors, module))
 
 
+@dataclass(frozen=True)
+class Site:
+    """One name of a parameter.
+
+    Attributes:
+        name: Qualified name.
+        module_name: Qualified name of the module that owns it there.
+        stored: How that module holds it.
+        ancestors: The modules around that module, outermost first.
+    """
+
+    name: str
+    module_name: str
+    stored: Stored
+    ancestors: tuple[nn.Module, ...]
+
+
 @dataclass
 class Entry:
     """A parameter of the model under all its names.
 
     Attributes:
-        places: Where it is: (qualified name, module name, how it is stored, the module's
-            ancestors). More than one for tied parameters; the first gives the slot its name.
+        sites: Where it is: more than once if it is tied; the first gives it its name.
     """
 
-    places: list[tuple[str, str, Stored, tuple[nn.Module, ...]]] = field(default_factory=list)
+    sites: list[Site] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         """The first name."""
-        return self.places[0][0]
+        return self.sites[0].name
 
 
 def parameters(model: nn.Module) -> list[Entry]:
@@ -121,7 +137,7 @@ def parameters(model: nn.Module) -> list[Entry]:
         for stored in stored_parameters(module):
             qualified = f"{module_name}.{stored.attribute}" if module_name else stored.attribute
             entry = entries.setdefault(_identity(stored), Entry())
-            entry.places.append((qualified, module_name, stored, ancestors))
+            entry.sites.append(Site(qualified, module_name, stored, ancestors))
     return list(entries.values())
 
 

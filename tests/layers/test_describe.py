@@ -3,6 +3,7 @@
 import copy
 import random
 from collections import namedtuple
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -351,6 +352,28 @@ def test_lazy_and_meta_parameters_are_refused() -> None:
         describe(nn.Sequential(nn.LazyLinear(3)))
     with pytest.raises(ModelError, match=r"Linear.weight.*meta.*to_empty"):
         describe(nn.Linear(2, 2, device="meta"))
+
+
+def test_sharded_parameters_are_refused(tmp_path: Path) -> None:
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        model = nn.Linear(4, 2)
+        mesh = init_device_mesh("cpu", (1,))
+        model.weight = nn.Parameter(distribute_tensor(model.weight.detach(), mesh, [Shard(0)]))
+        with pytest.raises(ModelError, match=r"Linear\.weight must be whole.*fully_shard"):
+            describe(model)
+    finally:
+        dist.destroy_process_group()
+
+    class FullyShardedDataParallel(nn.Sequential):  # the older kind, known by its name
+        pass
+
+    with pytest.raises(ModelError, match="before wrapping"):
+        describe(FullyShardedDataParallel(nn.Linear(2, 2)))
 
 
 def test_a_lightning_module_is_a_module() -> None:

@@ -141,6 +141,17 @@ def test_a_slice_that_is_written_to_carries_what_is_written() -> None:
 
     assert follow(forward) == {"a": "tanh", "b": "none"}
 
+    def by_parts(net: Any, x: Tensor) -> Tensor:
+        out = torch.zeros(len(x), 16)
+        for i, row in enumerate(x):  # as detection models gather their images
+            out[i, :8].copy_(row)
+        gathered = torch.zeros(len(x), 8)
+        gathered[:2].copy_(net.a(out[:, :8])[:2])
+        return net.b(torch.tanh(gathered))
+
+    slots = weights(Net(by_parts), torch.randn(4, 8))
+    assert (slots["a"].activation, slots["a"].role) == ("tanh", "first")
+
 
 def test_an_activation_in_place_reaches_all_views() -> None:
     def forward(net: Any, x: Tensor) -> Tensor:
@@ -343,6 +354,28 @@ def test_functional_weights_of_one_s_own() -> None:
     assert slots["first"].blocks[0].view(torch.zeros(8, 6)).shape == (6, 8)
 
 
+def test_weights_in_lists_and_stacks() -> None:
+    class Bank(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.matrices = nn.ParameterList([torch.randn(8, 6), torch.randn(6, 5)])
+            self.experts = nn.Parameter(torch.randn(3, 5, 7))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.tanh(F.relu(x @ self.matrices[0]) @ self.matrices[1])
+            return F.silu(torch.bmm(x.expand(3, -1, -1), self.experts))
+
+    slots = {slot.name: slot for slot in describe(Bank(), torch.randn(4, 8))}
+    assert {name: (slot.part, slot.activation) for name, slot in slots.items()} == {
+        "matrices.0": ("weight", "relu"),
+        "matrices.1": ("weight", "tanh"),
+        "experts": ("weight", "silu"),
+    }
+    blocks = slots["experts"].blocks
+    assert [(block.fan_in, block.fan_out) for block in blocks] == [(5, 7)] * 3
+    assert blocks[2].view(torch.zeros(3, 5, 7)).shape == (7, 5)
+
+
 def test_a_low_rank_update_belongs_to_the_layer_it_updates() -> None:
     class LowRank(nn.Linear):
         def __init__(self) -> None:
@@ -486,8 +519,13 @@ def test_roles() -> None:
     }
     assert roles(lambda n, x: n.a(x)) == {"a": "head"}
     assert roles(lambda n, x: torch.sigmoid(n.a(x))) == {"a": "head"}
-    # An activation that is no output function: a feature extractor has no head.
-    assert roles(lambda n, x: F.relu(n.b(F.relu(n.a(x))))) == {"a": "first", "b": "hidden"}
+    # Behind an activation that is no output function it is the last layer all the same.
+    assert roles(lambda n, x: F.relu(n.b(F.relu(n.a(x))))) == {"a": "first", "b": "head"}
+    assert roles(lambda n, x: (F.relu(n.b(n.a(x))), n.c(x))) == {
+        "a": "first",
+        "b": "hidden",
+        "c": "head",
+    }
     # The order of use, not of registration; two towers and two outputs.
     assert roles(lambda n, x: (n.a(F.relu(n.d(x))), n.b(F.relu(n.c(x))))) == {
         "d": "first",
@@ -508,3 +546,13 @@ def test_roles() -> None:
         return x + n.c(F.relu(x))
 
     assert roles(stream) == {"a": "first", "b": "hidden", "c": "head"}
+
+
+def test_an_output_that_is_not_known_has_the_last_layer_as_its_head() -> None:
+    class Result:
+        def __init__(self, value: Tensor) -> None:
+            self.value = value
+
+    found = weights(Net(lambda n, x: Result(n.b(F.relu(n.a(x))))), torch.randn(2, 8))
+    assert (found["b"].role, found["b"].activation) == ("head", None)
+    assert (found["a"].role, found["a"].activation) == ("first", "relu")
