@@ -17,6 +17,8 @@ from initsearch.errors import InitSearchError, unknown_name
 
 #: What a shell reports for a program that Ctrl-C ended.
 INTERRUPTED = 130
+#: Columns of the verdict where it goes to a file or a pipe.
+FILE_WIDTH = 110
 
 
 def run(config: DictConfig) -> None:
@@ -42,7 +44,10 @@ def run(config: DictConfig) -> None:
         if verdict is None:
             with make_executor(settings.workers, settings.trainer) as executor:
                 verdict = study.run(executor)
-    print_verdict(Console(), verdict, folder=study.folder, ui=ui_command(output_dir))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=FILE_WIDTH)
+    print_verdict(console, verdict, folder=study.folder, ui=ui_command(output_dir))
 
 
 def main() -> None:

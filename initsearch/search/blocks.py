@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from initsearch.search.settings import StudySettings
 from initsearch.training.job import Candidate, Curve, Job
@@ -21,6 +22,11 @@ def search_seed(study_seed: int, index: int) -> int:
 def race_seed(study_seed: int, index: int) -> int:
     """The seed of the race's block `index`."""
     return study_seed * SEEDS_PER_STUDY + FIRST_RACE_BLOCK + index
+
+
+def job_optimizer(settings: StudySettings) -> dict[str, Any]:
+    """The optimizer's settings without the learning rate, which is each candidate's own."""
+    return {key: value for key, value in settings.optimizer.items() if key != "lr"}
 
 
 class JobMaker:
@@ -65,7 +71,7 @@ class JobMaker:
         return Job(
             data=self._data,
             model=self._settings.model,
-            optimizer={k: v for k, v in self._settings.optimizer.items() if k != "lr"},
+            optimizer=job_optimizer(self._settings),
             trainer=self._settings.trainer,
             candidates=tuple(candidates),
             seed=seed,

@@ -12,7 +12,7 @@ from initsearch.search.race import Race
 from initsearch.search.rules import RaceRules
 from initsearch.search.settings import StudySettings
 from initsearch.search.thinning import Record, curve_measurements
-from initsearch.search.tracker import Measurement, Tracker
+from initsearch.search.tracker import Tracker
 from initsearch.training.job import Candidate, Curve
 
 
@@ -135,14 +135,7 @@ class Confirmation:
                 continue
             curves[name][seed] = curve
             measured[name] = self._metric.score(curve.points, curve.diverged)
-            step = curve.points[-1].step if curve.points else 0
-            self._tracker.measure(
-                name,
-                [
-                    Measurement(f"race/{self._metric.name}", measured[name], step),
-                    *curve_measurements(curve.points, f"/seed_{seed}"),
-                ],
-            )
+            self._tracker.measure(name, curve_measurements(curve.points, f"/seed_{seed}"))
         return measured
 
     def test(

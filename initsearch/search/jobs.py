@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from initsearch.errors import InitSearchError
 from initsearch.files import write_whole
 from initsearch.search.progress import Progress
 from initsearch.search.settings import short_hash
-from initsearch.training.job import CohortResult, Curve, Job
+from initsearch.training.job import Candidate, CohortResult, Curve, Job
 from initsearch.training.worker import run_job
 
 
@@ -21,52 +21,40 @@ class Outcome:
 
     Attributes:
         curves: By candidate, for those that were trained.
-        failed: By candidate the traceback, for those whose training raised an error.
-        wall_seconds: Time in the workers.
-        cpu_seconds: Processor time of the workers.
+        failed: By candidate the error in one line, for those whose training raised one.
     """
 
     curves: dict[str, Curve]
     failed: dict[str, str]
-    wall_seconds: float = 0.0
-    cpu_seconds: float = 0.0
-
-    @classmethod
-    def merged(cls, parts: "Iterable[Outcome]") -> "Outcome":
-        """One outcome of several."""
-        parts = list(parts)
-        return cls(
-            {name: curve for part in parts for name, curve in part.curves.items()},
-            {name: text for part in parts for name, text in part.failed.items()},
-            sum(part.wall_seconds for part in parts),
-            sum(part.cpu_seconds for part in parts),
-        )
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """A job that was handed in, in parts: `JobBook.collect` waits for its outcome.
+    """A job that was handed in: `JobBook.collect` waits for its outcome.
 
-    A part without a future was trained before.
+    Attributes:
+        kept: Jobs of one candidate each that were trained before.
+        training: Jobs of the other candidates, with their results to come.
     """
 
-    parts: "tuple[tuple[Job, Future[CohortResult] | None], ...]"
-
-    def cancel(self) -> None:
-        """Give up on what has not started yet."""
-        for _, future in self.parts:
-            if future is not None:
-                future.cancel()
+    kept: tuple[Job, ...]
+    training: "tuple[tuple[Job, Future[CohortResult]], ...]"
 
 
 class JobBook:
-    """Hands jobs to an executor and keeps each result in a file, named by what the result depends on.
+    """Hands jobs to an executor and keeps each candidate's result in a file.
+
+    A file is named by all that the result depends on. The others of its cohort are not among that: a
+    cohort that is joined by a newcomer trains the newcomer alone.
 
     Args:
         folder: Where results, and tracebacks of failures, are kept.
         executor: Who runs the jobs.
         progress: Told of each job that is done.
         cohort_limit: Candidates that one job may train together; `None`: any number.
+
+    Attributes:
+        cpu_seconds: Processor time of all results that were collected, in this run or an earlier one.
     """
 
     def __init__(
@@ -80,68 +68,111 @@ class JobBook:
         self._executor = executor
         self._progress = progress
         self._limit = cohort_limit
-        self.wall_seconds = 0.0
+        self._unwritable: OSError | None = None
         self.cpu_seconds = 0.0
 
     def submit(self, job: Job, work: float) -> Ticket:
-        """Start a job, unless its result is there.
+        """Start a job for those of its candidates whose results are not there.
 
         Args:
             job: What shall be trained.
             work: What it adds to the progress per candidate, in candidate-epochs.
         """
-        limit = self._limit or len(job.candidates)
-        cohorts = [job.candidates[at : at + limit] for at in range(0, len(job.candidates), limit)]
-        jobs = [_part(job, {candidate.name for candidate in cohort}) for cohort in cohorts]
-        return Ticket(tuple((part, self._start(part, work)) for part in jobs))
+        alone = [_part(job, [candidate]) for candidate in job.candidates]
+        kept = tuple(part for part in alone if self._file(part).exists())
+        self._progress.advance(work * len(kept))
+        missing = [part.candidates[0] for part in alone if part not in kept]
+        limit = self._limit or max(1, len(missing))
+        parts = [_part(job, missing[at : at + limit]) for at in range(0, len(missing), limit)]
+        return Ticket(kept, tuple((part, self._start(part, work)) for part in parts))
 
-    def _start(self, job: Job, work: float) -> "Future[CohortResult] | None":
-        done = work * len(job.candidates)
-        if self._file(job).exists():
-            self._progress.advance(done)
-            return None
-        future = self._executor.submit(run_job, job)
-        future.add_done_callback(lambda _: self._progress.advance(done))
-        return future
+    def _start(self, job: Job, work: float) -> "Future[CohortResult]":
+        """Start a job whose result is kept as soon as it is there, whether or not anybody waits for it."""
+        kept: Future[CohortResult] = Future()
+
+        def keep(done: "Future[CohortResult]") -> None:
+            if done.cancelled():
+                kept.cancel()
+            elif (error := done.exception()) is not None:
+                kept.set_exception(error)
+            else:
+                self._keep(job, done.result())
+                kept.set_result(done.result())
+            self._progress.advance(work * len(job.candidates))
+
+        self._executor.submit(run_job, job).add_done_callback(keep)
+        return kept
+
+    def _keep(self, job: Job, result: CohortResult) -> None:
+        """Write each candidate's part of a result."""
+        share = len(result.curves)
+        for candidate, curve in zip(job.candidates, result.curves, strict=True):
+            own = replace(
+                result,
+                curves=(curve,),
+                wall_seconds=result.wall_seconds / share,
+                cpu_seconds=result.cpu_seconds / share,
+            )
+            try:
+                write_whole(self._file(_part(job, [candidate])), json.dumps(own.to_json()))
+            except OSError as error:
+                # This may be a thread of the executor, where nobody would hear of it: `collect` tells it.
+                self._unwritable = error
 
     def collect(self, ticket: Ticket) -> Outcome:
         """Wait for a job; one that fails is tried again candidate by candidate, so that none spoils another.
 
         Raises:
-            InitSearchError: No candidate of the job can be trained, for a reason that initsearch knows.
+            InitSearchError: All candidates fail alike, for a reason that initsearch knows; or a result
+                cannot be written.
         """
-        outcome = Outcome.merged(self._collect(job, future) for job, future in ticket.parts)
-        self.wall_seconds += outcome.wall_seconds
-        self.cpu_seconds += outcome.cpu_seconds
-        return outcome
-
-    def _collect(self, job: Job, future: "Future[CohortResult] | None") -> Outcome:
-        file = self._file(job)
-        if future is None:
-            result = CohortResult.from_json(json.loads(file.read_text(encoding="utf-8")))
-        else:
+        results = [self._read(job) for job in ticket.kept]
+        errors: dict[str, Exception] = {}
+        for job, future in ticket.training:
             try:
-                result = future.result()
+                results.append(future.result())
             except Exception as error:  # noqa: BLE001  # whatever a user's code raises is a result here
-                return self._one_by_one(job, error)
-            write_whole(file, json.dumps(result.to_json()))
-        curves = {curve.candidate: curve for curve in result.curves}
-        return Outcome(curves, {}, result.wall_seconds, result.cpu_seconds)
+                results += self._one_by_one(job, error, errors)
+        if self._unwritable is not None:
+            raise InitSearchError(
+                f"results cannot be written to {str(self._folder)!r} ({self._unwritable.strerror}): make "
+                "room there, then give the same command again"
+            ) from self._unwritable
+        if len(errors) > 1 and not results and len({str(error) for error in errors.values()}) == 1:
+            # Candidates that differ do not all fail alike: it is the configuration.
+            common = next(iter(errors.values()))
+            if isinstance(common, InitSearchError):
+                raise common
+        self.cpu_seconds += sum(result.cpu_seconds for result in results)
+        return Outcome(
+            {curve.candidate: curve for result in results for curve in result.curves},
+            {name: _in_one_line(error) for name, error in errors.items()},
+        )
 
-    def _one_by_one(self, job: Job, error: Exception) -> Outcome:
+    def _one_by_one(
+        self, job: Job, error: Exception, errors: dict[str, Exception]
+    ) -> list[CohortResult]:
+        """Train the candidates of a job that failed each alone, and note those that fail again."""
         if len(job.candidates) == 1:
-            if isinstance(error, InitSearchError) and self._limit == 1:
-                raise error
-            name = job.candidates[0].name
-            text = "".join(traceback.format_exception(error))
-            write_whole(self._folder / f"failed-{short_hash(name)}.txt", f"{name}\n{text}")
-            return Outcome({}, {name: text})
-        jobs = [_part(job, {candidate.name}) for candidate in job.candidates]
-        tickets = [(part, self._executor.submit(run_job, part)) for part in jobs]
-        outcome = Outcome.merged(self._collect(part, future) for part, future in tickets)
-        if not outcome.curves and isinstance(error, InitSearchError):
-            raise error  # Candidates that differ do not all fail alike: it is the configuration.
-        return outcome
+            self._note(job.candidates[0], error)
+            errors[job.candidates[0].name] = error
+            return []
+        parts = [_part(job, [candidate]) for candidate in job.candidates]
+        results = []
+        for part, future in [(part, self._start(part, 0.0)) for part in parts]:
+            try:
+                results.append(future.result())
+            except Exception as own:  # noqa: BLE001  # as above
+                self._one_by_one(part, own, errors)
+        return results
+
+    def _note(self, candidate: Candidate, error: Exception) -> None:
+        text = "".join(traceback.format_exception(error))
+        file = self._folder / f"failed-{short_hash(candidate.name)}.txt"
+        write_whole(file, f"{candidate.name}\n{text}")
+
+    def _read(self, job: Job) -> CohortResult:
+        return CohortResult.from_json(json.loads(self._file(job).read_text(encoding="utf-8")))
 
     def _file(self, job: Job) -> Path:
         return self._folder / f"{job_key(job)}.json"
@@ -160,10 +191,11 @@ def job_key(job: Job) -> str:
     )
 
 
-def _part(job: Job, names: set[str]) -> Job:
+def _part(job: Job, candidates: Sequence[Candidate]) -> Job:
     """The job of some of its candidates."""
-    return replace(
-        job,
-        candidates=tuple(candidate for candidate in job.candidates if candidate.name in names),
-        state_in={name: state for name, state in job.state_in.items() if name in names},
-    )
+    states = {c.name: job.state_in[c.name] for c in candidates if c.name in job.state_in}
+    return replace(job, candidates=tuple(candidates), state_in=states)
+
+
+def _in_one_line(error: Exception) -> str:
+    return traceback.format_exception_only(error)[-1].strip().splitlines()[-1]

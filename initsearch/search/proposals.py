@@ -1,5 +1,6 @@
 """Candidates by ask and tell: Optuna proposes, a stored study proposes the same again."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from initsearch.search.tracker import CandidateInfo
 from initsearch.training.job import Candidate
 
 BASELINE = "baseline"
+#: User attributes of a trial: its place in a grid, the end of its bracket (the number of the first trial
+#: that is not in it), and the last rung (epochs) from which it went on.
+GRID, BRACKET_END, PASSED = "grid", "bracket_end", "passed"
 #: Learning rates that a baseline is tried with where the space holds a range of them.
 BASELINE_RATES = 3
 
@@ -49,6 +53,21 @@ class Proposal:
         """What is trained."""
         return Candidate(name=self.info.name, plan=self.info.plan, lr=self.info.lr)
 
+    def passed(self, epoch: float) -> bool:
+        """Whether a former run let it go on from a rung."""
+        return self.stored is not None and self.stored.user_attrs.get(PASSED, 0.0) >= epoch
+
+    def pruned_at(self, step: int) -> bool:
+        """Whether a former run pruned it at a rung, given by the rung's step."""
+        stored = self.stored
+        pruned = stored is not None and stored.user_attrs.get("status") == "pruned"
+        return pruned and stored is not None and stored.last_step == step
+
+    def note_passed(self, epoch: float) -> None:
+        """Note in Optuna's storage that it goes on from a rung."""
+        if self.trial is not None and not self.passed(epoch):
+            self.trial.set_user_attr(PASSED, epoch)
+
 
 class Proposals:
     """Asks for candidates in order; baselines first, then what the sampler proposes.
@@ -63,32 +82,63 @@ class Proposals:
         self._stored = study.get_trials(deepcopy=False)
         self._seen: dict[str, int] = {}
         self._names: dict[str, int] = {}
-        fixed = _baseline_trials(settings)
+        baselines = _baseline_trials(settings)
         self.sampler = resolve_sampler(
-            settings.search.sampler, settings.space, settings.n_trials, len(fixed)
+            settings.search.sampler, settings.space, settings.n_trials, len(baselines)
         )
-        if self.sampler == "grid":
-            fixed += [({"grid": True}, params) for params in settings.space.grid()]
-            self.total = min(settings.n_trials, len(fixed))
-        else:
-            self.total = settings.n_trials
-        for attributes, params in fixed[len(self._stored) : self.total]:
+        self.total = settings.n_trials
+        for attributes, params in baselines[len(self._stored) : self.total]:
             study.enqueue_trial(params, user_attrs=attributes)
+        if self.sampler == "grid":
+            known = max(len(self._stored), min(len(baselines), self.total))
+            self.total = min(self.total, known + self._enqueue_grid(self.total - known))
         self.asked = 0
 
-    def ask(self) -> Proposal:
-        """The next candidate."""
+    def _enqueue_grid(self, most: int) -> int:
+        """Enqueue what the storage lacks of the grid, so many at most; returns how many it was.
+
+        A study that was begun by another sampler, with fewer trials, may hold some of it.
+        """
+        places = {trial.user_attrs.get(GRID) for trial in self._stored}
+        tried = [trial.params for trial in self._stored if trial.state is not TrialState.WAITING]
+        missing = (
+            (place, params)
+            for place, params in enumerate(self._settings.space.grid())
+            if place not in places and params not in tried
+        )
+        count = 0
+        for place, params in itertools.islice(missing, max(0, most)):
+            self._study.enqueue_trial(params, user_attrs={GRID: place})
+            count += 1
+        return count
+
+    def ask_bracket(self) -> list[Proposal]:
+        """The next candidates, which are trained and compared together.
+
+        A bracket that a former run began keeps its size: its members were compared with each other alone,
+        and that stands, however many trials have been granted since.
+        """
+        first = self._stored[self.asked] if self.asked < len(self._stored) else None
+        end = self.asked + self._settings.search.cohort_size
+        if first is not None:
+            end = first.user_attrs.get(BRACKET_END, end)
+        end = min(end, self.total)
+        return [self._ask(end) for _ in range(self.asked, end)]
+
+    def _ask(self, bracket_end: int) -> Proposal:
         number = self.asked
         self.asked += 1
         stored = self._stored[number] if number < len(self._stored) else None
         if stored is not None and stored.state.is_finished():
             return self._proposal(stored, None, stored)
+        seed = int(short_hash([self._settings.seed, number]), 16)
+        self._study.sampler = make_sampler(self.sampler, seed)
         if stored is not None and stored.state is TrialState.RUNNING:
             trial = optuna.Trial(self._study, stored._trial_id)
         else:
-            seed = int(short_hash([self._settings.seed, number]), 16)
-            self._study.sampler = make_sampler(self.sampler, seed)
             trial = self._study.ask()
+        if BRACKET_END not in trial.user_attrs:
+            trial.set_user_attr(BRACKET_END, bracket_end)
         return self._proposal(trial, trial, stored)
 
     def _proposal(

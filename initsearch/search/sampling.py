@@ -2,10 +2,13 @@
 
 import math
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from initsearch.errors import ConfigError
 from initsearch.space import Space
@@ -51,13 +54,47 @@ def experimental() -> Iterator[None]:
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     """The sampler for one trial; a fresh one per trial makes a resumed search propose the same again."""
-    if name == "tpe":
+    return _Tpe(seed) if name == "tpe" else _Random(seed)
+
+
+class _Random(optuna.samplers.RandomSampler):
+    """Draws each parameter by a seed of its own.
+
+    A trial that was interrupted between two of its parameters then gets the same second one.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._trial_seed = seed
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
+    ) -> Any:
+        own = optuna.samplers.RandomSampler(_seed_of(self._trial_seed, param_name))
+        return own.sample_independent(study, trial, param_name, param_distribution)
+
+
+class _Tpe(optuna.samplers.TPESampler):
+    """TPE for one trial of a conditional space; parameters that it draws singly have seeds of their own."""
+
+    def __init__(self, seed: int) -> None:
         # group: parameters of different schemes are modelled apart, as a conditional space needs it.
         with experimental():
-            return optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, group=True, constant_liar=True
+            super().__init__(seed=seed, multivariate=True, group=True, constant_liar=True)
+        self._trial_seed = seed
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
+    ) -> Any:
+        with experimental():
+            own = optuna.samplers.TPESampler(
+                seed=_seed_of(self._trial_seed, param_name), multivariate=True, constant_liar=True
             )
-    return optuna.samplers.RandomSampler(seed=seed)
+        return own.sample_independent(study, trial, param_name, param_distribution)
+
+
+def _seed_of(trial_seed: int, parameter: str) -> int:
+    return zlib.crc32(f"{trial_seed}:{parameter}".encode())
 
 
 def make_pruner(name: str) -> optuna.pruners.BasePruner:

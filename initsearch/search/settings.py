@@ -74,7 +74,9 @@ class RaceSettings:
         _at_least("race.max_seeds", self.max_seeds, 2)
         _at_least("race.shortlist", self.shortlist, 1)
         if not 0 < self.alpha < 0.5:
-            raise ConfigError(f"race.alpha must lie between 0 and 0.5, but got {self.alpha}: try 0.05")
+            raise ConfigError(
+                f"race.alpha must lie between 0 and 0.5, but got {self.alpha}: try 0.05"
+            )
         if not self.margin >= 0:
             raise ConfigError(f"race.margin must not be negative, but got {self.margin}")
 
@@ -124,8 +126,8 @@ class StudySettings:
     def __post_init__(self) -> None:
         _at_least("n_trials", self.n_trials, 1)
         _at_least("workers", self.workers, 1)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise ConfigError(f"seed must be an integer, but got {self.seed!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ConfigError(f"seed must be an integer of at least 0, but got {self.seed!r}")
         if not self.max_epochs > 0:
             raise ConfigError(f"max_epochs must be positive, but got {self.max_epochs}")
         if not self.baselines:

@@ -19,7 +19,7 @@ from initsearch.errors import ConfigError, InitSearchError
 from initsearch.files import write_whole
 from initsearch.layers import describe
 from initsearch.plan import InitPlan
-from initsearch.search.blocks import JobMaker
+from initsearch.search.blocks import JobMaker, job_optimizer
 from initsearch.search.conclusion import Findings, conclude
 from initsearch.search.confirmation import Confirmation, RaceResult, shortlist
 from initsearch.search.jobs import JobBook
@@ -31,8 +31,10 @@ from initsearch.search.settings import StudySettings
 from initsearch.search.thinning import Record, Search
 from initsearch.search.tracker import StudyInfo, Tracker
 from initsearch.search.verdict import Verdict
-from initsearch.training.data import DataConfig, ImageData, load_data
+from initsearch.training.data import DataConfig, ImageData, load_data, split_sizes, split_sizes
 from initsearch.training.models import build_model
+from initsearch.training.optimizers import OptimizerSettings
+from initsearch.training.streams import step_at, steps_per_epoch
 from initsearch.training.trainer_settings import TrainerSettings
 
 
@@ -50,7 +52,10 @@ class Study:
         self._tracker = tracker
         self._progress = progress
         self._metric: Metric = METRICS[settings.metric]
-        self._data = load_data(DataConfig.from_mapping(settings.data))
+        config = DataConfig.from_mapping(settings.data)
+        self._data = load_data(config)
+        self._sizes = split_sizes(self._data, config.train_size, config.val_size)
+        self._check_sizes()
         self._check_model()
         if self._data.is_fallback:
             progress.message(
@@ -103,13 +108,7 @@ class Study:
             cohort_limit=1 if TrainerSettings.from_mapping(settings.trainer).distributed else None,
         )
         maker = JobMaker(settings, self._job_data(), self.folder / "states")
-        rungs = rung_epochs(
-            settings.max_epochs,
-            settings.search.reduction_factor,
-            settings.search.first_rung * settings.max_epochs,
-        )
-        if settings.search.pruner == "none":
-            rungs = rungs[-1:]
+        rungs = self._rungs()
         tracker.start_study(self._info())
         records = Search(
             settings, self._open_study(), jobs, maker, self._metric, rungs, tracker, self._progress
@@ -143,14 +142,27 @@ class Study:
             Findings(records, entrants, named, result, test, clock.seconds, jobs.cpu_seconds),
         )
         self._end_candidates(records)
-        self._keep(verdict)
+        self._save_winner(verdict)
         tracker.end_study(verdict, self._report_facts(result))
         maker.tidy()
+        # Last of all: a study that has it is finished, and is not asked for anything else again.
+        verdict.save(self.folder / "verdict.json")
         return verdict
 
     @property
     def _requested(self) -> str:
         return self._data.requested if self._data.is_fallback else self.dataset
+
+    def _check_sizes(self) -> None:
+        """Tell where the data set is smaller than the configuration has it."""
+        config = DataConfig.from_mapping(self.settings.data)
+        asked = (config.train_size, config.val_size)
+        sizes = split_sizes(self._data, *asked)
+        if any(size is not None and size != got for size, got in zip(asked, sizes, strict=True)):
+            self._progress.message(
+                f"{self.dataset} has {len(self._data.train_y)} training images: training on {sizes[0]}, "
+                f"validating on {sizes[1]}"
+            )
 
     def _check_model(self) -> None:
         """Build the model once, so that what is wrong with it, or with a rule, is told before any training."""
@@ -161,6 +173,19 @@ class Study:
                 f"no layer of {self.settings.architecture} is like {where}: what the space says of it is idle"
             )
 
+    def _rungs(self) -> tuple[float, ...]:
+        """The budgets at which candidates are compared; those that come to the same step are one."""
+        settings = self.settings
+        per_epoch = steps_per_epoch(
+            self._sizes[0], OptimizerSettings.from_mapping(job_optimizer(settings)).batch_size
+        )
+        rungs = rung_epochs(
+            settings.max_epochs,
+            settings.search.reduction_factor,
+            settings.search.first_rung * settings.max_epochs,
+        )
+        return tuple({step_at(epoch, per_epoch): epoch for epoch in rungs}.values())
+
     def _job_data(self) -> Mapping[str, Any]:
         """The data's configuration for workers: what was found, so that all of them find the same."""
         config = replace(
@@ -168,10 +193,9 @@ class Study:
             name=self._data.name,
             fallback=None,
             download=False,  # it is there by now
+            train_size=self._sizes[0],
+            val_size=self._sizes[1],
         )
-        if self._data.is_fallback:
-            # The sizes were meant for the data set that was asked for.
-            config = replace(config, root=None, train_size=None, val_size=None)
         return {key: value for key, value in vars(config).items() if value is not None}
 
     def _open_study(self) -> optuna.Study:
@@ -221,12 +245,11 @@ class Study:
         )
         return {"steps_per_epoch": point.step / point.epoch if point else None}
 
-    def _keep(self, verdict: Verdict) -> None:
-        """Write the verdict, and the leader's plan with what the verdict says of it."""
+    def _save_winner(self, verdict: Verdict) -> None:
+        """Write the leader's plan, with what the verdict says of it."""
         leader = verdict.candidates[0]
         plan = InitPlan.from_spec(leader.plan)
         plan.save(self.folder / "winner.yaml", comment=f"{verdict.status}: {verdict.sentence}")
-        verdict.save(self.folder / "verdict.json")
 
 
 def dataset_name(data: ImageData) -> str:

@@ -87,13 +87,16 @@ class Search:
         self._jobs = jobs
         self._maker = maker
         self._metric = metric
-        self._rungs = tuple(rungs)
+        # Without a pruner nobody is compared on the way, but learning curves have the same points.
+        self._rungs = tuple(rungs[-1:] if settings.search.pruner == "none" else rungs)
+        self._points = tuple(rungs)
         self._tracker = tracker
         self._progress = progress
         self._table = RungTable(settings.search.reduction_factor, metric.higher_is_better)
         self._baseline = next(iter(settings.baselines))
         self.proposals = Proposals(settings, study)
         self.records: list[Record] = []
+        self._twins: list[Record] = []  # those whose first is still in training
 
     def run(self) -> list[Record]:
         """Train until every trial is told."""
@@ -101,7 +104,7 @@ class Search:
         self._progress.phase("search", total * self._settings.search.seeds * self._rungs[-1])
         brackets: list[_Bracket] = []
         while self.proposals.asked < total or brackets:
-            asked = self._ask(total) if self.proposals.asked < total else None
+            asked = self._ask() if self.proposals.asked < total else None
             for bracket in brackets:
                 self._advance(bracket)
             brackets = [bracket for bracket in brackets if bracket.alive]
@@ -110,10 +113,10 @@ class Search:
             self._tell_twins()
         return self.records
 
-    def _ask(self, total: int) -> _Bracket:
-        count = min(self._settings.search.cohort_size, total - self.proposals.asked)
-        records = [Record(self.proposals.ask()) for _ in range(count)]
+    def _ask(self) -> _Bracket:
+        records = [Record(proposal) for proposal in self.proposals.ask_bracket()]
         self.records += records
+        self._twins += [record for record in records if record.proposal.twin_of is not None]
         for record in records:
             self._tracker.start_candidate(record.proposal.info)
         bracket = _Bracket([record for record in records if record.proposal.twin_of is None])
@@ -125,21 +128,23 @@ class Search:
 
     def _submit(self, bracket: _Bracket) -> None:
         names = ", ".join(record.proposal.name for record in bracket.alive)
-        self._progress.training(f"{names} to epoch {self._rungs[bracket.rung]:g}")
         start = self._rungs[bracket.rung - 1] if bracket.rung else 0.0
+        stop = self._rungs[bracket.rung]
+        self._progress.training(f"{names} to epoch {stop:g}")
         for index in range(self._settings.search.seeds):
             seed = search_seed(self._settings.seed, index)
             job = self._maker.make(
                 [record.proposal.candidate for record in bracket.alive],
                 seed,
                 start,
-                self._rungs[bracket.rung],
+                stop,
+                evaluate=[epoch for epoch in self._points if start < epoch < stop],
                 curves={
                     record.proposal.name: record.curves[seed] for record in bracket.alive if start
                 },
                 keep=bracket.rung + 1 < len(self._rungs),
             )
-            bracket.tickets[seed] = self._jobs.submit(job, self._rungs[bracket.rung] - start)
+            bracket.tickets[seed] = self._jobs.submit(job, stop - start)
 
     def _advance(self, bracket: _Bracket) -> None:
         epoch = self._rungs[bracket.rung]
@@ -148,10 +153,7 @@ class Search:
             for record in bracket.alive:
                 name = record.proposal.name
                 if name in outcome.failed:
-                    record.status, record.reason = (
-                        "failed",
-                        outcome.failed[name].strip().splitlines()[-1],
-                    )
+                    record.status, record.reason = "failed", outcome.failed[name]
                 else:
                     record.curves[seed] = _joined(record.curves.get(seed), outcome.curves[name])
         self._judge(bracket, epoch)
@@ -192,6 +194,8 @@ class Search:
                 record.status = "pruned"
                 record.reason = f"behind the others at epoch {epoch:g} with {record.score:.4g}"
                 self._tell(record, TrialState.PRUNED)
+            else:
+                record.proposal.note_passed(epoch)
 
     def _dropped(self, standing: Sequence[Record], epoch: float) -> set[int]:
         """Numbers of the candidates that end at this rung. The verdict's baseline never does."""
@@ -204,16 +208,13 @@ class Search:
                 continue
             if self._settings.search.pruner == "halving":
                 gone = not self._table.keep(epoch, proposal.number)
+            elif proposal.passed(epoch):
+                # A former run decided this; it must not be decided anew from what was told since.
+                gone = False
             elif proposal.trial is not None:
                 gone = proposal.trial.should_prune()
             else:
-                # A former run decided this; it must not be decided anew from what was told since.
-                stored = proposal.stored
-                gone = (
-                    stored is not None
-                    and stored.state is TrialState.PRUNED
-                    and stored.last_step == self._step(record)
-                )
+                gone = proposal.pruned_at(self._step(record))
             if gone:
                 dropped.add(proposal.number)
         return dropped
@@ -244,11 +245,8 @@ class Search:
 
     def _tell_twins(self) -> None:
         """A trial that repeats an earlier one takes its result."""
-        by_number = {record.proposal.number: record for record in self.records}
-        for record in self.records:
-            if record.proposal.twin_of is None or record.status is not None:
-                continue
-            first = by_number[record.proposal.twin_of]
+        for record in self._twins:
+            first = self.records[record.proposal.twin_of or 0]
             if first.status is None:
                 continue
             record.curves, record.scores = first.curves, first.scores
@@ -257,6 +255,7 @@ class Search:
                 record.report(self._step(record))
             states = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}
             self._tell(record, states.get(first.status, TrialState.PRUNED))
+        self._twins = [record for record in self._twins if record.status is None]
 
 
 def curve_measurements(points: Sequence[Point], suffix: str) -> list[Measurement]:

@@ -38,21 +38,20 @@ def split_sizes(
         train_size: Images to train on; None: all that validation leaves.
         val_size: Images to validate on; None: a sixth of the training images, at most 10000.
 
-    When a fallback stands in for the data set that was asked for, the sizes were meant for another
-    one: they are lowered to what it has.
+    Where both together are more than there are, as when a sweep made for MNIST is run on digits,
+    validation is lowered to its usual share, and training to what that leaves.
 
     Raises:
-        ConfigError: More images are asked for than there are, or fewer than there are classes.
+        ConfigError: Fewer images are asked for than there are classes, or the data set has hardly any.
     """
     pool, fewest = len(data.train_y), data.num_classes
     usual = min(max(pool // 6, fewest), MOST_VALIDATION)
     val = usual if val_size is None else check_int("data.val_size", val_size)
-    if data.is_fallback:
+    if val + (fewest if train_size is None else train_size) > pool:
         val = min(val, usual)
     left = pool - val
     train = left if train_size is None else check_int("data.train_size", train_size)
-    if data.is_fallback:
-        train = min(train, left)
+    train = min(train, left)
     available = f"{data.name} has {pool} training images"
     if val < fewest or val > pool - fewest:
         raise ConfigError(
