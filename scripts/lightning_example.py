@@ -7,6 +7,7 @@
 Trains on scikit-learn's digits, for a few seconds, and prints the validation accuracy.
 """
 
+import itertools
 import sys
 
 import lightning.pytorch as pl
@@ -26,7 +27,7 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.example_input_array = torch.zeros(1, 64)
         sizes = [64, *[width] * depth]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.head = nn.Linear(width, 10)
 
     def forward(self, x: Tensor) -> Tensor:

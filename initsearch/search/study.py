@@ -31,7 +31,7 @@ from initsearch.search.settings import StudySettings
 from initsearch.search.thinning import Record, Search
 from initsearch.search.tracker import StudyInfo, Tracker
 from initsearch.search.verdict import Verdict
-from initsearch.training.data import DataConfig, ImageData, load_data, split_sizes, split_sizes
+from initsearch.training.data import DataConfig, ImageData, load_data, split_sizes
 from initsearch.training.models import build_model
 from initsearch.training.optimizers import OptimizerSettings
 from initsearch.training.streams import step_at, steps_per_epoch
@@ -55,14 +55,14 @@ class Study:
         config = DataConfig.from_mapping(settings.data)
         self._data = load_data(config)
         self._sizes = split_sizes(self._data, config.train_size, config.val_size)
-        self._check_sizes()
+        self.dataset = dataset_name(self._data)
         self._check_model()
         if self._data.is_fallback:
             progress.message(
                 f"{self._data.requested} is not here and cannot be downloaded: training on "
                 f"{self._data.name} instead"
             )
-        self.dataset = dataset_name(self._data)
+        self._check_sizes(config)
         identity = settings.identity(self.dataset)
         self.name = re.sub(r"[^\w.-]+", "-", f"{settings.name}-{self.dataset}-{identity}")
         self.folder = settings.output_dir / self.name
@@ -153,15 +153,14 @@ class Study:
     def _requested(self) -> str:
         return self._data.requested if self._data.is_fallback else self.dataset
 
-    def _check_sizes(self) -> None:
+    def _check_sizes(self, config: DataConfig) -> None:
         """Tell where the data set is smaller than the configuration has it."""
-        config = DataConfig.from_mapping(self.settings.data)
         asked = (config.train_size, config.val_size)
-        sizes = split_sizes(self._data, *asked)
-        if any(size is not None and size != got for size, got in zip(asked, sizes, strict=True)):
+        if any(size not in (None, got) for size, got in zip(asked, self._sizes, strict=True)):
+            train, val = self._sizes
             self._progress.message(
-                f"{self.dataset} has {len(self._data.train_y)} training images: training on {sizes[0]}, "
-                f"validating on {sizes[1]}"
+                f"{self.dataset} has {len(self._data.train_y)} training images: training on {train}, "
+                f"validating on {val}"
             )
 
     def _check_model(self) -> None:
