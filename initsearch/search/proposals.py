@@ -89,9 +89,11 @@ class Proposals:
         self.total = settings.n_trials
         for attributes, params in baselines[len(self._stored) : self.total]:
             study.enqueue_trial(params, user_attrs=attributes)
+        # Trials that the storage has by now, some of them waiting; none waits behind them.
+        self._known = max(len(self._stored), min(len(baselines), self.total))
         if self.sampler == "grid":
-            known = max(len(self._stored), min(len(baselines), self.total))
-            self.total = min(self.total, known + self._enqueue_grid(self.total - known))
+            self._known += self._enqueue_grid(self.total - self._known)
+            self.total = min(self.total, self._known)
         self.asked = 0
 
     def _enqueue_grid(self, most: int) -> int:
@@ -136,10 +138,19 @@ class Proposals:
         if stored is not None and stored.state is TrialState.RUNNING:
             trial = optuna.Trial(self._study, stored._trial_id)
         else:
-            trial = self._study.ask()
+            trial = self._study.ask() if number < self._known else self._new_trial()
         if BRACKET_END not in trial.user_attrs:
             trial.set_user_attr(BRACKET_END, bracket_end)
         return self._proposal(trial, trial, stored)
+
+    def _new_trial(self) -> optuna.Trial:
+        """`Study.ask` without its look through all trials for one that waits: none does by now.
+
+        That look takes longer with every trial; after some thousand it is most of what an ask costs.
+        """
+        study = self._study
+        study._thread_local.cached_all_trials = None
+        return optuna.Trial(study, study._storage.create_new_trial(study._study_id))
 
     def _proposal(
         self, source: optuna.trial.BaseTrial, trial: optuna.Trial | None, stored: FrozenTrial | None
