@@ -72,8 +72,10 @@ def train_plainly(job: Job, candidate: Candidate, dtype: torch.dtype = torch.flo
 
         # NAdam keeps its factors in the default type, which Lightning sets to the precision's.
         torch.set_default_dtype(dtype)
-        losses.append(float(optimizer.step(closure)))
-        torch.set_default_dtype(torch.float32)
+        try:
+            losses.append(float(optimizer.step(closure)))
+        finally:
+            torch.set_default_dtype(torch.float32)
     return Plain(model, losses)
 
 

@@ -112,6 +112,16 @@ def test_a_members_result_does_not_depend_on_the_cohort() -> None:
         }
 
 
+def test_both_engines_drop_the_same_units() -> None:
+    job = make_job(model=DROP_NET)
+    looped, stacked = curves_of(job), curves_of(replace(job, trainer={"engine": "stacked"}))
+    for name, curve in looped.items():
+        assert stacked[name].initial_loss == pytest.approx(curve.initial_loss, rel=1e-5)
+        assert stacked[name].points[0].train_loss == pytest.approx(
+            curve.points[0].train_loss, rel=1e-5
+        )
+
+
 def test_dropout_draws_anew_in_every_step_and_block() -> None:
     """With a rate too small to move the weights, what moves the loss of one epoch to the next is dropout."""
     still = make_job(
