@@ -65,7 +65,8 @@ class ModuleHooks:
         for module in self._names:
             for handle in (
                 module.register_forward_pre_hook(self._enter, prepend=True, with_kwargs=True),
-                module.register_forward_hook(self._leave, with_kwargs=True),
+                # Also where the module raises: the model may go on without it.
+                module.register_forward_hook(self._leave, with_kwargs=True, always_call=True),
             ):
                 self._hooks.callback(handle.remove)
         return self
@@ -89,10 +90,6 @@ class ModuleHooks:
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         mode, ledger = self._mode, self._mode.ledger
         scope = self._scopes.pop()
-        while scope.module is not module:  # a module raised, and the model went on
-            if scope.opaque:
-                scope.opaque.close()
-            scope = self._scopes.pop()
         ledger.module_name = scope.outer
         if scope.opaque:
             scope.opaque.close()

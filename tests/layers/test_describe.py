@@ -3,6 +3,7 @@
 import copy
 import random
 from collections import namedtuple
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from initsearch.errors import ModelError
 from initsearch.layers import assign_, describe, read
@@ -150,6 +152,23 @@ def test_what_runs_in_training_mode_only_is_found() -> None:
         assert list(slots)[-2:] == ["side.weight", "side.bias"]
 
 
+def test_a_training_pass_that_fails_is_told() -> None:
+    class Auxiliary(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.main = nn.Linear(4, 2)
+            self.side = nn.Sequential(nn.Linear(5, 5), nn.ReLU())
+
+        def forward(self, x: Tensor) -> Any:
+            return (self.main(x), self.side(x)) if self.training else self.main(x)
+
+    slots = {s.name: s for s in describe(Auxiliary(), torch.randn(2, 4))}
+    side = slots["side.0.weight"]
+    assert (side.activation, side.activation_source) == ("relu", "modules")
+    assert "in training mode" in side.note
+    assert (slots["main.weight"].activation_source, slots["main.weight"].note) == ("trace", "")
+
+
 class Takes(nn.Module):
     """Two inputs, one of them optional or not."""
 
@@ -190,6 +209,59 @@ def test_batches_of_all_forms(batch: Any, both: bool) -> None:
     found = {s.name: s.activation for s in describe(Takes(optional=True), batch)}
     assert found["a.weight"] == "relu"
     assert found["b.weight"] == ("tanh" if both else None)
+
+
+def test_a_forward_of_any_arguments_gets_the_batch_spread() -> None:
+    class Any_(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(4, 3)
+            self.b = nn.Linear(5, 3)
+
+        def forward(self, *inputs: Tensor, **more: Tensor) -> Tensor:
+            x, y = inputs or (more["x"], more["y"])
+            return F.relu(self.a(x)) + torch.tanh(self.b(y))
+
+    x, y = torch.randn(6, 4), torch.randn(6, 5)
+    for batch in ((x, y), {"x": x, "y": y}):
+        found = {s.name: s.activation for s in describe(Any_(), batch)}
+        assert (found["a.weight"], found["b.weight"]) == ("relu", "tanh")
+
+
+def test_packed_sequences_and_named_tuples_are_taken_whole() -> None:
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(4, 6, batch_first=True)
+            self.out = nn.Linear(6, 2)
+
+        def forward(self, batch: Any) -> Any:
+            packed = self.lstm(batch if isinstance(batch, PackedSequence) else batch.x)[0]
+            return Pair(self.out(packed.data), packed)
+
+    packed = pack_padded_sequence(torch.randn(3, 5, 4), torch.tensor([5, 3, 2]), batch_first=True)
+    for batch in (packed, Pair(packed, None)):
+        found = {s.name: (s.activation, s.role) for s in describe(Tagger(), batch)}
+        assert found["lstm.weight_ih_l0"] == ("gates", "first")
+        assert found["out.weight"] == ("none", "head")
+
+
+def test_outputs_of_dataclasses() -> None:
+    @dataclass
+    class Output:
+        loss: Tensor | None
+        logits: Tensor
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Output:
+            return Output(None, self.a(x))
+
+    slot = describe(Model(), torch.randn(2, 4))[0]
+    assert (slot.role, slot.activation) == ("head", "none")
 
 
 def test_a_model_of_one_sequence_gets_the_sequence() -> None:
@@ -248,6 +320,12 @@ class Hinted(nn.Module):
         return torch.sin(self.a(x + y[:, :1]))
 
 
+def sized(model: nn.Module, **hints: Any) -> nn.Module:
+    for name, value in hints.items():
+        setattr(model, name, value)
+    return model
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -265,6 +343,9 @@ class Hinted(nn.Module):
         nn.TransformerEncoderLayer(8, 2, 8),
         nn.Transformer(8, 2, 1, 1, 8, batch_first=True),
         Hinted((torch.randn(2, 4), torch.randn(2, 7))),
+        sized(Conv(40), image_size=40),
+        sized(Conv(44), img_size=(44, 44)),
+        sized(Conv(52), default_cfg={"input_size": (1, 52, 52)}),
     ],
 )
 def test_inputs_are_guessed(model: nn.Module) -> None:
@@ -273,6 +354,13 @@ def test_inputs_are_guessed(model: nn.Module) -> None:
             model(torch.randn(2, 3, 64))
     assert sources(model) == {"trace"}
     assert all("order of modules" not in slot.note for slot in describe(model))
+
+
+class Threes(nn.Module):
+    """Of no known kind: nothing can be said past it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.repeat(3)
 
 
 class Opaque(nn.Module):
@@ -289,8 +377,12 @@ class Opaque(nn.Module):
             nn.Dropout(),
             nn.LeakyReLU(),
         )
+        self.attention = nn.MultiheadAttention(4, 2)
+        self.gru = nn.GRU(4, 4)
         self.fc1 = nn.Linear(4, 4)
+        self.softmax = nn.Softmax2d()
         self.fc2 = nn.Linear(4, 2)
+        self.own = Threes()
 
     def forward(self, text: str) -> Tensor:
         return self.fc2(torch.tanh(self.fc1(self.features(torch.zeros(len(text.upper()))))))
@@ -302,7 +394,11 @@ def test_without_an_input_the_order_of_modules_tells_what_it_can() -> None:
         "features.0.weight": ("relu", "modules", "first"),
         "features.3.weight": ("none", "modules", "hidden"),
         "features.4.weight": ("leaky_relu", "modules", "hidden"),
-        "fc1.weight": (None, "unknown", "hidden"),
+        "attention.in_proj_weight": ("attention", "modules", "hidden"),
+        "attention.out_proj.weight": (None, "unknown", "hidden"),
+        "gru.weight_ih_l0": ("gates", "modules", "hidden"),
+        "gru.weight_hh_l0": ("gates", "modules", "hidden"),
+        "fc1.weight": ("softmax", "modules", "hidden"),
         "fc2.weight": (None, "unknown", "head"),
     }
     for slot in slots.values():

@@ -81,6 +81,9 @@ ACTIVATIONS: list[tuple[str, Any]] = [
     ("hardshrink", nn.Hardshrink()),
     ("tanhshrink", nn.Tanhshrink()),
     ("threshold", nn.Threshold(0.1, 0.0)),
+    ("none", lambda x: torch.clamp(x, torch.zeros(8), torch.ones(8))),  # limits may be learned
+    ("none", lambda x: torch.maximum(x, x.mean())),
+    ("silu", lambda x: (1 - x) * torch.sigmoid(1 - x)),
     ("hardswish", nn.Hardswish()),
     ("hardsigmoid", nn.Hardsigmoid()),
     ("softmax", nn.Softmax(-1)),
@@ -431,6 +434,13 @@ class NewGELUActivation(nn.Module):  # the name by which Hugging Face has it
         return 0.5 * x * (1 + torch.tanh(0.79788456 * (x + 0.044715 * torch.pow(x, 3))))
 
 
+class Threes(nn.Module):
+    """Neither entry by entry nor of the input's shape: no activation of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flip(-1).repeat(1, 3)[:, :8]
+
+
 class Scale(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -460,6 +470,7 @@ class DropPath(nn.Module):
         (Cubic(), "cubic"),
         (NewGELUActivation(), "gelu"),
         (Scale(), "relu"),  # affine: what comes after it counts
+        (Threes(), "relu"),
         (MeanNorm(), "relu"),  # a norm by its name, whatever it is made of
         (DropPath(), "relu"),
     ],
@@ -480,6 +491,22 @@ def test_a_layer_with_a_kernel_of_its_own() -> None:
 
     found = follow(lambda net, x: net.b(F.relu(net.own(F.gelu(net.a(x))))), own=Fast())
     assert found == {"a": "gelu", "own": "relu", "b": "none"}
+
+
+def test_a_module_that_fails_and_is_done_without() -> None:
+    class FailingNorm(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise ArithmeticError("not today")
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.a(x)
+        try:
+            x = net.own(x)
+        except ArithmeticError:
+            x = F.gelu(x)
+        return net.b(x)
+
+    assert follow(forward, own=FailingNorm()) == {"a": "gelu", "b": "none"}
 
 
 def test_what_is_lost_sight_of_is_unknown_and_not_none() -> None:

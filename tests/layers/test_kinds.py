@@ -184,6 +184,34 @@ def test_a_subclass_that_resets_itself_has_no_known_default() -> None:
     assert (slot.kind, slot.torch_default, fans(slot)) == ("linear", None, (3, 4))
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Linear(4, 3),
+        nn.Bilinear(4, 3, 2),
+        nn.Conv1d(4, 3, 2),
+        nn.Embedding(4, 3),
+        nn.GRU(4, 3),
+        nn.MultiheadAttention(4, 2),
+        nn.LayerNorm(4),
+    ],
+)
+def test_what_a_known_module_got_in_addition_is_no_weight_of_its_kind(module: nn.Module) -> None:
+    before = set(slots_of(module))
+    module.register_parameter("extra", nn.Parameter(torch.zeros(4, 5)))
+    module.register_parameter("extra_bias", nn.Parameter(torch.zeros(4)))
+    slots = slots_of(module)
+    assert set(slots) == before | {"extra", "extra_bias"}
+    assert (slots["extra"].kind, slots["extra"].part) == ("other", "other")
+    assert (slots["extra_bias"].kind, slots["extra_bias"].part) == ("other", "bias")
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
+def test_layers_without_inputs_have_no_default() -> None:
+    slot = slots_of(nn.Linear(0, 3))["weight"]
+    assert (fans(slot), slot.torch_default) == ((0, 3), None)
+
+
 def test_recurrent_gates_are_blocks_with_their_names() -> None:
     slots = slots_of(nn.LSTM(6, 5, num_layers=2, proj_size=3, bidirectional=True))
     first = slots["weight_ih_l0"]
