@@ -12,7 +12,7 @@ from initsearch.search.race import Race
 from initsearch.search.rules import RaceRules
 from initsearch.search.settings import StudySettings
 from initsearch.search.thinning import Record, curve_measurements
-from initsearch.search.tracker import Tracker
+from initsearch.search.tracker import CandidateStatus, Tracker
 from initsearch.training.job import Candidate, Curve
 
 
@@ -38,20 +38,29 @@ def shortlist(records: Sequence[Record], baseline: str, metric: Metric, size: in
         metric: Gives the direction.
         size: Schemes at most, the baseline not counted.
     """
-    complete = [r for r in records if r.status == "complete" and r.proposal.twin_of is None]
-    ranked = sorted(
-        complete,
-        key=lambda r: (-r.score if metric.higher_is_better else r.score, r.proposal.number),
-    )
     best: dict[str, Record] = {}
-    for record in ranked:
+    for record in _ranked(records, "complete", metric):
         best.setdefault(record.proposal.info.scheme, record)
-    chosen = [record for scheme, record in best.items() if scheme != baseline][:size]
-    if baseline in best:
-        return [record for record in best.values() if record in chosen or record is best[baseline]]
-    # A baseline that diverged in the search races all the same: its failure is part of the answer.
-    missing = [r for r in records if r.proposal.info.scheme == baseline and r.status != "failed"]
-    return chosen + missing[:1]
+    rivals = [record for scheme, record in best.items() if scheme != baseline][:size]
+    entrants = [r for s, r in best.items() if s == baseline or any(r is rival for rival in rivals)]
+    if baseline not in best:
+        # A baseline that diverged in the search races all the same: its failure is part of the answer.
+        missing = (r for r in records if r.proposal.info.scheme == baseline)
+        entrants += [record for record in missing if record.status != "failed"][:1]
+    if len(entrants) == 1:
+        present = entrants[0].proposal.info.scheme
+        pruned = _ranked(records, "pruned", metric)
+        entrants += [record for record in pruned if record.proposal.info.scheme != present][:1]
+    return entrants
+
+
+def _ranked(records: Sequence[Record], status: CandidateStatus, metric: Metric) -> list[Record]:
+    """Those that ended so, those that got furthest first and the best of them first; twins left out."""
+    sign = -1 if metric.higher_is_better else 1
+    return sorted(
+        (r for r in records if r.status == status and r.proposal.twin_of is None),
+        key=lambda record: (-record.epoch, sign * record.score, record.proposal.number),
+    )
 
 
 class Confirmation:
