@@ -1,0 +1,241 @@
+"""Member-steps per second of a cohort's engines, against a plain PyTorch loop and the machine's peak.
+
+A member-step is one optimizer step of one candidate on one batch. The limit is a plain PyTorch loop
+over one model on images that lie in memory. Loop and stacked engines are timed for several cohort
+sizes, interleaved with it, and given as a share of it (more than 1: faster than the plain loop). The
+floating-point operations of a member-step, counted by `torch.utils.flop_counter`, over its time are
+held against what one thread reaches in a large matrix product of the same type.
+
+Memory is measured in a fresh process for each cohort size: the peak of the resident set above what
+it was before the members were built. A straight line through the sizes gives the bytes per member.
+
+    python scripts/benchmark_engine.py --output /tmp/engine
+    python scripts/benchmark_engine.py --model convnet --engines loop --variants plain channels_last bf16
+"""
+
+import argparse
+import itertools
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from benchmarking import cpus, interleave, parser, publish, ratio, table, typical, walls
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from initsearch.training.data import DataConfig, ImageData, load_data
+from initsearch.training.engines import Engine, InputSettings, LoopEngine
+from initsearch.training.models import build_model
+from initsearch.training.optimizers import OptimizerSettings
+from initsearch.training.stacked import StackedEngine
+from initsearch.training.streams import BatchStream
+
+MODELS: dict[str, dict[str, Any]] = {
+    "mlp": {"name": "mlp", "depth": 2, "width": 128},
+    "convnet": {"name": "convnet", "depth": 4, "width": 16},
+}
+STEPS = {"mlp": 20, "convnet": 4}  # per timed call
+VARIANTS = {
+    "plain": InputSettings(),
+    "channels_last": InputSettings(channels_last=True),
+    "bf16": InputSettings(channels_last=True, bf16=True),
+}
+OPTIMIZER = OptimizerSettings("sgd", arguments={"momentum": 0.9})
+RATE = 0.05
+Batches = Iterator[tuple[int, Tensor, Tensor]]
+
+
+def batches(data: ImageData, batch: int, inputs: InputSettings) -> Batches:
+    """Batches without end: step, images ready for a model, labels."""
+    for epoch in itertools.count():
+        stream = BatchStream(torch.arange(len(data.train_y)), epoch, batch, 0, 0)
+        order = stream.order(epoch)
+        for step in range(stream.per_epoch):
+            index = order[step * batch : (step + 1) * batch]
+            yield step, inputs.ready(data, data.train_x[index]), data.train_y[index]
+
+
+def plain_loop(model: nn.Module, stream: Batches, steps: int) -> None:
+    """The limit: one model, nothing else."""
+    optimizer = OPTIMIZER.build(model.parameters(), RATE)
+    for _, x, y in itertools.islice(stream, steps):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def run_engine(engine: Engine, stream: Batches, steps: int) -> None:
+    """The same steps for every member of a cohort."""
+    for step, x, y in itertools.islice(stream, steps):
+        engine.step(x, y, step)
+
+
+def make_members(spec: dict[str, Any], count: int, inputs: InputSettings) -> list[nn.Module]:
+    """Models of one architecture for MNIST."""
+    members = [build_model(spec, (1, 28, 28), 10) for _ in range(count)]
+    if inputs.channels_last:
+        for member in members:
+            member.to(memory_format=torch.channels_last)
+    return members
+
+
+def make_engine(kind: str, members: list[nn.Module], inputs: InputSettings) -> Engine:
+    """An engine over these members, all with one learning rate."""
+    if kind == "stacked":
+        rates, states = [RATE] * len(members), [None] * len(members)
+        return StackedEngine(members, rates, OPTIMIZER, states, seed=0, bf16=inputs.bf16)
+    optimizers = [OPTIMIZER.build(member.parameters(), RATE) for member in members]
+    return LoopEngine(members, optimizers, seed=0, bf16=inputs.bf16)
+
+
+def flops_per_step(spec: dict[str, Any], batch: int) -> int:
+    """Floating-point operations of one member's forward and backward pass on one batch."""
+    model = build_model(spec, (1, 28, 28), 10)
+    with FlopCounterMode(display=False) as counter:
+        loss = F.cross_entropy(model(torch.zeros(batch, 1, 28, 28)), torch.zeros(batch).long())
+        loss.backward()  # type: ignore[no-untyped-call]
+    return int(counter.get_total_flops())
+
+
+def matmul_peak(dtype: torch.dtype, size: int = 2048) -> Callable[[], object]:
+    """A large matrix product: 2 size^3 operations."""
+    a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
+    return lambda: a @ b
+
+
+def peak_memory(model: str, kind: str, count: int, batch: int) -> int:
+    """Bytes that a cohort's first steps took at most, above what was there before. Linux only."""
+    torch.set_num_threads(1)
+    spec, inputs = MODELS[model], VARIANTS["plain"]
+    x, y = torch.zeros(batch, 1, 28, 28), torch.zeros(batch).long()
+    run_engine(make_engine(kind, make_members(spec, 1, inputs), inputs), iter([(0, x, y)]), 1)
+    before = _status("VmRSS")
+    engine = make_engine(kind, make_members(spec, count, inputs), inputs)
+    run_engine(engine, iter([(0, x, y)] * 4), 4)
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {key}")
+
+
+def speed(model: str, arguments: argparse.Namespace, data: ImageData) -> tuple[str, dict[str, Any]]:
+    """Time all engines, variants and cohort sizes of a model; the report and the costs."""
+    spec, batch = MODELS[model], arguments.batch
+    steps = arguments.steps or STEPS[model]
+    limit = make_members(spec, 1, VARIANTS["plain"])[0]
+    limit_stream = batches(data, batch, VARIANTS["plain"])
+    peaks = {"float32": torch.float32, "bf16": torch.bfloat16}
+    contenders: dict[str, Callable[[], object]] = {
+        f"peak {name}": matmul_peak(dtype) for name, dtype in peaks.items()
+    }
+    contenders["plain PyTorch loop"] = lambda: plain_loop(limit, limit_stream, steps)
+    entrants: dict[str, tuple[str, str, int]] = {}
+    for kind, variant, count in itertools.product(
+        arguments.engines, arguments.variants, arguments.sizes
+    ):
+        inputs = VARIANTS[variant]
+        engine = make_engine(kind, make_members(spec, count, inputs), inputs)
+        stream = batches(data, batch, inputs)
+        name = f"{kind} {variant} {count}"
+        entrants[name] = (kind, variant, count)
+        contenders[name] = lambda engine=engine, stream=stream: run_engine(engine, stream, steps)  # type: ignore[misc]
+    costs = interleave(contenders, arguments.rounds)
+    operations = flops_per_step(spec, batch)
+    peak = {name: 2 * 2048**3 / min(walls(costs[f"peak {name}"])) for name in peaks}
+    alone = costs["plain PyTorch loop"]
+    rows: list[tuple[object, ...]] = []
+    for name, (kind, variant, count) in {
+        "plain PyTorch loop": ("plain loop", "plain", 1),
+        **entrants,
+    }.items():
+        done = count * steps
+        seconds = typical(costs[name]).wall / done
+        share = operations / seconds / peak["bf16" if variant == "bf16" else "float32"]
+        each = [ratio([count * c for c in of(alone)], of(costs[name])) for of in (walls, cpus)]
+        rows.append((kind, variant, count, f"{1 / seconds:.0f}", *each, f"{100 * share:.1f}%"))
+    headers = (
+        "engine",
+        "variant",
+        "members",
+        "member-steps/s",
+        "times the plain loop, wall",
+        "the same, CPU",
+        "of the matmul peak",
+    )
+    text = (
+        f"Batch {batch}, {steps} steps a round, {arguments.rounds} rounds, one thread; "
+        f"{operations / 1e6:.1f} MFLOP per member-step; peak of one thread "
+        + ", ".join(f"{name} {value / 1e9:.0f} GFLOP/s" for name, value in peak.items())
+        + f".\n\n{table(headers, rows)}"
+    )
+    return text, {"costs": costs, "operations": operations, "peak": peak}
+
+
+def memory(model: str, arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Peak memory by cohort size, and how straight the line through it is."""
+    if not Path("/proc/self/status").exists():
+        return "Not measured: it is read from /proc, which Linux alone has.", {}
+    context = multiprocessing.get_context("spawn")
+    taken: dict[str, list[int]] = {}
+    rows: list[tuple[object, ...]] = []
+    members = make_members(MODELS[model], 1, VARIANTS["plain"])
+    parameters = sum(p.numel() * p.element_size() for p in members[0].parameters())
+    for kind in arguments.engines:
+        taken[kind] = []
+        for count in arguments.sizes:
+            with ProcessPoolExecutor(1, mp_context=context) as pool:
+                job = pool.submit(peak_memory, model, kind, count, arguments.batch)
+                taken[kind].append(job.result())
+        slope, start = np.polyfit(arguments.sizes, taken[kind], 1)
+        off = np.abs(np.polyval((slope, start), arguments.sizes) - taken[kind]).max()
+        sizes = ", ".join(f"{byte / 1e6:.1f}" for byte in taken[kind])
+        rows.append((kind, sizes, slope / 1e6, slope / parameters, off / max(taken[kind])))
+    headers = (
+        "engine",
+        f"peak MB for {', '.join(map(str, arguments.sizes))} members",
+        "MB per member",
+        "times its parameters",
+        "largest distance from the line, as a share of the peak",
+    )
+    return table(headers, rows), {"bytes": taken, "parameter bytes": parameters}
+
+
+def main() -> None:
+    """Measure each model and print speeds and memory."""
+    arguments_of = parser(__doc__)
+    arguments_of.add_argument("--model", nargs="+", choices=MODELS, default=list(MODELS))
+    arguments_of.add_argument("--engines", nargs="+", default=["loop", "stacked"])
+    arguments_of.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    arguments_of.add_argument("--sizes", nargs="+", type=int, default=[1, 2, 4, 8, 16])
+    arguments_of.add_argument("--steps", type=int, help="steps per timed call")
+    arguments_of.add_argument("--batch", type=int, default=128)
+    arguments_of.add_argument("--data-root", help="where MNIST lies (default: the data set's own)")
+    arguments = arguments_of.parse_args()
+    arguments.rounds = arguments.rounds or (2 if arguments.quick else 6)
+    if arguments.quick:
+        arguments.model, arguments.sizes, arguments.steps = ["mlp"], [1, 4], 5
+        arguments.variants = ["plain"]
+    torch.set_num_threads(1)
+    data = load_data(DataConfig(name="mnist", root=arguments.data_root))
+    sections, facts = [], {}
+    for model in arguments.model:
+        for title, (text, found) in (
+            ("speed", speed(model, arguments, data)),
+            ("memory", memory(model, arguments)),
+        ):
+            sections.append((f"{model}: {title}", text))
+            facts[f"{model} {title}"] = found
+    publish("The cohort's engines against their limit", sections, facts, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""10,000 candidates told to a study: does the cost per candidate grow?
+
+A whole study runs as the command line runs it (asking, rungs, journal storage, kept results, race),
+but an executor that trains nothing answers every job at once with made-up curves. What is left is
+the project's own cost per candidate, and Optuna's. It is timed by thousands of candidates, and the
+last thousand is held against the first: a ratio near 1 means that the cost does not grow. The
+interval is a bootstrap over stretches of 20 candidates.
+
+The random sampler asks for nothing that grows by itself, so that it shows the project's own cost.
+TPE's cost grows with the number of trials that it models; it is shown apart, over fewer candidates,
+and so is MLflow.
+
+    python scripts/benchmark_scale.py --output /tmp/scale
+"""
+
+import argparse
+import cProfile
+import itertools
+import math
+import pstats
+import random
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarking import Cost, cpus, now, parser, publish, ratio_of_means, table, walls
+
+from initsearch.search.executor import JobExecutor
+from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
+from initsearch.search.study import Study
+from initsearch.search.tracker import (
+    CandidateInfo,
+    CandidateStatus,
+    Measurement,
+    StudyInfo,
+    Tracker,
+)
+from initsearch.search.verdict import Verdict
+from initsearch.space import Space
+from initsearch.tracking import MlflowTracker, TrackerGroup
+from initsearch.training.job import Candidate, CohortResult, Curve, Job, Point
+
+STRETCH = 20  # candidates per stretch that is timed
+SPACE = {
+    "lr": {"low": 0.01, "high": 0.1, "log": True},
+    "groups": {
+        "relu": {
+            "where": {"activation": "relu"},
+            "weight": {
+                "variance_scaling": {
+                    "factor": {"low": 0.1, "high": 10.0, "log": True},
+                    "mode": ["fan_in", "fan_out", "fan_avg"],
+                    "distribution": ["uniform", "normal", "truncated_normal"],
+                },
+                "orthogonal": {"gain": {"low": 0.3, "high": 3.0, "log": True}},
+                "normal": {"std": {"low": 0.01, "high": 0.3, "log": True}},
+            },
+        }
+    },
+}
+
+
+class Oracle(JobExecutor):
+    """Trains nothing: answers a job at once with curves made up from names, seed and epoch."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """The future of an answer that is there."""
+        future: Future[Any] = Future()
+        future.set_result(_made_up(args[0]))
+        return future
+
+
+def _made_up(job: Job) -> CohortResult:
+    return CohortResult(
+        curves=tuple(_curve(job, candidate) for candidate in job.candidates),
+        wall_seconds=0.0,
+        cpu_seconds=0.0,
+        engine="loop",
+        reason="made up",
+        device="cpu",
+    )
+
+
+def _curve(job: Job, candidate: Candidate) -> Curve:
+    quality = random.Random(candidate.name).random()
+    noise = random.Random(f"{candidate.name} {job.seed}").gauss(0.0, 0.01)
+    points = []
+    for epoch in job.points:
+        accuracy = 0.9 + 0.05 * quality + noise - 0.1 * math.exp(-epoch)
+        points.append(Point(epoch, round(100 * epoch), 1 - accuracy, 1 - accuracy, accuracy))
+    test = points[-1].val_accuracy if job.test else None
+    return Curve(candidate.name, job.seed, tuple(points), 2.3, test_accuracy=test)
+
+
+class Stopwatch:
+    """A tracker that notes when each candidate was started; and a progress that shows nothing."""
+
+    def __init__(self) -> None:
+        self.starts: list[Cost] = []
+        self.searched = Cost(0.0, 0.0)
+
+    def start_study(self, study: StudyInfo) -> None:
+        """Nothing to keep."""
+
+    def start_candidate(self, candidate: CandidateInfo) -> None:
+        """Note the time."""
+        self.starts.append(now())
+
+    def measure(self, candidate: str, measurements: Sequence[Measurement]) -> None:
+        """Nothing to keep."""
+
+    def end_candidate(self, candidate: str, status: CandidateStatus, reason: str) -> None:
+        """Nothing to keep."""
+
+    def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
+        """Nothing to keep."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def phase(self, name: str, total: float) -> None:
+        """Note when the search is over."""
+        if name == "race":
+            self.searched = now()
+
+    def training(self, what: str) -> None:
+        """Nothing to show."""
+
+    def advance(self, amount: float) -> None:
+        """Nothing to show."""
+
+    def message(self, text: str) -> None:
+        """Nothing to show."""
+
+
+def cost_per_candidate(
+    sampler: str,
+    candidates: int,
+    mlflow: bool = False,
+    place: Path | None = None,
+    profile: cProfile.Profile | None = None,
+) -> list[Cost]:
+    """Run a study of made-up curves; the cost of a candidate, stretch by stretch."""
+    watch = Stopwatch()
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        trackers: list[Tracker] = [watch]
+        if mlflow:
+            trackers.append(MlflowTracker.in_folder(folder))
+        settings = StudySettings(
+            name="scale",
+            architecture="mlp",
+            data={"name": "digits"},
+            model={"name": "mlp", "width": 8, "depth": 1},
+            optimizer={"name": "sgd", "lr": 0.05},
+            trainer={},
+            space=Space.from_spec(SPACE),
+            output_dir=Path(folder),
+            n_trials=candidates,
+            search=SearchRules(sampler=sampler),
+            race=RaceSettings(max_seeds=4),
+        )
+        with closing(TrackerGroup(trackers)) as tracker, Oracle() as executor:
+            study = Study(settings, tracker, watch)
+            if profile is not None:
+                profile.enable()
+            study.run(executor)
+            if profile is not None:
+                profile.disable()
+    times = [*watch.starts[::STRETCH], watch.searched]
+    return [b.since(a).times(1 / STRETCH) for a, b in itertools.pairwise(times)]
+
+
+def report(costs: Sequence[Cost], part: int) -> str:
+    """Milliseconds per candidate by parts, and the ratio of the last to the first."""
+    size = part // STRETCH
+    parts = [costs[at : at + size] for at in range(0, len(costs) - size + 1, size)]
+    rows = []
+    for number, each in enumerate(parts):
+        wall, cpu = (1000 * np.asarray(values) for values in (walls(each), cpus(each)))
+        spread = [f"{value:.3g}" for value in np.quantile(wall, [0.1, 0.9])]
+        first = number * part + 1
+        rows.append(
+            (f"{first} to {first + part - 1}", wall.mean(), " to ".join(spread), cpu.mean())
+        )
+    found = table(("candidates", "wall ms each", "10% to 90%", "CPU ms each"), rows)
+    ratios = [ratio_of_means(of(parts[-1]), of(parts[0])) for of in (walls, cpus)]
+    return (
+        f"{found}\n\nLast {part} over first {part}: {ratios[0]} of the wall time, "
+        f"{ratios[1]} of the CPU time."
+    )
+
+
+def main() -> None:
+    """Time the studies and print what each thousand of candidates cost."""
+    arguments_of = parser(__doc__)
+    arguments_of.add_argument("--candidates", type=int, default=10_000, help="random sampler")
+    arguments_of.add_argument(
+        "--tpe", type=int, default=1_000, help="candidates with TPE (0: none)"
+    )
+    arguments_of.add_argument("--mlflow", type=int, default=1_000, help="... with MLflow (0: none)")
+    arguments_of.add_argument(
+        "--place",
+        type=Path,
+        help="where the study's files go (default: the system's temporary folder)",
+    )
+    arguments_of.add_argument(
+        "--profile", action="store_true", help="print where the random sampler's study spends time"
+    )
+    arguments: argparse.Namespace = arguments_of.parse_args()
+    if arguments.quick:
+        arguments.candidates, arguments.tpe, arguments.mlflow = 400, 100, 100
+    profile = cProfile.Profile() if arguments.profile else None
+    cases = {
+        "Random sampler: the project's own cost": ("random", arguments.candidates, False),
+        "TPE: the sampler's own cost on top": ("tpe", arguments.tpe, False),
+        "Random sampler with MLflow": ("random", arguments.mlflow, True),
+    }
+    sections: list[tuple[str, str]] = []
+    costs: dict[str, list[Cost]] = {}
+    for case, (sampler, count, mlflow) in cases.items():
+        count -= count % STRETCH
+        if count:
+            traced = profile if not costs else None
+            costs[case] = cost_per_candidate(sampler, count, mlflow, arguments.place, traced)
+            part = 1_000 if count >= 5_000 else max(STRETCH, count // 5 // STRETCH * STRETCH)
+            sections.append((f"{case}, {count} candidates", report(costs[case], part)))
+    publish("Cost per candidate", sections, {"stretch": STRETCH, "seconds": costs}, arguments)
+    if profile is not None:
+        pstats.Stats(profile).sort_stats("tottime").print_stats(30)
+
+
+if __name__ == "__main__":
+    main()

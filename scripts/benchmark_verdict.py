@@ -1,0 +1,181 @@
+"""How long it takes to name the best initialization, at the same alpha and power, in three ways.
+
+B0: Optuna's `study.optimize`, one Lightning Trainer per trial, torchvision's MNIST with `ToTensor`
+    in a DataLoader, MedianPruner.
+B1: the careful user: Lightning, images in memory, no logger, paired seeds, a fixed number of them.
+Ours: the command `python -m initsearch +sweep=...`, from its start to the verdict, all included.
+
+B0 would take hours. Measured are: the search as a whole; and for B0 and B1 the cost of one candidate
+on one seed at full budget, in a process of its own, cold (with all that a process does once) and
+warm, in each round next to the search. Computed are the numbers of candidate-seeds (see
+`verdict_accounts.py`), and so the totals of B0 and B1 are extrapolated: warm cost times number. B0
+and B1 run one process with the number of threads (and of DataLoader processes) that a probe found
+fastest. The output says of each number which it is.
+
+The ladder shows what each part contributes by itself: measured ones are ratios of the cost of one
+candidate on one seed, interleaved; counted ones are ratios of numbers of candidate-seeds.
+
+    python scripts/benchmark_verdict.py --data-root ../data --output /tmp/verdict
+    python scripts/benchmark_verdict.py --models convnet --override race.margin=0.3
+"""
+
+import argparse
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from benchmarking import cores, parser, publish
+from verdict_accounts import Run, account, run_search
+from verdict_baselines import Setting
+from verdict_contenders import OURS, Order, Timed, run_order
+from verdict_report import describe, ladder, totals, units
+
+from initsearch.training.data import DataConfig, load_data
+
+
+@dataclass(frozen=True)
+class Model:
+    """An architecture to compare the procedures on.
+
+    Attributes:
+        spec: What `build_model` takes.
+        overrides: The command line of the search.
+        share: The share of the epochs that ours trains for the ladder.
+        aims: How many times faster than B0 and B1 the search shall be on two cores.
+    """
+
+    spec: dict[str, Any]
+    overrides: tuple[str, ...]
+    share: float
+    aims: dict[str, int]
+
+
+MODELS = {
+    "mlp": Model(
+        {"name": "mlp", "depth": 2, "width": 128}, ("+sweep=relu_mlp",), 1.0, {"B0": 100, "B1": 20}
+    ),
+    "convnet": Model(
+        {"name": "convnet", "depth": 4, "width": 16},
+        ("+sweep=relu_convnet", "model.width=16"),
+        0.25,
+        {"B0": 20, "B1": 10},
+    ),
+}
+
+
+def fastest(name: str, setting: Setting) -> Order:
+    """B0 or B1 with the threads and DataLoader processes that suit it best: one epoch of each."""
+    loaders = sorted({0, 1, cores()}) if name == "B0" else [0]
+    best: tuple[float, Order] | None = None
+    for threads in sorted({1, cores()}):
+        for workers in loaders:
+            order = Order(name, asdict(replace(setting, workers=workers)), threads)
+            probe = replace(order, setting={**order.setting, "epochs": 1})
+            seconds = run_order(probe).warm.wall
+            if best is None or seconds < best[0]:
+                best = seconds, order
+    assert best is not None
+    return best[1]
+
+
+def measure(
+    orders: dict[str, Order], overrides: Sequence[str], rounds: int
+) -> tuple[dict[str, list[Timed]], list[Run]]:
+    """Every contender and the whole search once per round, in an order drawn anew."""
+    timed: dict[str, list[Timed]] = {name: [] for name in orders}
+    runs: list[Run] = []
+    draw = random.Random(0)
+    for _ in range(rounds):
+        for name in draw.sample([*orders, "search"], len(orders) + 1):
+            if name == "search":
+                runs.append(run_search(overrides))
+            else:
+                timed[name].append(run_order(orders[name]))
+    return timed, runs
+
+
+def compare(
+    name: str, arguments: argparse.Namespace
+) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """All of one architecture."""
+    model, root = MODELS[name], str(DataConfig(root=arguments.data_root).folder.resolve())
+    setting = Setting(
+        model.spec, root, arguments.images, arguments.validation, epochs=arguments.epochs
+    )
+    overrides = [
+        *model.overrides,
+        *(f"data.{key}={value}" for key, value in (("root", root), ("fallback", "null"))),
+        *(
+            f"data.{key}_size={size}"
+            for key, size in (("train", setting.images), ("val", setting.validation))
+        ),
+        f"optimizer.batch_size={setting.batch}",
+        f"max_epochs={setting.epochs}",
+        f"workers={cores()}",
+        *arguments.override,
+    ]
+    baselines = {
+        each: Order(each, asdict(setting)) if arguments.quick else fastest(each, setting)
+        for each in ("B0", "B1")
+    }
+    parts = ["loop"] if arguments.quick else list(OURS)
+    share = 1.0 if arguments.quick else model.share
+    orders = baselines | {each: Order(each, asdict(setting), share=share) for each in parts}
+    timed, runs = measure(orders, overrides, arguments.rounds)
+    counted = account(runs[0], arguments.power)
+    sections = [
+        (f"{name}: the question", describe(counted, runs)),
+        (f"{name}: time to the verdict", totals(model.aims, counted, timed, runs)),
+        (f"{name}: one candidate on one seed (measured)", units(orders, timed)),
+        (f"{name}: the ladder", ladder(counted, timed)),
+    ]
+    facts = {
+        "account": counted,
+        "overrides": overrides,
+        "units": timed,
+        "search": [run.cost for run in runs],
+        "verdict": runs[0].verdict,
+    }
+    return sections, facts
+
+
+def main() -> None:
+    """Compare the procedures for each architecture."""
+    arguments_of = parser(__doc__)
+    arguments_of.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    arguments_of.add_argument("--data-root", help="where MNIST lies (default: the data set's own)")
+    arguments_of.add_argument("--images", type=int, default=12_000, help="to train on")
+    arguments_of.add_argument("--validation", type=int, default=4_000, help="to validate on")
+    arguments_of.add_argument("--epochs", type=int, default=3)
+    arguments_of.add_argument("--power", type=float, default=0.8)
+    arguments_of.add_argument(
+        "--override",
+        action="append",
+        default=[],
+        help="one more override of the search; repeatable",
+    )
+    arguments = arguments_of.parse_args()
+    arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
+    if arguments.quick:
+        arguments.models, arguments.images, arguments.validation = ["mlp"], 512, 256
+        arguments.epochs = 1
+        arguments.override += [
+            "n_trials=4",
+            "race.max_seeds=3",
+            "race.shortlist=1",
+            "space.lr=null",
+        ]
+    load_data(
+        DataConfig(name="mnist", root=arguments.data_root)
+    )  # downloaded before anything is timed
+    sections: list[tuple[str, str]] = []
+    facts: dict[str, Any] = {}
+    for name in arguments.models:
+        found, facts[name] = compare(name, arguments)
+        sections += found
+    publish("Time to the same verdict", sections, facts, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""The contenders of `benchmark_verdict.py`, each timed in a process of its own.
+
+    python scripts/verdict_contenders.py '{"name": "B1", "begun": ..., "setting": {...}, ...}'
+
+prints the costs of one candidate on one seed as JSON: cold (from the start of the process: imports,
+reading the data, everything that is done once) and warm (what every further one costs).
+"""
+
+import gc
+import itertools
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarking import Cost, cores, now
+
+#: Ours: trainer settings of each, and whether all cores work on it.
+OURS: Mapping[str, tuple[dict[str, Any], bool]] = {
+    "loop": ({"engine": "loop", "channels_last": False, "autocast": "none"}, False),
+    "stacked": ({"engine": "stacked", "channels_last": False, "autocast": "none"}, False),
+    "channels_last": ({"engine": "loop", "channels_last": True, "autocast": "none"}, False),
+    "bf16": ({"engine": "loop", "channels_last": True, "autocast": "bf16"}, False),
+    "processes": ({"engine": "loop", "channels_last": False, "autocast": "none"}, True),
+}
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a process shall time.
+
+    Attributes:
+        name: `B0`, `B1`, or one of `OURS`.
+        setting: The fields of `verdict_baselines.Setting`.
+        threads: Threads of the process.
+        cohort: Candidates that ours trains together.
+        share: The share of the epochs that ours trains, for the cost of all of them.
+        begun: `time.time()` when the process was started.
+    """
+
+    name: str
+    setting: Mapping[str, Any]
+    threads: int = 1
+    cohort: int = 8
+    share: float = 1.0
+    begun: float = 0.0
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Costs of one candidate on one seed.
+
+    Attributes:
+        cold: The first one, with all that a process does once.
+        warm: Any further one.
+    """
+
+    cold: Cost
+    warm: Cost
+
+
+def run_order(order: Order) -> Timed:
+    """Have a process of its own time a contender."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(order.threads)}
+    with tempfile.TemporaryDirectory() as folder:
+        order = replace(order, begun=time.time())
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).resolve()), json.dumps(asdict(order))],
+            env=environment,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        sys.exit(f"{order.name} failed:\n{done.stderr[-4000:]}")
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return Timed(Cost(**answer["cold"]), Cost(**answer["warm"]))
+
+
+#: Trains something; returns how many candidate-seeds it was worth, and processor seconds elsewhere.
+Unit = Callable[[], tuple[float, float]]
+
+
+def b0(order: Order, stack: ExitStack) -> Unit:
+    """One Optuna trial after another."""
+    from verdict_baselines import Setting, b0_study, b0_trial
+
+    setting, study = Setting(**order.setting), b0_study()
+
+    def unit() -> tuple[float, float]:
+        b0_trial(study, setting, Path.cwd())
+        return 1.0, 0.0
+
+    return unit
+
+
+def b1(order: Order, stack: ExitStack) -> Unit:
+    """One Lightning run after another on the images in memory."""
+    from verdict_baselines import PLANS, Setting, b1_run
+
+    from initsearch.training.data import load_data
+
+    setting = Setting(**order.setting)
+    data = load_data({"name": "mnist", "root": setting.root, "download": False})
+    plans = enumerate(itertools.cycle(PLANS))
+
+    def unit() -> tuple[float, float]:
+        seed, plan = next(plans)
+        b1_run(data, setting, plan, seed)
+        return 1.0, 0.0
+
+    return unit
+
+
+def ours(order: Order, stack: ExitStack) -> Unit:
+    """A cohort per process and seed, through the project's own jobs and executor."""
+    from verdict_baselines import PLANS, Setting
+
+    from initsearch.search.executor import make_executor
+    from initsearch.training.job import Candidate, Job
+    from initsearch.training.worker import run_job
+
+    setting = Setting(**order.setting)
+    trainer, parallel = OURS[order.name]
+    workers = cores() if parallel else 1
+    executor = stack.enter_context(make_executor(workers, trainer))
+    stop = setting.epochs * order.share
+    candidates = tuple(
+        Candidate(f"{plan} {index}", {"name": plan}, setting.lr)
+        for index, plan in zip(range(order.cohort), itertools.cycle(PLANS))
+    )
+    seeds = itertools.count()
+
+    def unit() -> tuple[float, float]:
+        jobs = [
+            Job(
+                data={
+                    "name": "mnist",
+                    "root": setting.root,
+                    "train_size": setting.images,
+                    "val_size": setting.validation,
+                    "download": False,
+                },
+                model=setting.model,
+                optimizer={"name": "sgd", "momentum": 0.9, "batch_size": setting.batch},
+                trainer=trainer,
+                candidates=candidates,
+                seed=next(seeds),
+                stop_epoch=stop,
+                eval_epochs=(stop / 4, stop / 2, stop),  # as the rungs of a search are
+            )
+            for _ in range(workers)
+        ]
+        results = [future.result() for future in [executor.submit(run_job, job) for job in jobs]]
+        elsewhere = sum(result.cpu_seconds for result in results) if parallel else 0.0
+        return workers * order.cohort * order.share, elsewhere
+
+    return unit
+
+
+def time_unit(unit: Unit) -> tuple[Cost, float]:
+    """What a unit took, and how many candidate-seeds it was worth."""
+    begun = now()
+    worth, elsewhere = unit()
+    gc.collect()  # ends the DataLoader's processes, whose processor time is counted then
+    taken = now().since(begun)
+    return Cost(taken.wall, taken.cpu + elsewhere), worth
+
+
+def main() -> None:
+    """Time the contender that the command line orders."""
+    order = Order(**json.loads(sys.argv[1]))
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+
+    import torch
+
+    torch.set_num_threads(order.threads)
+    make = {"B0": b0, "B1": b1}.get(order.name, ours)
+    with ExitStack() as stack:
+        unit = make(order, stack)
+        wall, cpu = time.time() - order.begun, now().cpu  # imports, reading: done once
+        first, worth = time_unit(unit)
+        second, again = time_unit(unit)
+    cold = Cost(wall + first.wall / worth, cpu + first.cpu / worth)
+    print(json.dumps({"cold": asdict(cold), "warm": asdict(second.times(1 / again))}))
+
+
+if __name__ == "__main__":
+    main()
