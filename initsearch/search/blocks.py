@@ -7,6 +7,7 @@ from typing import Any
 
 from initsearch.search.settings import StudySettings
 from initsearch.training.job import Candidate, Curve, Job
+from initsearch.training.probe import EngineChoice
 
 #: Each study seed owns so many block seeds, so that two studies of different seeds share no block.
 SEEDS_PER_STUDY = 10_000
@@ -36,6 +37,8 @@ class JobMaker:
         self._settings = settings
         self._data = data
         self._states = states
+        #: How cohorts are trained, where a probe decides it.
+        self.choice: EngineChoice | None = None
 
     def make(
         self,
@@ -48,6 +51,7 @@ class JobMaker:
         curves: Mapping[str, Curve] | None = None,
         keep: bool = True,
         test: bool = False,
+        exact: bool = False,
     ) -> Job:
         """A cohort's job.
 
@@ -60,7 +64,11 @@ class JobMaker:
             curves: The candidates' curves up to `start`, which name their states.
             keep: Whether the states are kept for a later job.
             test: Whether to score the test set at the end.
+            exact: Whether to train in full precision, whatever the probe found fast.
         """
+        trainer = self._settings.trainer
+        if self.choice is not None:
+            trainer = self.choice.apply(trainer, exact=exact)
         states = {
             name: curve.state for name, curve in (curves or {}).items() if curve.state is not None
         }
@@ -72,7 +80,7 @@ class JobMaker:
             data=self._data,
             model=self._settings.model,
             optimizer=job_optimizer(self._settings),
-            trainer=self._settings.trainer,
+            trainer=trainer,
             candidates=tuple(candidates),
             seed=seed,
             # A state that is gone (a run was stopped while it tidied up) costs time, not the result.

@@ -32,6 +32,9 @@ class RaceResult:
 def shortlist(records: Sequence[Record], baseline: str, metric: Metric, size: int) -> list[Record]:
     """The best candidate of each scheme that had the full budget, best first, and the baseline.
 
+    Where that is a single one, the best of those that were pruned joins it: to have been behind at a rung
+    is not to be beaten.
+
     Args:
         records: What the search found.
         baseline: The baseline's scheme.
@@ -126,7 +129,9 @@ class Confirmation:
         seeds = [race_seed(self._settings.seed, index) for index in blocks]
         return {
             seed: self._jobs.submit(
-                self._maker.make(candidates, seed, 0.0, self._rungs[-1], evaluate=self._rungs[:-1]),
+                self._maker.make(
+                    candidates, seed, 0.0, self._rungs[-1], evaluate=self._rungs[:-1], exact=True
+                ),
                 self._rungs[-1],
             )
             for seed in seeds
@@ -163,7 +168,14 @@ class Confirmation:
         tickets = {
             (name, seed): self._jobs.submit(
                 self._maker.make(
-                    [candidates[name]], seed, end, end, curves={name: curve}, keep=False, test=True
+                    [candidates[name]],
+                    seed,
+                    end,
+                    end,
+                    curves={name: curve},
+                    keep=False,
+                    test=True,
+                    exact=True,
                 ),
                 1.0,
             )

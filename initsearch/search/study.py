@@ -19,9 +19,10 @@ from initsearch.errors import ConfigError, InitSearchError
 from initsearch.files import write_whole
 from initsearch.layers import describe
 from initsearch.plan import InitPlan
-from initsearch.search.blocks import JobMaker, job_optimizer
+from initsearch.search.blocks import JobMaker, job_optimizer, search_seed
 from initsearch.search.conclusion import Findings, conclude
 from initsearch.search.confirmation import Confirmation, RaceResult, shortlist
+from initsearch.search.engine import engine_choice
 from initsearch.search.jobs import JobBook
 from initsearch.search.metric import METRICS, Metric
 from initsearch.search.progress import Progress
@@ -32,6 +33,7 @@ from initsearch.search.thinning import Record, Search
 from initsearch.search.tracker import StudyInfo, Tracker
 from initsearch.search.verdict import Verdict
 from initsearch.training.data import DataConfig, ImageData, load_data, split_sizes
+from initsearch.training.job import Candidate
 from initsearch.training.models import build_model
 from initsearch.training.optimizers import OptimizerSettings
 from initsearch.training.streams import step_at, steps_per_epoch
@@ -101,14 +103,13 @@ class Study:
     def _search_and_race(self, executor: Executor, clock: "_Clock") -> Verdict:
         settings, tracker = self.settings, self._tracker
         write_whole(self.folder / "settings.json", _dump(settings.composed))
-        jobs = JobBook(
-            self.folder / "jobs",
-            executor,
-            self._progress,
-            cohort_limit=1 if TrainerSettings.from_mapping(settings.trainer).distributed else None,
-        )
-        maker = JobMaker(settings, self._job_data(), self.folder / "states")
         rungs = self._rungs()
+        maker = JobMaker(settings, self._job_data(), self.folder / "states")
+        self._choose_engine(maker, rungs[-1])
+        limit = maker.choice.cohort_size if maker.choice else None
+        if TrainerSettings.from_mapping(settings.trainer).distributed:
+            limit = 1
+        jobs = JobBook(self.folder / "jobs", executor, self._progress, cohort_limit=limit)
         tracker.start_study(self._info())
         records = Search(
             settings, self._open_study(), jobs, maker, self._metric, rungs, tracker, self._progress
@@ -148,6 +149,16 @@ class Study:
         # Last of all: a study that has it is finished, and is not asked for anything else again.
         verdict.save(self.folder / "verdict.json")
         return verdict
+
+    def _choose_engine(self, maker: JobMaker, budget: float) -> None:
+        """Probe how to train cohorts, if the trainer's settings leave it open, and say what was chosen."""
+        name, plan = next(iter(self.settings.baselines.items()))
+        lr = float(self.settings.optimizer["lr"])
+        sample = Candidate(name, InitPlan.from_spec(plan).spec(), lr)
+        job = maker.make([sample], search_seed(self.settings.seed, 0), 0.0, budget, keep=False)
+        maker.choice = engine_choice(self.settings.trainer, job, self.folder / "engine.json")
+        if maker.choice is not None:
+            self._progress.message(f"cohorts: {maker.choice.reason}")
 
     @property
     def _requested(self) -> str:

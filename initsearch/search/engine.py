@@ -1,0 +1,33 @@
+"""How a study's cohorts are trained: chosen once, by a probe where the configuration says `auto`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from initsearch.files import write_whole
+from initsearch.training.job import Job
+from initsearch.training.probe import EngineChoice, choose_engine
+
+#: Trainer settings that a probe can decide.
+PROBED = ("engine", "autocast", "channels_last")
+
+
+def engine_choice(trainer: Mapping[str, Any], job: Job, file: Path) -> EngineChoice | None:
+    """The study's choice: as it was made before, or made now; None where nothing is left to choose.
+
+    A probe goes by time, so that two of them may differ. A study keeps its choice in a file: all its jobs, now
+    and after an interruption, are trained in one way.
+
+    Args:
+        trainer: The config group `trainer`.
+        job: Any job of the study, which the probe trains for a few steps.
+        file: Where the choice is kept.
+    """
+    if "auto" not in [trainer.get(key) for key in PROBED]:
+        return None
+    if file.exists():
+        return EngineChoice.from_json(json.loads(file.read_text(encoding="utf-8")))
+    choice = choose_engine(job)
+    write_whole(file, json.dumps(choice.to_json(), indent=2) + "\n")
+    return choice
