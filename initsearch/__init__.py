@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from initsearch.initializers import register as register
     from initsearch.plan import InitPlan as InitPlan
     from initsearch.plan import InitReport as InitReport
+    from initsearch.signal import SignalReport as SignalReport
+    from initsearch.signal import diagnose as diagnose
     from initsearch.space import Space as Space
     from initsearch.space import suggest_plan as suggest_plan
 
@@ -33,7 +35,9 @@ _HOMES = {
     "Initializer": "initializers",
     "ModelError": "errors",
     "NoEffectWarning": "errors",
+    "SignalReport": "signal",
     "Space": "space",
+    "diagnose": "signal",
     "get_initializer": "initializers",
     "list_initializers": "initializers",
     "register": "initializers",

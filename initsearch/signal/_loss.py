@@ -1,0 +1,141 @@
+"""Inputs, labels and the loss whose gradients are looked at."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from initsearch.errors import ConfigError, ModelError
+from initsearch.layers._tensors import tensors
+
+#: A loss of the model's output, or of the output and the labels where the batch has any.
+Loss = Callable[..., Tensor]
+
+#: What is differentiated where there is neither a loss nor a label; its value says nothing.
+PROJECTION = "a random projection of the output"
+
+
+def split_batch(model: nn.Module, batch: Any) -> tuple[Any, Any]:
+    """The inputs and the labels of a batch; labels None where it has none.
+
+    A pair is inputs and labels, as a data loader yields it, if the model needs one argument, or if
+    its first half is itself a tuple or list of all that the model needs. Anything else is inputs.
+    """
+    if not isinstance(batch, list | tuple) or len(batch) != 2 or hasattr(batch, "_fields"):
+        return batch, None
+    first, second = batch
+    needed = sum(
+        parameter.default is parameter.empty
+        for parameter in inspect.signature(model.forward).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    )
+    whole = isinstance(first, list | tuple) and len(first) >= needed
+    if needed <= 1 or whole or isinstance(first, Mapping):
+        return first, second
+    return batch, None
+
+
+def loss_name(loss: Loss | None, labels: Any) -> str:
+    """How to speak of the loss that `loss_of` takes."""
+    if loss is not None:
+        return str(getattr(loss, "__name__", None) or type(loss).__name__)
+    if labels is None:
+        return PROJECTION
+    floating = isinstance(labels, Tensor) and labels.is_floating_point()
+    return "mean squared error" if floating else "cross-entropy"
+
+
+def loss_of(loss: Loss | None, output: Any, labels: Any) -> Tensor:
+    """One number to differentiate.
+
+    Args:
+        loss: Called as `loss(output)`, or `loss(output, labels)` where there are labels. None:
+
+            - with labels of classes (integers), the cross-entropy of the first floating tensor of
+              the output, classes along its second or its last axis; with floating labels of its
+              shape, the mean squared error;
+            - without labels, sum(output * r) / samples, with r standard normal, from a fixed seed:
+              the same gradient comes in from above whatever the output is, so that it is the
+              network alone which weakens or strengthens it;
+            - where the output is one number (a model that computes its own loss), that number.
+        output: What the model returned.
+        labels: The second half of the batch, or None.
+
+    Raises:
+        ConfigError: The loss is no function, or does not give one number.
+        ModelError: The output and the labels do not fit the default losses.
+    """
+    if loss is None:
+        return _default(output, labels)
+    if not callable(loss):
+        raise ConfigError(
+            f"loss must be a function of the output (and the labels, if the batch has any), but "
+            f"got {loss!r}"
+        )
+    value = loss(output) if labels is None else loss(output, labels)
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        raise ConfigError(f"loss must return a tensor of one number, but returned {got}")
+    return value.reshape(())
+
+
+def _default(output: Any, labels: Any) -> Tensor:
+    given = next(_floating(output), None)
+    if given is None:
+        raise ModelError(
+            f"the model must return a floating tensor, but returned {type(output).__name__}: pass a "
+            "loss that takes it"
+        )
+    if given.ndim == 0:
+        return given.real if given.is_complex() else given
+    if labels is None:
+        return _projection(given)
+    if isinstance(labels, Tensor):
+        labels = labels.to(given.device)
+        if labels.is_floating_point() and labels.numel() == given.numel():
+            return F.mse_loss(given, labels.to(given.dtype).view_as(given))
+        if not labels.is_floating_point():
+            if labels.shape == given.shape[:1] + given.shape[2:]:
+                return F.cross_entropy(given, labels.long())
+            if labels.shape == given.shape[:-1]:
+                return F.cross_entropy(given.movedim(-1, 1), labels.long())
+    shape = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+    raise ModelError(
+        f"labels of shape {shape} must be classes or targets for an output of shape "
+        f"{tuple(given.shape)}: pass a loss that takes both"
+    )
+
+
+def _projection(output: Tensor) -> Tensor:
+    if output.is_complex():
+        output = torch.view_as_real(output)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(output.shape, generator=generator).to(output.device, output.dtype)
+    samples = len(output) if output.ndim > 1 else 1
+    return (output * drawn).sum() / max(samples, 1)
+
+
+def samples_of(inputs: Any) -> int | None:
+    """How many samples a batch has: the length of its first tensor."""
+    found = next((tensor for tensor in tensors(inputs) if tensor.ndim), None)
+    return None if found is None else len(found)
+
+
+def input_spread(inputs: Any) -> float:
+    """How far the samples of the first floating input lie apart (see `Units.spread`); NaN if there
+    is none, or only one sample."""
+    given = next(_floating(inputs), None)
+    if given is None or given.ndim == 0 or len(given) < 2:
+        return math.nan
+    values = torch.view_as_real(given) if given.is_complex() else given
+    return math.sqrt(float(values.detach().double().var(dim=0, correction=0).mean()))
+
+
+def _floating(value: Any) -> Iterator[Tensor]:
+    for tensor in tensors(value):
+        if (tensor.is_floating_point() or tensor.is_complex()) and tensor.numel():
+            yield tensor
