@@ -52,6 +52,7 @@ class JobMaker:
         keep: bool = True,
         test: bool = False,
         exact: bool = False,
+        screen: bool = False,
     ) -> Job:
         """A cohort's job.
 
@@ -64,6 +65,7 @@ class JobMaker:
             curves: The candidates' curves up to `start`, which name their states.
             keep: Whether the states are kept for a later job.
             test: Whether to score the test set at the end.
+            screen: Whether candidates that cannot learn are told before they are trained.
             exact: Whether to train in full precision, whatever the probe found fast.
         """
         trainer = self._settings.trainer
@@ -90,6 +92,7 @@ class JobMaker:
             state_in=states if whole else {},
             state_dir=str(self._states) if keep else None,
             test=test,
+            screen=screen,
         )
 
     def tidy(self) -> None:

@@ -28,6 +28,7 @@ class SearchRules:
         reduction_factor: At each rung about one in so many goes on; budgets grow by the same factor.
         sampler: How new candidates are proposed (`auto`, `tpe`, `random`, `grid`).
         pruner: How candidates are dropped at a rung (`halving`, `median`, `none`).
+        screen: Whether candidates that cannot learn, by exact checks, are dropped before they are trained.
     """
 
     seeds: int = 2
@@ -36,6 +37,7 @@ class SearchRules:
     reduction_factor: float = 2.0
     sampler: str = "auto"
     pruner: str = "halving"
+    screen: bool = True
 
     def __post_init__(self) -> None:
         _at_least("search.seeds", self.seeds, 1)

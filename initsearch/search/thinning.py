@@ -143,6 +143,7 @@ class Search:
                     record.proposal.name: record.curves[seed] for record in bracket.alive if start
                 },
                 keep=bracket.rung + 1 < len(self._rungs),
+                screen=self._settings.search.screen,
             )
             bracket.tickets[seed] = self._jobs.submit(job, stop - start)
 
@@ -170,6 +171,11 @@ class Search:
         for record in bracket.alive:
             if record.status == "failed":
                 self._tell(record, TrialState.FAIL)
+                continue
+            stopped = next((c.stopped for c in record.curves.values() if c.stopped), "")
+            if stopped:
+                record.status, record.reason = "pruned", f"cannot learn: {stopped}"
+                self._tell(record, TrialState.PRUNED)
                 continue
             self._measure(record, epoch)
             if any(curve.diverged for curve in record.curves.values()):

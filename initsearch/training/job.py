@@ -46,6 +46,8 @@ class Job:
         state_dir: The folder in which survivors' states are left; None: nowhere.
         test: Whether the official test set is scored at the end. Such a job may stop where it starts, to
             score states that an earlier job left.
+        screen: Whether candidates that cannot learn (see `screening`) are told instead of trained; only
+            where the training starts.
 
     Raises:
         ConfigError: No candidate, one twice, or epochs that do not ascend from start to stop.
@@ -63,6 +65,7 @@ class Job:
     state_in: Mapping[str, str] = field(default_factory=dict)
     state_dir: str | None = None
     test: bool = False
+    screen: bool = False
 
     def __post_init__(self) -> None:
         names = [candidate.name for candidate in self.candidates]
@@ -150,6 +153,7 @@ class Curve:
         test_accuracy: In [0, 1]; None unless the job asked for it and the candidate got to the end.
         test_loss: Mean cross-entropy (nats) over the test images; None likewise.
         state: The file with which a later job goes on; None where none was left.
+        stopped: Why it was not trained at all; empty for all others.
     """
 
     candidate: str
@@ -161,6 +165,7 @@ class Curve:
     test_accuracy: float | None = None
     test_loss: float | None = None
     state: str | None = None
+    stopped: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,12 @@ nothing else.
 
 import argparse
 import json
+import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 
 import torch
@@ -27,6 +30,7 @@ from initsearch.training.job import CohortResult, Curve, Job
 from initsearch.training.lightning_run import fit, make_trainer, one_thread, quiet
 from initsearch.training.measure import score
 from initsearch.training.process import die_with, own_device
+from initsearch.training.screening import screened
 from initsearch.training.states import State
 from initsearch.training.trainer_settings import TrainerSettings
 
@@ -62,16 +66,43 @@ def run_job(job: Job) -> CohortResult:
             data, parts = load_block(job.data, job.seed, where)
             if job.start_epoch == job.stop_epoch:
                 return _test_only(job, build_members(job, data, parts), data, trainer, wall, cpu)
-            module = CohortModule(job, build_members(job, data, parts), data, parts)
+            members = build_members(job, data, parts)
+            screening = job.screen and job.start_epoch == 0
+            stopped = screened(job, members, data, parts) if screening else {}
+            if len(stopped) == len(members):
+                return _nothing_trained(job, stopped, where, wall, cpu)
+            alive = [c.name not in stopped for c in job.candidates]
+            part = replace(job, candidates=tuple(compress(job.candidates, alive)))
+            module = CohortModule(part, list(compress(members, alive)), data, parts)
             fit(trainer, module)
         return CohortResult(
-            curves=module.curves(),
+            curves=(*module.curves(), *_stopped(job, stopped)),
             wall_seconds=time.perf_counter() - wall,
             cpu_seconds=time.process_time() - cpu + module.cpu_seconds_elsewhere,
             engine=module.engine.name,
             reason=module.reason,
             device=str(where),
         )
+
+
+def _stopped(job: Job, reasons: Mapping[str, str]) -> tuple[Curve, ...]:
+    return tuple(
+        Curve(name, job.seed, (), math.nan, stopped=reason) for name, reason in reasons.items()
+    )
+
+
+def _nothing_trained(
+    job: Job, stopped: Mapping[str, str], device: torch.device, wall: float, cpu: float
+) -> CohortResult:
+    """The result of a job none of whose candidates can learn."""
+    return CohortResult(
+        curves=_stopped(job, stopped),
+        wall_seconds=time.perf_counter() - wall,
+        cpu_seconds=time.process_time() - cpu,
+        engine="loop",
+        reason="no candidate can learn",
+        device=str(device),
+    )
 
 
 def _test_only(

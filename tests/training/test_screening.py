@@ -1,0 +1,77 @@
+"""Screening: what cannot learn is told, and none of the odd ones that can."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from initsearch.training.job import Candidate, Job
+from initsearch.training.worker import run_job
+
+RANDOM = {"name": "normal", "std": 0.3}
+LAYERS: dict[str, dict[str, Any]] = {
+    "zero_first": {"rules": [{"where": {"role": "head"}, "weight": RANDOM}, {"weight": "zeros", "bias": "zeros"}]},
+    "zero_head": {"rules": [{"where": {"role": "head"}, "weight": "zeros"}, {"weight": RANDOM, "bias": "zeros"}]},
+    "both_zero": {"rules": [{"weight": "zeros", "bias": "zeros"}]},
+    "one_constant": {"rules": [{"weight": {"name": "constant", "value": 0.1}, "bias": "zeros"}]},
+    "he_normal": {"rules": [{"weight": "he_normal", "bias": "zeros"}]},
+}  # fmt: skip
+
+
+def job(activation: str, *plans: str, **changes: Any) -> Job:
+    base = Job(
+        data={"name": "digits", "train_size": 300, "val_size": 100},
+        model={"name": "mlp", "depth": 1, "width": 16, "activation": activation},
+        optimizer={"name": "sgd", "batch_size": 50},
+        trainer={"engine": "loop"},
+        candidates=tuple(Candidate(name, LAYERS[name], 0.5) for name in plans),
+        seed=3,
+        stop_epoch=1.0,
+        screen=True,
+    )
+    return replace(base, **changes)
+
+
+def stopped(result: Any) -> dict[str, str]:
+    return {curve.candidate: curve.stopped for curve in result.curves if curve.stopped}
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+def test_a_zero_first_layer_and_a_zero_head_are_trained(activation: str) -> None:
+    result = run_job(job(activation, "zero_first", "zero_head", "he_normal"))
+    assert not stopped(result)
+    assert all(curve.points for curve in result.curves)
+
+
+def test_identical_units_and_dead_layers_are_told_and_the_others_are_trained() -> None:
+    result = run_job(job("sigmoid", "both_zero", "one_constant", "he_normal"))
+    assert set(stopped(result)) == {"both_zero", "one_constant"}
+    assert all("symmetric" in reason for reason in stopped(result).values())
+    dead = run_job(job("relu", "zero_first", "he_normal"))
+    assert set(stopped(dead)) == {"zero_first"}
+    assert "no_gradient" in stopped(dead)["zero_first"]
+
+
+def test_what_is_trained_beside_them_is_trained_as_alone() -> None:
+    beside = {c.candidate: c for c in run_job(job("sigmoid", "both_zero", "he_normal")).curves}
+    (alone,) = run_job(job("sigmoid", "he_normal", screen=False)).curves
+    assert beside["he_normal"] == alone
+
+
+def test_a_cohort_of_nothing_but_the_hopeless_is_a_result() -> None:
+    result = run_job(job("relu", "zero_first", "both_zero"))
+    assert set(stopped(result)) == {"zero_first", "both_zero"}
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_zeroed_residual_branches_are_trained(norm: str) -> None:
+    plan = {
+        "rules": [
+            {"where": {"name": "*conv2.weight"}, "weight": "zeros"},
+            {"where": {"kind": "conv2d"}, "weight": "he_normal"},
+        ]
+    }
+    model = {"name": "resnet", "depth": 8, "width": 4, "norm": norm}
+    candidates = (Candidate("zero_last", plan, 0.1),)
+    result = run_job(job("relu", "he_normal", model=model, candidates=candidates))
+    assert not stopped(result)
