@@ -4,6 +4,7 @@ from initsearch.initializers import presets as presets
 from initsearch.initializers._base import Initializer as Initializer
 from initsearch.initializers._base import compute_fans as compute_fans
 from initsearch.initializers._catalogue import catalogue_table as catalogue_table
+from initsearch.initializers._layer_scaling import LayerScaling as LayerScaling
 from initsearch.initializers._registry import InitializerSpec as InitializerSpec
 from initsearch.initializers._registry import get_initializer as get_initializer
 from initsearch.initializers._registry import list_initializers as list_initializers
@@ -13,10 +14,12 @@ from initsearch.initializers.edge_of_chaos import EdgeOfChaos as EdgeOfChaos
 from initsearch.initializers.edge_of_chaos import (
     critical_weight_variance as critical_weight_variance,
 )
+from initsearch.initializers.fixup import FixupScaled as FixupScaled
 from initsearch.initializers.gains import gain as gain
 from initsearch.initializers.gains import list_activations as list_activations
 from initsearch.initializers.identity import Dirac as Dirac
 from initsearch.initializers.identity import Identity as Identity
+from initsearch.initializers.lsuv import LSUV as LSUV
 from initsearch.initializers.orthogonal import DeltaOrthogonal as DeltaOrthogonal
 from initsearch.initializers.orthogonal import Orthogonal as Orthogonal
 from initsearch.initializers.scaling import TorchDefault as TorchDefault

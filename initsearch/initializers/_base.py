@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -36,6 +36,23 @@ def compute_fans(shape: Sequence[int]) -> tuple[float, float]:
     return float(shape[1] * kernel), float(shape[0] * kernel)
 
 
+class Facts(Protocol):
+    """What an initializer may ask of a parameter's place in its model; a `Slot` has it.
+
+    Attributes:
+        branch: `inner`, `last` or `last_norm` in a residual branch; `None` outside.
+        branch_layers: Weight layers in the longest chain of that branch.
+        branches: Residual branches in the model.
+    """
+
+    @property
+    def branch(self) -> str | None: ...
+    @property
+    def branch_layers(self) -> int: ...
+    @property
+    def branches(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Initializer(CheckedFields, ABC):
     """Fills one tensor. Subclasses are frozen dataclasses whose fields are the tunables.
@@ -44,8 +61,10 @@ class Initializer(CheckedFields, ABC):
         name: The registry's name, set by `register`.
         formula: What is drawn, for the catalogue.
         source: Where it comes from (paper and equation, or framework), for the catalogue.
-        needs: What `fill_` cannot do without besides the tensor. Empty for everything that draws
-            from fans alone; "batch", "model" or "learning_rate" are room for schemes to come.
+        needs: What it is not complete without besides the tensor. Empty for everything that draws
+            from fans alone. "branch": where the parameter stands in a residual branch, see
+            `resolved`. "batch": outputs of the model's layers on a batch, see `LayerScaling`. Other
+            words ("model", "learning_rate") are room for schemes to come.
     """
 
     name: ClassVar[str] = ""
@@ -120,6 +139,16 @@ class Initializer(CheckedFields, ABC):
         entry, users' functions).
         """
         return None
+
+    def resolved(self, facts: Facts) -> "Initializer":
+        """This initializer with what it needs to know of the parameter's place filled in.
+
+        A plan calls it before it fills a parameter. Those that need nothing return themselves.
+
+        Raises:
+            ConfigError: There is no value for a parameter in this place.
+        """
+        return self
 
     def bias(self) -> "Initializer | None":
         """What this scheme prescribes for the bias of the same layer; None: nothing."""

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from initsearch.errors import ModelError
+from initsearch.layers._branches import places_in, residual_branches
 from initsearch.layers._kinds import nature_of
 from initsearch.layers._record import NONE, LayerCall, Trace
 from initsearch.layers._roles import Place, from_calls, from_modules, missing
@@ -62,12 +63,14 @@ def _with_training(model: nn.Module, batch: Any, found: Trace) -> tuple[Trace, s
     late = max(found.first_use.values(), default=0)
     calls = tuple(call for call in more.calls if call.weight not in known)
     order = {name: late + step for name, step in more.first_use.items()} | dict(found.first_use)
-    return Trace(found.calls + calls, order), ""
+    return Trace(found.calls + calls, order, found.joins), ""
 
 
 def _slots(model: nn.Module, entries: Sequence[Entry], found: Trace, reason: str) -> list[Slot]:
     by_modules: Mapping[str, Place] | None = None
     slots: list[Slot] = []
+    branches = residual_branches(found)
+    in_branch = places_in(branches, found.calls)
     for entry in entries:
         first, *rest = (_slot(site) for site in entry.sites)
         calls = found.of(entry.name)
@@ -82,7 +85,10 @@ def _slots(model: nn.Module, entries: Sequence[Entry], found: Trace, reason: str
             place = replace(place, note=f"from the order of modules: {reason}")
         else:
             place = Place()
-        slots.append(_placed(first, place, rest))
+        slot = _placed(first, place, rest)
+        if (where := in_branch.get(slot.name)) is not None:
+            slot = replace(slot, branch=where.branch, branch_layers=where.branch_layers)
+        slots.append(replace(slot, branches=len(branches)))
     return [slots[i] for i in _order(slots, found)]
 
 

@@ -22,7 +22,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from initsearch.layers._activations import Applied, activation_name, operation_name
 from initsearch.layers._ledger import Ledger
 from initsearch.layers._record import ATTENTION, LayerCall, Observer, Use
-from initsearch.layers._state import State, fresh_root, merged
+from initsearch.layers._state import State, fresh_root, merged, normed
 from initsearch.layers._tensors import tensors
 
 # Where the weight stands among the arguments.
@@ -38,6 +38,7 @@ _PRODUCTS = frozenset(
     matmul mm bmm mv addmm addbmm baddbmm einsum tensordot inner grouped_mm scaled_mm
     """.split()  # noqa: SIM905 - as the words of a sentence they are read at a glance
 )
+_NORMS = frozenset(f"{kind}_norm" for kind in ("batch", "group", "instance", "layer", "rms"))
 # With the activation that they have inside.
 _RECURRENT = {
     "lstm": "gates",
@@ -168,6 +169,10 @@ class FollowMode(TorchFunctionMode):
             came = merged(states)
             self.ledger.consume(came.pending, Use(ATTENTION, self.ledger.step))
             return replace(came, pending=frozenset(), tail=frozenset())
+        if name in _NORMS:
+            return normed(states, [n for state in states for n in state.parameters])
+        if name in ("add", "sub"):
+            return self.ledger.join(states)
         if name == "mul" and len(read) == len(states) == 2:
             return self.ledger.gate(states, [tensor.shape for tensor in read])
         if name in _PRODUCTS and sum(not state.parameters for state in states) > 1:

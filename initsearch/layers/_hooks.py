@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from initsearch.layers._activations import class_name
 from initsearch.layers._follow import FollowMode
-from initsearch.layers._state import State, merged
+from initsearch.layers._state import State, merged, normed
 from initsearch.layers._tensors import tensors
 
 
@@ -107,7 +107,7 @@ class ModuleHooks:
             return
         if scope.opaque:
             if scope.states:
-                mode.mark(outputs, merged(scope.states))
+                mode.mark(outputs, normed(scope.states, self._others.get(module, ())))
             return
         own = self._weights.get(module, ())
         used = {name for call in ledger.calls[scope.calls :] for name in call.parameters}

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from initsearch.layers._activations import GATED, OUTPUT_FUNCTIONS, SELF_GATED
-from initsearch.layers._record import ATTENTION, NONE, LayerCall, Use
+from initsearch.layers._record import ATTENTION, NONE, LayerCall, Side, Use
 from initsearch.layers._state import Gate, State, fresh_root, merged
 
 
@@ -18,6 +18,7 @@ class Ledger:
     Attributes:
         calls: The calls of weight layers, in execution order.
         first_use: The step at which each parameter was first used.
+        joins: The additions of two tensors, in execution order.
         step: How many operations have been seen.
         module_name: The module that is running.
     """
@@ -25,6 +26,7 @@ class Ledger:
     def __init__(self) -> None:
         self.calls: list[LayerCall] = []
         self.first_use: dict[str, int] = {}
+        self.joins: list[tuple[Side, Side]] = []
         self.step = 0
         self.module_name = ""
         self._rank: dict[str, int] = {}
@@ -103,9 +105,21 @@ class Ledger:
             sources=came.sources,
             from_input=came.from_input,
             attended=name == ATTENTION,
+            norm=came.norm,
             root=next(state.root for state in states if not state.parameters),
             gate=gate,
         )
+
+    def join(self, states: Sequence[State]) -> State:
+        """Record an addition, or a difference, of two tensors."""
+        sides = [
+            Side(state.sources, state.from_input, state.norm)
+            for state in states
+            if not state.parameters
+        ]
+        if len(sides) == 2:
+            self.joins.append((sides[0], sides[1]))
+        return merged(states, "add")
 
     def multiply(self, states: Sequence[State]) -> State:
         """Join activations multiplied as matrices: scores, or values under their softmax."""

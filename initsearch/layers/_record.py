@@ -64,16 +64,33 @@ class LayerCall:
 
 
 @dataclass(frozen=True)
+class Side:
+    """One of the two tensors that an addition joins.
+
+    Attributes:
+        sources: The nearest weight layers on the way here, by index.
+        from_input: Whether it depends on the model's input.
+        norm: The parameters of the norm that it passed last, if no weight layer came after it.
+    """
+
+    sources: frozenset[int]
+    from_input: bool
+    norm: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Trace:
     """What a forward pass showed.
 
     Attributes:
         calls: The calls of weight layers, in execution order.
         first_use: When each parameter was first used, by slot name.
+        joins: The additions of two tensors that both come of layers or the input, in order.
     """
 
     calls: tuple[LayerCall, ...]
     first_use: Mapping[str, int]
+    joins: tuple[tuple[Side, Side], ...] = ()
 
     def of(self, name: str) -> list[LayerCall]:
         """The calls that used a parameter, in execution order."""

@@ -72,6 +72,11 @@ class Slot:
         activation_function: The activation as a function of a tensor, where it is elementwise and
             known; with the settings that the model has (slope, approximation).
         stored_as: The names under which `state_dict` has it.
+        branch: Where it stands in a residual branch: in the `last` weight layer, in an `inner` one,
+            or in the norm after the last (`last_norm`); `None` outside of branches, and where the
+            forward pass is not known. See `initsearch.layers._branches` for what is a branch.
+        branch_layers: How many weight layers stand in the longest chain of that branch.
+        branches: How many residual branches the model has.
     """
 
     name: str
@@ -96,6 +101,9 @@ class Slot:
         default=None, compare=False, repr=False
     )
     stored_as: tuple[str, ...] = ()
+    branch: str | None = None
+    branch_layers: int = 0
+    branches: int = 0
 
     @property
     def forget_gate(self) -> int | None:

@@ -1,7 +1,7 @@
 """What is known of a tensor on its way through a model, and how operations join it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 
 from initsearch.layers._record import Use
@@ -38,6 +38,7 @@ class State:
         from_input: Whether it depends on the model's input.
         product: Whether it comes of two activations multiplied as matrices (attention scores).
         attended: Whether it is such a product after its softmax.
+        norm: The parameters of the norm that it passed last, if no weight layer came after it.
         root: Identifies the value from which only arithmetic led here.
         gate: See `Gate`.
     """
@@ -49,6 +50,7 @@ class State:
     from_input: bool = False
     product: bool = False
     attended: bool = False
+    norm: frozenset[str] = frozenset()
     root: int = -1
     gate: Gate | None = None
 
@@ -67,6 +69,10 @@ def merged(states: Sequence[State], operation: str = "") -> State:
     if not data:
         names = frozenset[str]().union(*(state.parameters for state in states))
         return State(parameters=names, root=fresh_root())
+    norm = data[0].norm
+    for state in data[1:]:
+        # A product is zero where one of its factors is, other joins where all of their parts are.
+        norm = norm | state.norm if operation == "mul" else norm & state.norm
     arithmetic = operation in _ARITHMETIC and len({state.root for state in data}) == 1
     return State(
         pending=frozenset[int]().union(*(state.pending for state in data)),
@@ -75,6 +81,12 @@ def merged(states: Sequence[State], operation: str = "") -> State:
         from_input=any(state.from_input for state in data),
         product=any(state.product for state in data),
         attended=any(state.attended for state in data),
+        norm=norm,
         root=data[0].root if arithmetic else fresh_root(),
         gate=data[0].gate if arithmetic and len(data) == 1 else None,
     )
+
+
+def normed(states: Sequence[State], parameters: Iterable[str]) -> State:
+    """What a norm makes of its inputs."""
+    return replace(merged(states), norm=frozenset(parameters))

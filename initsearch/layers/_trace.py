@@ -68,8 +68,8 @@ def trace(
             mode.finish(output)
             if after is not None:
                 after(output)
-        return Trace(tuple(ledger.calls), dict(ledger.first_use))
-    raise _failure(model, batch, first) from first
+        return Trace(tuple(ledger.calls), dict(ledger.first_use), tuple(ledger.joins))
+    raise failure(model, batch, first) from first
 
 
 def _sizes(call: Call, samples: int | None) -> list[Call]:
@@ -112,7 +112,8 @@ def _run(
         return model(*call.args, **call.kwargs)
 
 
-def _failure(model: nn.Module, batch: Any, error: Exception | None) -> ModelError:
+def failure(model: nn.Module, batch: Any, error: Exception | None) -> ModelError:
+    """Why a model could not be run on a batch, or on guessed inputs."""
     reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     title = type(model).__name__
     if batch is not None:

@@ -1,6 +1,5 @@
 """`InitPlan`: rules, resolved on a model to one assignment per parameter, and carried out."""
 
-import hashlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -8,16 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from torch import Tensor, nn
+from torch import nn
 
 from initsearch.errors import ConfigError, ModelError, NoEffectWarning, unknown_name
 from initsearch.files import write_whole
-from initsearch.initializers import Initializer
-from initsearch.layers import Slot, assign_, describe
+from initsearch.initializers import Initializer, list_initializers
+from initsearch.layers import Slot, describe
+from initsearch.plan._fill import Assignment, carry_out
+from initsearch.plan._presets import PLANS
 from initsearch.plan._report import InitReport, ParameterRow
-from initsearch.plan._rules import KEEP, Rule, Spec, Where, choice_spec, read_choice
+from initsearch.plan._rules import (
+    KEEP,
+    Rule,
+    Spec,
+    Where,
+    choice_spec,
+    prescribed_bias,
+    read_choice,
+)
 
 TORCH_DEFAULT = "torch_default"
 
@@ -29,7 +37,7 @@ class InitPlan:
     Attributes:
         rules: The rules, the most particular first.
         weight: For weights of which no rule speaks: an initializer, or `"keep"` (as the framework made it).
-        bias: The same for biases.
+        bias: The same for biases; if it is not given, what `weight` prescribes for them, if anything.
 
     Example:
         >>> plan = InitPlan.from_spec("he_normal")
@@ -45,9 +53,11 @@ class InitPlan:
         """Make a plan of a name, a mapping or a path.
 
         Args:
-            spec: The name of an initializer or a mapping of one (every weight by it, biases zero, norms
-                kept; `torch_default`: weights and biases as torch draws them; `keep`: everything as it is),
-                a mapping with `rules` and `default`, a path to a YAML file of it, or a plan.
+            spec: The name of an initializer or a mapping of one (every weight by it, biases zero or as
+                it prescribes them, norms kept; `torch_default`: weights and biases as torch draws
+                them; `keep`: everything as it is), the name of a plan (`fixup`, `zero_gamma`,
+                `zero_last`), a mapping with `rules` and `default`, a path to a YAML file of it, or a
+                plan.
 
         Raises:
             ConfigError: An unknown name or key, a value out of range, or a file that is no plan.
@@ -60,15 +70,21 @@ class InitPlan:
             return cls.load(spec)
         if isinstance(spec, Mapping) and "name" not in spec:
             return cls._from_mapping(spec)
+        if isinstance(spec, str) and spec in PLANS:
+            return cls._from_mapping(PLANS[spec])
+        if isinstance(spec, str) and spec != KEEP and "." not in spec:
+            known = list_initializers()
+            if spec not in known:
+                raise unknown_name("initializer or plan", spec, (*known, *PLANS, KEEP))
         choice = read_choice(spec)
         if choice is None:
             raise ConfigError(
                 "a plan must be a name, a mapping or a path to a YAML file, but got None: try he_normal"
             )
-        bias: Spec = "zeros"
         if choice == KEEP or getattr(choice, "name", None) == TORCH_DEFAULT:
-            bias = choice
-        return cls((Rule(Where(), choice, read_choice(bias)),))
+            return cls((Rule(Where(), choice, choice),))
+        bias = read_choice("zeros") if prescribed_bias(choice) is None else None
+        return cls((Rule(Where(), choice, bias),))
 
     @classmethod
     def _from_mapping(cls, spec: Mapping[str, Any]) -> "InitPlan":
@@ -88,11 +104,16 @@ class InitPlan:
                 raise unknown_name("key in default", key, ("weight", "bias"))
         if not rules and not default:
             raise ConfigError("a plan must have rules or a default, but got neither: add a rule")
-        return cls(
-            tuple(Rule.from_spec(rule) for rule in rules),
-            read_choice(default.get("weight")) or KEEP,
-            read_choice(default.get("bias")) or KEEP,
-        )
+        weight = read_choice(default.get("weight")) or KEEP
+        bias = read_choice(default.get("bias")) or prescribed_bias(weight) or KEEP
+        return cls(tuple(Rule.from_spec(rule) for rule in rules), weight, bias)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """All that its initializers need besides tensors: with `batch` in it, `apply` needs one."""
+        pairs = [(self.weight, self.bias), *((rule.weight, rule.bias) for rule in self.rules)]
+        needs = (each.needs for pair in pairs for each in pair if isinstance(each, Initializer))
+        return frozenset[str]().union(*needs)
 
     def spec(self) -> dict[str, Any]:
         """The plan as YAML and JSON have it; `from_spec` reads it back as an equal plan."""
@@ -144,8 +165,9 @@ class InitPlan:
                 choice, number = other, rule
             elif rule is not None and other != choice:
                 raise ConfigError(
-                    f"{slot.name} and {alias.name} are one tied parameter, but rules {number + 1} and {rule + 1} "
-                    f"fill it with {choice_spec(choice)!r} and {choice_spec(other)!r}: name it in one rule"
+                    f"{slot.name} and {alias.name} are one tied parameter, but rules {number + 1} and "
+                    f"{rule + 1} fill it with {choice_spec(choice)!r} and {choice_spec(other)!r}: "
+                    "name it in one rule"
                 )
         return choice, number
 
@@ -169,61 +191,52 @@ class InitPlan:
         Args:
             model: Any module; its parameters must exist (no lazy or meta tensors).
             seed: Any integer.
-            batch: An input of the model, by which the activation that follows each layer is found. `None`:
-                the model's `example_input_array`, or an input guessed from its first layer.
+            batch: An input of the model, by which the activation that follows each layer is found, and
+                on which layers are measured where the plan needs it (`lsuv`). `None`: the model's
+                `example_input_array`, or an input guessed from its first layer.
             include_frozen: Whether parameters with `requires_grad=False` are filled as well.
 
         Returns:
             A report with a row per parameter.
 
         Raises:
-            ModelError: The plan touches no parameter of the model, or the model cannot be described.
+            ConfigError: An initializer refuses a parameter that a rule names by a condition, or all
+                that it was to fill. (What it refuses elsewhere is kept, and the report says why.)
+            ModelError: The plan touches no parameter of the model, the model cannot be described, or
+                the plan needs a batch and there is none.
 
         Warns:
             NoEffectWarning: A rule decided about no parameter.
         """
-        rows: list[ParameterRow] = []
-        used: set[int] = set()
-        decided = False
-        for slot in describe(model, batch):
-            choice, number = self.resolve(slot)
-            if number is not None:
-                used.add(number)
-            decided = decided or number is not None or choice != KEEP
-            notes = [slot.note] if slot.note else []
-            if not slot.requires_grad and not include_frozen and choice != KEEP:
-                notes.append("frozen: left alone")
-                choice = KEEP
-            if isinstance(choice, Initializer):
-                initializer = choice
-                if choice.name == TORCH_DEFAULT and slot.torch_default is not None:
-                    initializer = slot.torch_default
-                _fill(model, slot, initializer, seed)
-            rows.append(ParameterRow.of(model, slot, choice, number, "; ".join(notes)))
-        if not decided:
+        slots = describe(model, batch)
+        assignments = [self._assignment(slot, include_frozen) for slot in slots]
+        if all(each.rule is None and each.choice == KEEP for each in assignments):
             raise ModelError(
-                f"the plan matches none of the {len(rows)} parameters of {type(model).__name__}: "
+                f"the plan matches none of the {len(slots)} parameters of {type(model).__name__}: "
                 "widen a rule's where, or give a default"
             )
+        carry_out(model, assignments, seed, batch)
+        used = {each.rule for each in assignments}
         for number, rule in enumerate(self.rules):
             if number not in used:
                 warnings.warn(_no_effect(number, rule), NoEffectWarning, stacklevel=2)
+        rows = (
+            ParameterRow.of(model, each.slot, each.choice, each.rule, "; ".join(each.notes))
+            for each in assignments
+        )
         return InitReport(tuple(rows), seed)
 
-
-def parameter_generator(seed: int, name: str) -> torch.Generator:
-    """The random generator of one parameter: a function of the seed and the qualified name alone."""
-    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True))
-
-
-def _fill(model: nn.Module, slot: Slot, initializer: Initializer, seed: int) -> None:
-    generator = parameter_generator(seed, slot.name)
-
-    def fill(view: Tensor, fan_in: float, fan_out: float, block: int) -> None:
-        initializer.fill_(view, fan_in=fan_in, fan_out=fan_out, generator=generator)
-
-    assign_(model, slot, fill)
+    def _assignment(self, slot: Slot, include_frozen: bool) -> Assignment:
+        choice, number = self.resolve(slot)
+        notes = [slot.note] if slot.note else []
+        if not slot.requires_grad and not include_frozen and choice != KEEP:
+            notes.append("frozen: left alone")
+            choice = KEEP
+        initializer = None if isinstance(choice, str) else choice
+        if initializer is not None and initializer.name == TORCH_DEFAULT:
+            initializer = slot.torch_default or initializer
+        named = number is not None and self.rules[number].where != Where()
+        return Assignment(slot, choice, initializer, number, named, notes)
 
 
 def _no_effect(number: int, rule: Rule) -> str:

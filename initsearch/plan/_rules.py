@@ -7,11 +7,13 @@ from typing import Any
 
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.initializers import Initializer, get_initializer
-from initsearch.layers import Slot
+from initsearch.layers import BRANCH_PLACES, Slot
 
 #: Leaves a parameter as the framework made it. A word of plans, not an initializer.
 KEEP = "keep"
 ROLES = ("first", "hidden", "head")
+# Conditions of which all values are known.
+_CLOSED = {"role": ROLES, "branch": BRANCH_PLACES}
 
 Spec = str | Mapping[str, Any] | Initializer | Callable[..., Any]
 
@@ -25,6 +27,8 @@ class Where:
         role: `first`, `hidden` or `head`.
         kind: What the layer is (`linear`, `conv2d`, `lstm`, `batch_norm`, ...).
         name: A glob over the parameter's or its module's qualified name (`features.*`).
+        branch: Where in a residual branch: its `last` weight layer, an `inner` one, or the norm after
+            the last one (`last_norm`).
 
     Each is one name or several of which one must hold; empty means any.
     """
@@ -33,6 +37,7 @@ class Where:
     role: tuple[str, ...] = ()
     kind: tuple[str, ...] = ()
     name: tuple[str, ...] = ()
+    branch: tuple[str, ...] = ()
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any] | None) -> "Where":
@@ -51,10 +56,10 @@ class Where:
                 raise ConfigError(
                     f"where.{key} must be a name or a list of names, but got {value!r}"
                 )
-            if key == "role":
+            if key in _CLOSED:
                 for name in names:
-                    if name not in ROLES:
-                        raise unknown_name("role in where", name, ROLES)
+                    if name not in _CLOSED[key]:
+                        raise unknown_name(f"{key} in where", name, _CLOSED[key])
             conditions[key] = names
         return cls(**conditions)
 
@@ -70,15 +75,16 @@ class Where:
     def holds(self, slot: Slot) -> bool:
         """Whether the rule speaks of this parameter.
 
-        Norms and parameters of no known kind are left alone by a rule that does not name them by `kind`
-        or `name`: an initializer of weights would destroy a norm's gain of one.
+        Norms and parameters of no known kind are left alone by a rule that does not name them by
+        `kind`, `name` or `branch`: an initializer of weights would destroy a norm's gain of one.
         """
-        if slot.part not in ("weight", "bias") and not (self.kind or self.name):
+        if slot.part not in ("weight", "bias") and not (self.kind or self.name or self.branch):
             return False
         return (
-            (not self.activation or (slot.activation or "none") in self.activation)
+            (not self.activation or slot.activation in self.activation)
             and (not self.role or slot.role in self.role)
             and (not self.kind or slot.kind in self.kind)
+            and (not self.branch or slot.branch in self.branch)
             and (
                 not self.name
                 or any(
@@ -97,7 +103,8 @@ class Rule:
     Attributes:
         where: The conditions.
         weight: Fills weights; `None` leaves the question to the next rule that holds; `"keep"` answers it.
-        bias: The same for biases.
+        bias: The same for biases. Where it is `None` and `weight` prescribes a bias (`Initializer.bias`:
+            the edge of chaos does), that one fills the biases of the layers for which the rule holds.
     """
 
     where: Where
@@ -142,7 +149,16 @@ class Rule:
 
     def choice(self, slot: Slot) -> Initializer | str | None:
         """What this rule says of a parameter for which it holds."""
-        return self.bias if slot.part in ("bias", "norm_bias") else self.weight
+        if slot.part not in ("bias", "norm_bias"):
+            return self.weight
+        if self.bias is None and slot.part == "bias":
+            return prescribed_bias(self.weight)
+        return self.bias
+
+
+def prescribed_bias(weight: Initializer | str | None) -> Initializer | None:
+    """What the initializer of a layer's weight prescribes for its bias; `None` if nothing."""
+    return weight.bias() if isinstance(weight, Initializer) else None
 
 
 def read_choice(spec: Spec | None) -> Initializer | str | None:

@@ -127,6 +127,8 @@ ORACLES: dict[str, Law] = {
     "activation_scaling": normal(he_std),  # its default activation is ReLU
     "caffe": uniform(lecun_limit),
     "edge_of_chaos": normal(lambda fan_in, fan_out: math.sqrt(1.76095 / fan_in)),
+    # Of a tensor that stands in no branch.
+    "fixup_scaled": normal(lambda fan_in, fan_out: math.sqrt(2 / fan_out)),
     "glorot_normal": normal(glorot_std),
     "glorot_uniform": uniform(glorot_limit),
     "he_normal": normal(he_std),
@@ -170,11 +172,14 @@ PROPERTIES: dict[str, Property] = {
     "delta_orthogonal": orthonormal_centre,
     "dirac": passes_channels,
     "identity": eye,
+    "lsuv": orthonormal,  # before a plan scales it by a batch: see tests/plan/test_lsuv.py
     "ones": all_equal(1.0),
     "orthogonal": orthonormal,
     "sparse": sparse_columns,
     "zeros": all_equal(0.0),
 }
+# What some need besides a tensor and its fans.
+NEEDS = {"fixup_scaled": {"branch"}, "lsuv": {"batch"}}
 NAMES = sorted(ORACLES | PROPERTIES)
 RANDOM = [name for name in NAMES if name not in NOT_RANDOM]
 
@@ -462,7 +467,7 @@ def test_documents_itself(name: str) -> None:
     assert entry.formula
     assert entry.source
     assert entry.family.__doc__
-    assert entry.family.needs == frozenset()
+    assert entry.family.needs == NEEDS.get(name, set())
 
 
 def test_every_concrete_class_is_registered() -> None:

@@ -1,0 +1,78 @@
+"""Fixup's scale for the inner layers of residual branches."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from initsearch.errors import ConfigError
+from initsearch.initializers import _draws
+from initsearch.initializers._base import Facts, Initializer, positive_fan
+from initsearch.initializers._registry import register
+
+
+@register("fixup_scaled")
+@dataclass(frozen=True)
+class FixupScaled(Initializer):
+    """N(0, 2/fan_out) times L^(-1/(2m-2)): He's normal, smaller the more residual branches there are.
+
+    For the inner layers of a residual branch of m weight layers in a model of L branches, whose last
+    layers are zero (Zhang, Dauphin and Ma 2019, section 3, rule 2; as in their code the base is
+    N(0, 2/(out k^2))). The plan `fixup` has all of Fixup's rules. L and m come from the model's
+    graph unless they are given; a layer outside of branches, and a bare tensor, is drawn from
+    N(0, 2/fan_out). m counts the layers of the longest chain: of parallel projections (query, key,
+    value) one, of a squeeze-and-excitation inside a branch both.
+
+    Args:
+        branches: L, >= 1; `None`: from the model.
+        layers: m, >= 2; `None`: from the model.
+
+    Raises:
+        ConfigError: In a plan, for the layer of a branch of only one: it has no inner layers.
+    """
+
+    formula: ClassVar[str] = "N(0, 2/fan_out) · L^(−1/(2m−2)), m layers in each of L branches"
+    source: ClassVar[str] = "Zhang, Dauphin and Ma 2019 (Fixup), section 3"
+    needs: ClassVar[frozenset[str]] = frozenset({"branch"})
+
+    branches: int | None = None
+    layers: int | None = None
+
+    def __post_init__(self) -> None:
+        for field, least in (("branches", 1), ("layers", 2)):
+            value = getattr(self, field)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if value is not None and not (whole and value >= least):
+                raise ConfigError(
+                    f"{self.name}: {field} must be a whole number >= {least}, got {value!r}; leave "
+                    "it out to have it from the model"
+                )
+
+    def resolved(self, facts: Facts) -> "FixupScaled":
+        """With L and m of the model, where they are not given."""
+        if facts.branch not in ("inner", "last"):
+            return self
+        layers = self.layers or facts.branch_layers
+        if layers < 2:
+            raise ConfigError(
+                f"{self.name}: a branch must have at least 2 weight layers, got {layers}; use zeros "
+                "for its last one (where: {branch: last})"
+            )
+        return replace(self, branches=self.branches or facts.branches, layers=layers)
+
+    def _draw_(
+        self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
+    ) -> None:
+        _draws.normal_(out, 0.0, self._std(fan_out), generator)
+
+    def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
+        """0 and sqrt(2 / fan_out) L^(-1/(2m-2))."""
+        return 0.0, self._std(fan_out)
+
+    def _std(self, fan_out: float) -> float:
+        std = math.sqrt(2.0 / positive_fan(self.name, "fan_out", fan_out))
+        if self.branches is None or self.layers is None:
+            return std
+        return std * float(self.branches ** (-1.0 / (2 * self.layers - 2)))
