@@ -20,7 +20,6 @@ from torchvision.models import resnet50
 from initsearch.initializers import Initializer
 from initsearch.layers import Slot, assign_, describe
 from initsearch.plan import InitPlan
-from initsearch.plan._plan import parameter_generator
 
 TARGET = 1.2
 # Initializer -> the call of torch.nn.init that draws from the same distribution.
@@ -45,12 +44,15 @@ def fill_by_torch(model: nn.Module, call: Callable[[Tensor], object]) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def fill_by_plan(model: nn.Module, plan: InitPlan, slots: Sequence[Slot], seed: int = 0) -> None:
-    """The part of `InitPlan.apply` between describing the model and reporting."""
-    for slot in slots:
+def fill_by_plan(model: nn.Module, plan: InitPlan, slots: Sequence[Slot]) -> None:
+    """What `InitPlan.apply` does between describing the model and reporting, by its public pieces.
+
+    Each parameter is drawn by a random generator of its own.
+    """
+    for number, slot in enumerate(slots):
         choice, _ = plan.resolve(slot)
         if isinstance(choice, Initializer):
-            assign_(model, slot, partial(_draw, choice, parameter_generator(seed, slot.name)))
+            assign_(model, slot, partial(_draw, choice, torch.Generator().manual_seed(number)))
 
 
 def _draw(

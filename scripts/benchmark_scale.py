@@ -101,7 +101,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.starts: list[Cost] = []
-        self.searched = Cost(0.0, 0.0)
+        self.searched = self.ended = Cost(0.0, 0.0)
 
     def start_study(self, study: StudyInfo) -> None:
         """Nothing to keep."""
@@ -117,7 +117,8 @@ class Stopwatch:
         """Nothing to keep."""
 
     def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
-        """Nothing to keep."""
+        """Note when the study is over."""
+        self.ended = now()
 
     def close(self) -> None:
         """Nothing to close."""
@@ -143,13 +144,15 @@ def cost_per_candidate(
     mlflow: bool = False,
     place: Path | None = None,
     profile: cProfile.Profile | None = None,
-) -> list[Cost]:
-    """Run a study of made-up curves; the cost of a candidate, stretch by stretch."""
+) -> tuple[list[Cost], Cost]:
+    """Run a study of made-up curves.
+
+    Returns:
+        The cost of a candidate, stretch by stretch, and that of all that follows the search.
+    """
     watch = Stopwatch()
     with tempfile.TemporaryDirectory(dir=place) as folder:
-        trackers: list[Tracker] = [watch]
-        if mlflow:
-            trackers.append(MlflowTracker.in_folder(folder))
+        trackers: list[Tracker] = [MlflowTracker.in_folder(folder)] if mlflow else []
         settings = StudySettings(
             name="scale",
             architecture="mlp",
@@ -163,7 +166,7 @@ def cost_per_candidate(
             search=SearchRules(sampler=sampler),
             race=RaceSettings(max_seeds=4),
         )
-        with closing(TrackerGroup(trackers)) as tracker, Oracle() as executor:
+        with closing(TrackerGroup([*trackers, watch])) as tracker, Oracle() as executor:
             study = Study(settings, tracker, watch)
             if profile is not None:
                 profile.enable()
@@ -171,10 +174,11 @@ def cost_per_candidate(
             if profile is not None:
                 profile.disable()
     times = [*watch.starts[::STRETCH], watch.searched]
-    return [b.since(a).times(1 / STRETCH) for a, b in itertools.pairwise(times)]
+    stretches = [b.since(a).times(1 / STRETCH) for a, b in itertools.pairwise(times)]
+    return stretches, watch.ended.since(watch.searched)
 
 
-def report(costs: Sequence[Cost], part: int) -> str:
+def report(costs: Sequence[Cost], after: Cost, part: int) -> str:
     """Milliseconds per candidate by parts, and the ratio of the last to the first."""
     size = part // STRETCH
     parts = [costs[at : at + size] for at in range(0, len(costs) - size + 1, size)]
@@ -190,7 +194,8 @@ def report(costs: Sequence[Cost], part: int) -> str:
     ratios = [ratio_of_means(of(parts[-1]), of(parts[0])) for of in (walls, cpus)]
     return (
         f"{found}\n\nLast {part} over first {part}: {ratios[0]} of the wall time, "
-        f"{ratios[1]} of the CPU time."
+        f"{ratios[1]} of the CPU time. All that follows the search (race, verdict, records): "
+        f"{after.wall:.1f} s."
     )
 
 
@@ -225,9 +230,9 @@ def main() -> None:
         count -= count % STRETCH
         if count:
             traced = profile if not costs else None
-            costs[case] = cost_per_candidate(sampler, count, mlflow, arguments.place, traced)
+            costs[case], after = cost_per_candidate(sampler, count, mlflow, arguments.place, traced)
             part = 1_000 if count >= 5_000 else max(STRETCH, count // 5 // STRETCH * STRETCH)
-            sections.append((f"{case}, {count} candidates", report(costs[case], part)))
+            sections.append((f"{case}, {count} candidates", report(costs[case], after, part)))
     publish("Cost per candidate", sections, {"stretch": STRETCH, "seconds": costs}, arguments)
     if profile is not None:
         pstats.Stats(profile).sort_stats("tottime").print_stats(30)
