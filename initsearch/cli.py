@@ -1,22 +1,13 @@
-"""The command line: composes the configuration, runs the study, prints the verdict or one line of error."""
+"""The command line of a study: runs it as its configuration says, and prints the verdict."""
 
 import contextlib
-import os
-import sys
-from pathlib import Path
-from typing import NoReturn
 
-import hydra
-from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from initsearch.config import conf_dir, read_settings, writable
-from initsearch.errors import InitSearchError, unknown_name
+from initsearch.command import run_command
+from initsearch.config import read_settings, writable
 
-#: What a shell reports for a program that Ctrl-C ended.
-INTERRUPTED = 130
 #: Columns of the verdict where it goes to a file or a pipe.
 FILE_WIDTH = 110
 
@@ -52,37 +43,4 @@ def run(config: DictConfig) -> None:
 
 def main() -> None:
     """Entry point of `initsearch` and `python -m initsearch`."""
-    # Hydra prints an exception itself, over many lines, unless it is told to let it through.
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    # A model, an initializer or a config of the user's own lies in the current folder. `python -m` looks
-    # there; a console script does not.
-    sys.path.insert(0, str(Path.cwd()))
-    errors: list[InitSearchError] = []
-
-    @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
-    def compose_and_run(config: DictConfig) -> None:
-        try:
-            run(config)
-        except InitSearchError as error:
-            # Out of Hydra's sight: it would print the overrides of a job that fails.
-            errors.append(error)
-
-    try:
-        compose_and_run()
-    except MissingConfigException as error:
-        group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        _fail(
-            str(unknown_name(group, name, error.options)) if group and error.options else str(error)
-        )
-    except (HydraException, OmegaConfBaseException) as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on from here", file=sys.stderr)  # noqa: T201
-        sys.exit(INTERRUPTED)
-    if errors:
-        _fail(str(errors[0]))
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
-    sys.exit(1)
+    run_command("config", run, stopped="stopped: the same command goes on from here")

@@ -99,7 +99,7 @@ _COLUMNS = {
     "dead": "post_dead",
     "blocked": "blocked",
     "saturated": "saturated",
-    "grad weight": "weight_gradient",
+    "grad w": "weight_gradient",
     "grad pre": "pre_gradient",
     "ratio": "gradient_ratio",
     "rank": "effective_rank",
@@ -203,4 +203,4 @@ def _cell(row: LayerSignal, column: str) -> str:
         return f"{value:.0%}"
     if column == "rank":
         return f"{value:.1f}/{row.rank_limit}" if math.isfinite(value) else "-"
-    return f"{value:.3g}"
+    return f"{value:.2g}"

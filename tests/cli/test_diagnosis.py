@@ -1,0 +1,109 @@
+"""`initsearch-diagnose`: the table and the picture for shipped and own models, errors in one line."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from initsearch import diagnosis
+from initsearch.diagnosis import DiagnosisSettings, look
+
+DIGITS = {"name": "digits", "train_size": 300, "val_size": 100}
+MLP = {"name": "mlp", "depth": 3, "width": 32}
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["initsearch-diagnose", "data=digits", *arguments])
+    diagnosis.main()
+
+
+def test_the_table_and_the_picture(monkeypatch, capsys, tmp_path) -> None:
+    picture = tmp_path / "new" / "signal.png"
+    run(monkeypatch, "model=mlp", "model.depth=3", "+plan=he_normal", f"output={picture}")
+    out = capsys.readouterr().out
+    assert out.startswith("mlp-3x128-relu on digits, 64 images, seed 0, initialized by he_normal")
+    assert out.count("healthy") == 4
+    assert str(picture) in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_bad_plan_shows_in_the_verdicts(monkeypatch, capsys) -> None:
+    run(monkeypatch, "model=mlp", "plan=zeros", "batch_size=32")
+    out = capsys.readouterr().out
+    assert "32 images" in out
+    assert "dead" in out
+    assert out.splitlines()[-1].startswith("no_gradient: ")
+
+
+def test_a_user_s_own_model_and_plan_file(monkeypatch, capsys, tmp_path) -> None:
+    (tmp_path / "my_diagnosed_net.py").write_text(
+        "from torch import nn\n"
+        "def build(num_classes: int) -> nn.Module:\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.Tanh(), nn.Linear(9, num_classes))\n"
+    )
+    (tmp_path / "plan.yaml").write_text("rules:\n- weight: {name: normal, std: 30.0}\n")
+    monkeypatch.chdir(tmp_path)
+    run(monkeypatch, "~model", "+model._target_=my_diagnosed_net.build", "plan=plan.yaml")
+    out = capsys.readouterr().out
+    assert out.startswith("build on digits")
+    assert re.search(r"^1 +tanh .* saturated ", out, flags=re.MULTILINE)
+
+
+def test_a_look_is_a_function_of_its_seed_and_leaves_the_random_state() -> None:
+    state = torch.get_rng_state()
+    title, report = look(DiagnosisSettings(DIGITS, MLP))
+    assert torch.equal(state, torch.get_rng_state())
+    torch.rand(3)
+    assert look(DiagnosisSettings(DIGITS, MLP)) == (title, report)
+    assert look(DiagnosisSettings(DIGITS, MLP, seed=1))[1] != report
+    assert "as the framework draws it" in title
+
+
+def test_a_stand_in_is_named(tmp_path) -> None:
+    data = {"name": "mnist", "root": str(tmp_path), "download": False, "fallback": "digits"}
+    title, _ = look(DiagnosisSettings(data, MLP))
+    assert "digits (in place of mnist" in title
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan=he_norml"], r"he_norml.*he_normal"),
+        (["model=convnt"], r"unknown model 'convnt'.*convnet"),
+        (["output=signal.jpgg"], r"output must end in .*\.png.*signal\.jpgg"),
+        (["batch_size=1"], "batch_size must be a whole number of at least 2, but got 1"),
+        (["seed=one"], "seed must be an integer, but got 'one'"),
+        (["batchsize=3"], "batchsize"),
+        (["+batchsize=3"], r"batchsize.*batch_size"),
+        (["~model", "+model._target_=torchvision.models.resnet19"], "resnet19"),
+    ],
+)
+def test_a_bad_setting_is_one_line(monkeypatch, capsys, arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, *arguments)
+    assert stopped.value.code == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("error: ")
+    assert re.search(message, err), err
+
+
+def test_an_output_that_cannot_be_written_is_one_line(monkeypatch, capsys, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "model=mlp", f"output={tmp_path / 'file' / 'signal.png'}")
+    assert "output must be a file that can be written" in capsys.readouterr().err
+
+
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "initsearch.diagnosis", "data=digits", "model=mlp"],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).resolve().parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "verdict" in done.stdout
+    assert done.stderr == ""
