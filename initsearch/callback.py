@@ -4,13 +4,17 @@ import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Mapping
+import random
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+import torch
 from torch import nn
 
-from initsearch.errors import ConfigError
+from initsearch.errors import ConfigError, ModelError
 from initsearch.plan import InitPlan, InitReport
 
 if TYPE_CHECKING:
@@ -50,17 +54,25 @@ class InitCallback(CallbackBase):
     seed and its name. A model that is built in `configure_model` is initialized right after it was built.
     A module is initialized once: a second `fit` goes on with the weights it has.
 
+    A plan that needs a batch (`lsuv`) gets the first one of the training data, drawn with `seed`, the same
+    on every rank; the order in which training sees its data is not changed by that. It is taken before the
+    module's own `setup`: data that is made there must be given as `batch`.
+
     Args:
         plan: The name of an initializer, a mapping, a path to a plan file, or an `InitPlan`.
         seed: The seed of all draws; default 0.
         include_frozen: Whether parameters with `requires_grad=False` are filled too; default no.
+        batch: What the module's `forward` takes (a tensor, a pair of inputs and labels, ...): shows what
+            follows each layer, and is what layers are measured on. Default: from the training data if the
+            plan needs it, else an input guessed from the first layer.
 
     Attributes:
         report: What was done, a row per parameter; `None` before the fit.
 
     Raises:
         ConfigError: The plan or the seed is none (at once, not at the fit).
-        ModelError: At the fit: the model has lazy or meta parameters, or the plan touches none of its.
+        ModelError: At the fit: the model has lazy or meta parameters, the plan touches none of its, or
+            the plan needs a batch and the training data gives none.
 
     Example:
         >>> trainer = Trainer(callbacks=[InitCallback("he_normal", seed=0)])
@@ -71,6 +83,7 @@ class InitCallback(CallbackBase):
         plan: "str | dict[str, Any] | InitPlan | os.PathLike[str]",
         seed: int = 0,
         include_frozen: bool = False,
+        batch: Any = None,
     ) -> None:
         super().__init__()
         if isinstance(seed, bool) or not isinstance(seed, int):
@@ -78,6 +91,7 @@ class InitCallback(CallbackBase):
         self.plan = InitPlan.from_spec(plan)
         self.seed = seed
         self.include_frozen = include_frozen
+        self.batch = batch
         self.report: InitReport | None = None
         self._initialized: WeakSet[nn.Module] = WeakSet()
 
@@ -95,7 +109,12 @@ class InitCallback(CallbackBase):
         return {"plan": self.plan.spec(), "seed": self.seed}
 
     def _apply(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
-        self.report = self.plan.apply(pl_module, seed=self.seed, include_frozen=self.include_frozen)
+        batch = self.batch
+        if batch is None and "batch" in self.plan.needs:
+            batch = _training_batch(trainer, self.seed)
+        self.report = self.plan.apply(
+            pl_module, seed=self.seed, batch=batch, include_frozen=self.include_frozen
+        )
         self._initialized.add(pl_module)
         if not trainer.is_global_zero:
             return
@@ -117,6 +136,50 @@ class InitCallback(CallbackBase):
             self._apply(trainer, pl_module)
 
         pl_module.__dict__["configure_model"] = build_then_initialize
+
+
+def _training_batch(trainer: "Trainer", seed: int) -> Any:
+    """The first batch of the training data; no random state is moved by it."""
+    try:
+        # What was given to fit, or what the datamodule or the module makes.
+        loader = trainer.fit_loop._data_source.dataloader()
+        if isinstance(loader, Mapping | list | tuple):
+            raise TypeError("it is a collection of loaders")
+        with _random_state(loader, seed):
+            return next(iter(loader))
+    except Exception as error:  # users' data code may raise anything; told with the remedy
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"the plan needs a batch, but the training data gave none ({reason}): pass "
+            "InitCallback(..., batch=...)"
+        ) from error
+
+
+@contextmanager
+def _random_state(loader: Any, seed: int) -> Iterator[None]:
+    """A fixed random state, with the former one put back, that of a loader's own generators too."""
+    holders = (loader, getattr(loader, "sampler", None))
+    generators = [
+        generator
+        for holder in holders
+        if isinstance(generator := getattr(holder, "generator", None), torch.Generator)
+    ]
+    states = [generator.get_state() for generator in generators]
+    python, numpy = random.getstate(), sys.modules.get("numpy")
+    numpy_state = None if numpy is None else numpy.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        if numpy is not None:
+            numpy.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            if numpy is not None:
+                numpy.random.set_state(numpy_state)
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
 
 
 def _builds_later(pl_module: "LightningModule") -> bool:

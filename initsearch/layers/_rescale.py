@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from initsearch.errors import ModelError
+from initsearch.errors import InitSearchError, ModelError
 from initsearch.initializers import LayerScaling
 from initsearch.layers._assign import assign_
 from initsearch.layers._inputs import Call, calls_for
@@ -24,6 +24,8 @@ from initsearch.layers._tensors import tensors
 from initsearch.layers._trace import failure
 from initsearch.layers._walk import submodule, unwrap
 
+# How much of the way to go may be left after an attempt; rounding alone leaves more.
+_PROGRESS = 0.99
 # Kinds of which a module has one weight, and an output that grows with it.
 _SCALED = frozenset(
     ["linear", "bilinear", "embedding", "other"]
@@ -51,7 +53,8 @@ def rescale_(
       output of its attention module.
     - A weight of which no module is called keeps its fill: unused, used by a function, or held by a
       module that has other modules inside.
-    - An attempt that brings the output no nearer to what is wanted is undone, and is the last.
+    - An attempt that brings the output no nearer to what is wanted (by 1% of the way at least) is
+      undone, and is the last.
 
     Args:
         model: The model that was described, filled; wrapped or not.
@@ -73,7 +76,7 @@ def rescale_(
             try:
                 _run(core, call.to(device), scaler, scalings)
             except Exception as error:  # a model may raise anything; told below
-                if isinstance(error, ModelError):
+                if isinstance(error, InitSearchError):
                     raise
                 first = first or error
                 continue
@@ -178,10 +181,12 @@ class _Scaler:
                 f"{'constant' if variance == 0 else 'not finite'} on the batch"
             )
         else:
-            self.notes[slot.name] = (
-                f"scaled by {total:.4g} in {used} attempt{'' if used == 1 else 's'}, "
-                f"output variance {variance:.4g}{why}"
+            done = (
+                f"scaled by {total:.4g} in {used} attempt{'s'[: used != 1]}"
+                if used
+                else "not scaled"
             )
+            self.notes[slot.name] = f"{done}: output variance {variance:.4g}{why}"
         return output
 
 
@@ -194,7 +199,7 @@ def _usable(variance: float) -> bool:
 
 
 def _nearer(factor: float, than: float) -> bool:
-    return abs(math.log(factor)) < abs(math.log(than))
+    return abs(math.log(factor)) < _PROGRESS * abs(math.log(than))
 
 
 def _multiply(model: nn.Module, slot: Slot, factor: float) -> None:
