@@ -73,7 +73,8 @@ class Stored:
             ModelError: The parametrization cannot be set, or has no finite weight for this value
                 (zeros under weight_norm). The module then is as it was.
         """
-        before = [(original, original.detach().clone()) for _, original in self.originals]
+        before = [(tensor, tensor.detach().clone()) for tensor in self._kept()]
+        held = self.module.__dict__.get(self.attribute)
         try:
             with torch.no_grad():
                 self._write(value)
@@ -81,19 +82,34 @@ class Stored:
                     torch.isfinite(value).all()
                 )
         except (NotImplementedError, RuntimeError, ValueError) as error:
-            _restore(before)
+            self._restore(before, held)
             raise ModelError(
                 f"{name}: its {self.by} must be one that can be set, but refused: "
                 f"{_first_line(error)}; leave it as it is (keep)"
             ) from error
         if not good:
-            _restore(before)
-            with torch.no_grad():
-                self._refresh()
+            self._restore(before, held)
             raise ModelError(
                 f"{name}: its {self.by} has no finite weight for the values drawn (a row of zeros "
                 "has no direction); choose an initializer without zero rows, or keep"
             )
+
+    def _kept(self) -> Iterator[Tensor]:
+        """What is stored, and what is derived from it in buffers (singular vectors, say)."""
+        for _, original in self.originals:
+            yield original
+        if self.by == "parametrization":
+            steps: Any = self.module.parametrizations[self.attribute]  # type: ignore[index]
+            yield from steps.buffers()
+        else:
+            yield from (buffer for buffer in self.module._buffers.values() if buffer is not None)
+
+    def _restore(self, before: list[tuple[Tensor, Tensor]], held: object) -> None:
+        with torch.no_grad():
+            for tensor, value in before:
+                tensor.copy_(value)
+        if held is not None:  # by torch's older hooks, the weight itself
+            setattr(self.module, self.attribute, held)
 
     def _write(self, value: Tensor) -> None:
         if self.by == "parametrization":
@@ -224,12 +240,6 @@ def _checked(stored: Stored) -> Stored:
                 "model.to_empty(device='cpu') first"
             )
     return stored
-
-
-def _restore(before: list[tuple[nn.Parameter, Tensor]]) -> None:
-    with torch.no_grad():
-        for parameter, value in before:
-            parameter.copy_(value)
 
 
 def _first_line(error: Exception) -> str:

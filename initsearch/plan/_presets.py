@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+# A head that is an embedding's weight as well stays one: at zero it would be dead.
+_HEADS = ("linear", "conv1d", "conv2d", "conv3d")
 _ALL: dict[str, Any] = {"weight": "he_normal", "bias": "zeros"}
 
 #: Each as `InitPlan.from_spec` reads it. All of them need a model with residual branches: for
@@ -17,7 +19,7 @@ PLANS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "rules": [
                 {"where": {"branch": "last"}, "weight": "zeros"},
                 {"where": {"branch": "inner"}, "weight": "fixup_scaled"},
-                {"where": {"role": "head"}, "weight": "zeros"},
+                {"where": {"role": "head", "kind": list(_HEADS)}, "weight": "zeros"},
                 _ALL,
             ]
         },
