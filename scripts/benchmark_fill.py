@@ -3,7 +3,8 @@
 `InitPlan.apply` does three things: it describes the model (kinds, fans, and by a forward pass what
 follows each layer), it fills the parameters, and it reports what it did. The fill alone is what a
 plain loop of `torch.nn.init` calls does, and is held against it, interleaved; the aim is a ratio of
-at most 1.2. The cost of describing, and of the whole of `apply`, is told apart.
+at most 1.2. The cost of describing, and of the whole of `apply`, is told apart. LSUV needs a
+batch: it is held against forward passes of a ResNet-18, of which it may take ten beyond its own.
 
     python scripts/benchmark_fill.py --output /tmp/fill
 """
@@ -11,17 +12,21 @@ at most 1.2. The cost of describing, and of the whole of `apply`, is told apart.
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import fmean
 
 import torch
 from benchmarking import cpus, interleave, parser, publish, ratio, table, typical, walls
 from torch import Tensor, nn
-from torchvision.models import resnet50
+from torchvision.models import resnet18, resnet50
 
 from initsearch.initializers import Initializer
 from initsearch.layers import Slot, assign_, describe
 from initsearch.plan import InitPlan
 
 TARGET = 1.2
+# LSUV: forward passes beyond its own; the side of its images.
+LSUV_TARGET = 10
+LSUV_SIDE = 64
 # Initializer -> the call of torch.nn.init that draws from the same distribution.
 TWINS: dict[str, tuple[dict[str, object], Callable[[Tensor], object]]] = {
     "he_normal": ({"name": "he_normal"}, partial(nn.init.kaiming_normal_, nonlinearity="relu")),
@@ -69,7 +74,7 @@ def _draw(
 def contenders(
     model: nn.Module, plan: InitPlan, call: Callable[[Tensor], object], batch: Tensor
 ) -> dict[str, Callable[[], object]]:
-    """What is timed for one initializer. Data-dependent fills (LSUV) get their line here as well."""
+    """What is timed for one initializer."""
     slots = describe(model, batch)
     return {
         "torch.nn.init": lambda: fill_by_torch(model, call),
@@ -77,6 +82,56 @@ def contenders(
         "describe": lambda: describe(model, batch),
         "apply": lambda: plan.apply(model, seed=0, batch=batch),
     }
+
+
+def time_lsuv(rounds: int) -> tuple[str, dict[str, object]]:
+    """LSUV on a ResNet-18 with a batch of 64, in forward passes of that batch.
+
+    What describing, the orthogonal fill and the report cost is `orthogonal`'s whole `apply`; the rest
+    is LSUV's own: one forward pass, the layers that run anew, and the measuring.
+    """
+    model, batch = resnet18(weights=None), torch.randn(64, 3, LSUV_SIDE, LSUV_SIDE)
+
+    def forward() -> None:
+        with torch.no_grad():
+            model.train()(batch)
+
+    plans = {name: InitPlan.from_spec(name) for name in ("orthogonal", "lsuv")}
+    costs = interleave(
+        {
+            "forward": forward,
+            **{name: partial(plan.apply, model, 0, batch) for name, plan in plans.items()},
+        },
+        rounds,
+    )
+    forwards = walls(costs["forward"])
+    whole = ratio(walls(costs["lsuv"]), forwards)
+    own = fmean(
+        (lsuv - fill) / each
+        for lsuv, fill, each in zip(
+            walls(costs["lsuv"]), walls(costs["orthogonal"]), forwards, strict=True
+        )
+    )
+    beyond = own - 1  # of which one forward pass is LSUV's own
+    row = (
+        *(f"{1000 * typical(costs[part]).wall:.0f}" for part in costs),
+        whole,
+        own,
+        beyond,
+        "yes" if beyond <= LSUV_TARGET else "no",
+    )
+    headers = (
+        *(f"{part}, ms" for part in ("forward", "apply orthogonal", "apply lsuv")),
+        "apply lsuv / forward",
+        "(lsuv - orthogonal) / forward",
+        "beyond its own forward",
+        f"at most {LSUV_TARGET}",
+    )
+    text = (
+        f"ResNet-18, 64 images of {LSUV_SIDE} x {LSUV_SIDE}, one thread, {rounds} rounds.\n\n"
+        f"{table(headers, [row])}"
+    )
+    return text, {"lsuv": costs}
 
 
 def main() -> None:
@@ -118,7 +173,9 @@ def main() -> None:
         f"{parameters / 1e6:.1f} million parameters, one thread, {rounds} rounds; medians, and ratios with "
         f"their 95% intervals.\n\n{table(headers, rows)}"
     )
-    publish("Filling a ResNet-50", [("A plan against torch.nn.init", text)], facts, arguments)
+    lsuv, lsuv_facts = time_lsuv(min(rounds, 5))
+    sections = [("A plan against torch.nn.init", text), ("LSUV against forward passes", lsuv)]
+    publish("Filling a ResNet-50", sections, facts | lsuv_facts, arguments)
 
 
 if __name__ == "__main__":
