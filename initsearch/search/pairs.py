@@ -9,12 +9,13 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtr, nctdtr, nctdtrinc, stdtr, stdtrit
+from scipy.special import chdtr, chdtri, nctdtr, nctdtrinc, stdtr, stdtrit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _SAME = 1e-6  # scores closer than this, relative to their typical size, count as the same number
+_FAR = 1000.0  # a t beyond this is one of few blocks at a tiny level
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,11 @@ def detectable_gap(spread: float, blocks: int, level: float, chance: float = 0.8
     """The true gap that a two-sided paired t-test at `level` sees with this chance."""
     freedom = blocks - 1
     bound = -stdtrit(freedom, level / 2.0)
-    return float(nctdtrinc(freedom, 1.0 - chance, bound) * spread / blocks**0.5)
+    if bound < _FAR:
+        shift = nctdtrinc(freedom, 1.0 - chance, bound)
+    else:  # so far out the inversion does not end, and the normal noise is drowned by the shift
+        shift = bound * (chdtri(freedom, 1.0 - chance) / freedom) ** 0.5
+    return float(shift * spread / blocks**0.5)
 
 
 def correlation(scores: Floats) -> tuple[float, float] | None:

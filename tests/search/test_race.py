@@ -117,6 +117,15 @@ def test_the_detectable_gap_has_its_power() -> None:
         assert pairs.power(gap, 0.004, blocks, level) == pytest.approx(0.8, abs=1e-4)
 
 
+@pytest.mark.parametrize("level", [1e-4, 1e-6, 1e-9])
+def test_the_detectable_gap_far_out(level: float) -> None:
+    """Two blocks at the tiny level of an early look: against a simulation of the test itself."""
+    gap = pairs.detectable_gap(0.004, 2, level)
+    draws = np.random.default_rng(0).normal(0.0, 0.004, size=(2, 400_000)) + gap
+    t = draws.mean(axis=0) / (draws.std(axis=0, ddof=1) / 2**0.5)
+    assert (t > stats.t.isf(level / 2, 1)).mean() == pytest.approx(0.8, abs=0.003)
+
+
 def test_correlation_is_the_mean_over_pairs_and_pairing_removes_variance() -> None:
     scores = noisy([0.9, 0.8, 0.7], 12, seed=1)
     found = pairs.correlation(scores)
