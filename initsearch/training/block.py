@@ -14,7 +14,7 @@ from initsearch.training.job import Job
 from initsearch.training.models import build_model
 from initsearch.training.streams import derive_seed
 
-TRACE_IMAGES = 16  # enough to see which activation follows a layer
+INIT_IMAGES = 64  # what follows a layer shows on two; LSUV measures variances on them
 
 
 def build_members(job: Job, data: ImageData, parts: Split) -> list[nn.Module]:
@@ -23,7 +23,7 @@ def build_members(job: Job, data: ImageData, parts: Split) -> list[nn.Module]:
     Before the plan speaks, all of a block's models are alike: what a plan keeps is the same for
     every candidate, and what it draws scales the same noise.
     """
-    batch = data.normalize(data.train_x[parts.train[:TRACE_IMAGES]]).cpu()
+    batch = data.normalize(data.train_x[parts.train[:INIT_IMAGES]]).cpu()
     members = []
     for candidate in job.candidates:
         torch.manual_seed(derive_seed("model", job.seed))
