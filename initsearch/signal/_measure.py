@@ -104,7 +104,7 @@ def measure_units(values: Tensor, axis: int) -> Units:
         return Units(float(mean) * scale, float(std) * scale, math.nan, 0.0, units, True)
     constant = scaled.amax(others) == scaled.amin(others)
     variance, means = torch.var_mean(scaled, dim=others, correction=0)
-    # A mean is rounded: without this, a constant would differ from its own.
+    # Exactly zero on every device, however it rounds a mean: verdicts ask for it.
     variance = variance.double().masked_fill(constant, 0.0)
     means = means.double()
     within = float(variance.mean())

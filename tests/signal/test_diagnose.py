@@ -100,6 +100,10 @@ def test_frozen_layers_show_their_gradients_and_stay_frozen() -> None:
     assert all(each.pre_gradient for each in report.rows)
     assert not model[0].weight.requires_grad
     assert model[2].weight.requires_grad
+    assert report.exact == ()
+    model.requires_grad_(False)
+    model[4].bias.requires_grad_()
+    assert [each.check for each in diagnose(model, noise(12, 20)).exact] == ["no_gradient"]
 
 
 # --- it leaves no trace ----------------------------------------------------------------------------

@@ -115,6 +115,20 @@ def equal_but_for_slopes() -> nn.Module:
     return model
 
 
+def equal_but_for_slopes_below_a_zero_head() -> nn.Module:
+    model = nn.Sequential(
+        nn.Linear(20, 16), nn.PReLU(16), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 10)
+    ).double()
+    with torch.no_grad():
+        model[0].weight.fill_(0.1)
+        model[0].bias.zero_()
+        model[1].weight.uniform_(0, 1, generator=torch.Generator().manual_seed(0))
+        model[2].weight.copy_(torch.linspace(-0.3, 0.3, 16).unsqueeze(1).expand(16, 16))
+        model[4].weight.zero_()
+        model[4].bias.zero_()
+    return model
+
+
 GOOD: dict[str, Callable[[], nn.Module]] = {
     "zero first, sigmoid": lambda: zero_first(nn.Sigmoid),
     "zero first, tanh": lambda: zero_first(nn.Tanh),
@@ -127,6 +141,7 @@ GOOD: dict[str, Callable[[], nn.Module]] = {
     "a layer of one unit": one_unit_by_design,
     "equal but for dropout": equal_but_for_dropout,
     "equal but for the slopes of PReLU": equal_but_for_slopes,
+    "the same below a zero head": equal_but_for_slopes_below_a_zero_head,
     "as torch draws it": lambda: mlp(16, 3).double(),
 }
 

@@ -147,6 +147,26 @@ def test_which_activations_can_die(activation: type[nn.Module], dead: bool) -> N
     assert first.saturated == 0.0
 
 
+def test_an_activation_in_place_is_judged_by_what_it_read() -> None:
+    model = nn.Sequential(nn.Linear(4, 6), nn.ELU(inplace=True), nn.Linear(6, 2))
+    fill(model[0], 0.1, bias=-20.0)
+    first, _ = diagnose(model, noise(32, 4)).rows
+    assert first.blocked == 1.0
+    assert first.pre_mean == pytest.approx(-20.0, rel=0.1)
+    assert first.post_mean == pytest.approx(-1.0)
+
+
+def test_what_does_not_depend_on_the_input_has_no_spread_at_all() -> None:
+    model = nn.Linear(16, 64)
+    nn.init.zeros_(model.weight)
+    with torch.no_grad():
+        model.bias.copy_(noise(64))
+    (only,) = diagnose(model, noise(31, 16)).rows
+    assert only.pre_spread == 0.0
+    assert only.pre_dead == 1.0
+    assert only.pre_std == pytest.approx(noise(64).std(correction=0).item())
+
+
 def test_numbers_beyond_float32_squares_are_kept() -> None:
     for factor in (1e-25, 1e25):
         model = nn.Sequential(nn.Linear(16, 16, bias=False), nn.Linear(16, 3, bias=False))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from signal_nets import Residual, classes, fill, mlp, noise, row, weights, words
-from torch import nn
+from torch import Tensor, nn
 
 from initsearch.signal import diagnose
 
@@ -107,6 +107,21 @@ def test_a_layer_behind_a_tiny_gain_is_healthy_and_explained() -> None:
     report = diagnose(model, noise(16, 1, 6, 6))
     assert set(words(report)) == {"healthy"}
     assert "gains.0 (1e-06)" in row(report, "first.0").note
+
+
+def test_a_zero_that_explains_nothing_excuses_nothing() -> None:
+    class Token(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.token = nn.Parameter(torch.zeros(16))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.token
+
+    model = nn.Sequential(*mlp(16, 6)[:-1], Token(), nn.Linear(16, 10))
+    for layer in weights(model):
+        fill(layer, 0.01)
+    assert words(diagnose(model, noise(16, 20)))[0] == "vanishing"
 
 
 def test_a_zero_first_layer_is_healthy_under_tanh_and_dead_under_relu() -> None:
