@@ -11,7 +11,7 @@ from torch import nn
 from initsearch.layers import describe, preserved, unwrap
 from initsearch.plan import InitPlan
 from initsearch.signal._exact import findings_of
-from initsearch.signal._loss import Loss, input_spread, loss_name, samples_of, split_batch
+from initsearch.signal._loss import Loss, input_spread, samples_of, split_batch
 from initsearch.signal._observe import SignalWatch
 from initsearch.signal._pass import Pass, run_pass
 from initsearch.signal._report import SignalReport
@@ -76,7 +76,7 @@ def diagnose(
         exact=findings,
         model=type(unwrap(model)).__name__,
         samples=samples_of(inputs),
-        loss=loss_name(loss, labels),
+        loss=done.loss_name,
         loss_value=done.loss,
         plan="" if chosen is None else _label(plan),
     )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from initsearch.layers import LayerCall, describe
+from initsearch.layers import LayerCall, describe, unwrap
 from initsearch.signal._loss import Loss, split_batch
 from initsearch.signal._observe import FiniteWatch
 from initsearch.signal._pass import Pass, run_pass
@@ -76,7 +76,7 @@ def exact_checks(
         ConfigError: The loss does not fit.
         ModelError: The model fails on the batch, or the loss depends on no trainable parameter.
     """
-    inputs, labels = split_batch(model, batch)
+    inputs, labels = split_batch(unwrap(model), batch)
     watch = FiniteWatch()
     done = run_pass(model, describe(model, inputs), inputs, labels, loss, watch)
     return findings_of(done, watch.broken)

@@ -39,10 +39,13 @@ def split_batch(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     return batch, None
 
 
-def loss_name(loss: Loss | None, labels: Any) -> str:
-    """How to speak of the loss that `loss_of` takes."""
+def loss_name(loss: Loss | None, output: Any, labels: Any) -> str:
+    """How to speak of the loss that `loss_of` takes of these."""
     if loss is not None:
         return str(getattr(loss, "__name__", None) or type(loss).__name__)
+    given = next(_floating(output), None)
+    if given is not None and given.ndim == 0:
+        return "the model's own loss"
     if labels is None:
         return PROJECTION
     floating = isinstance(labels, Tensor) and labels.is_floating_point()
@@ -69,8 +72,11 @@ def loss_of(loss: Loss | None, output: Any, labels: Any) -> Tensor:
         ConfigError: The loss is no function, or does not give one number.
         ModelError: The output and the labels do not fit the default losses.
     """
+    given = next(_floating(output), None)
+    if given is not None and isinstance(labels, Tensor):
+        labels = labels.to(given.device)
     if loss is None:
-        return _default(output, labels)
+        return _default(output, given, labels)
     if not callable(loss):
         raise ConfigError(
             f"loss must be a function of the output (and the labels, if the batch has any), but "
@@ -83,8 +89,8 @@ def loss_of(loss: Loss | None, output: Any, labels: Any) -> Tensor:
     return value.reshape(())
 
 
-def _default(output: Any, labels: Any) -> Tensor:
-    given = next(_floating(output), None)
+def _default(output: Any, given: Tensor | None, labels: Any) -> Tensor:
+    """The loss of `given`, the first floating tensor of the output."""
     if given is None:
         raise ModelError(
             f"the model must return a floating tensor, but returned {type(output).__name__}: pass a "
@@ -95,7 +101,6 @@ def _default(output: Any, labels: Any) -> Tensor:
     if labels is None:
         return _projection(given)
     if isinstance(labels, Tensor):
-        labels = labels.to(given.device)
         if labels.is_floating_point() and labels.numel() == given.numel():
             return F.mse_loss(given, labels.to(given.dtype).view_as(given))
         if not labels.is_floating_point():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from initsearch.errors import ConfigError, InitSearchError, ModelError
 from initsearch.layers import LayerCall, Observer, Slot, Trace, trace, unwrap
 from initsearch.layers._tensors import tensors
-from initsearch.signal._loss import Loss, loss_of
+from initsearch.signal._loss import Loss, loss_name, loss_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +22,7 @@ class Pass:
         slots: Its parameters by name, in execution order.
         trace: The calls of its weight layers.
         loss: The loss.
+        loss_name: What it is, in words.
         finite: Whether the loss is finite and no entry of the output is NaN.
         gradients: By slot, the gradient of each tensor that it is stored in (more than one for a
             parametrized weight); None where the loss does not depend on it or it is frozen.
@@ -31,6 +32,7 @@ class Pass:
     slots: Mapping[str, Slot]
     trace: Trace
     loss: float
+    loss_name: str
     finite: bool
     gradients: Mapping[str, tuple[Tensor | None, ...]]
 
@@ -66,7 +68,7 @@ def run_pass(
     held = {slot.name: _held(model, slot) for slot in slots}
     trainable = [tensor for group in held.values() for tensor in group if tensor.requires_grad]
     failures: list[Exception] = []
-    values: list[tuple[float, bool, tuple[Tensor | None, ...]]] = []
+    values: list[tuple[float, str, bool, tuple[Tensor | None, ...]]] = []
 
     def differentiate(output: Any) -> None:
         # An error in here would be taken for one of the forward pass.
@@ -81,7 +83,8 @@ def run_pass(
             finite = bool(torch.isfinite(value.detach())) and not nan
             # Nothing is written to any .grad: no optimizer that hooks on it can step.
             gradients = torch.autograd.grad(value, trainable, allow_unused=True)
-            values.append((float(value.detach()), finite, gradients))
+            name = loss_name(loss, output, labels)
+            values.append((float(value.detach()), name, finite, gradients))
         except Exception as error:  # noqa: BLE001 - a loss may raise anything; it is told below
             failures.append(error)
 
@@ -93,12 +96,12 @@ def run_pass(
             "loss must be one that fits the model's output and the labels, but failed with "
             f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         ) from error
-    ((value, finite, flat),) = values
+    ((value, title, finite, flat),) = values
     by_tensor = {id(tensor): gradient for tensor, gradient in zip(trainable, flat, strict=True)}
     gradients = {
         name: tuple(by_tensor.get(id(tensor)) for tensor in group) for name, group in held.items()
     }
-    return Pass(model, {slot.name: slot for slot in slots}, found, value, finite, gradients)
+    return Pass(model, {slot.name: slot for slot in slots}, found, value, title, finite, gradients)
 
 
 def _held(model: nn.Module, slot: Slot) -> tuple[nn.Parameter, ...]:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import initsearch
 from initsearch.errors import ConfigError, ModelError
-from initsearch.signal import diagnose
+from initsearch.signal import diagnose, exact_checks
 
 # --- all kinds of models ---------------------------------------------------------------------------
 
@@ -79,10 +79,24 @@ def test_several_inputs_labels_and_losses() -> None:
     assert squares.rows[0].pre_gradient == pytest.approx(by_hand.norm().item(), rel=1e-5)
     both = diagnose(model, (a, b[:, :3]), loss=lambda out, y: F.l1_loss(out, y))
     assert both.loss_value == pytest.approx(F.l1_loss(model(a), b[:, :3]).item())
+
+    class Own(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).square().mean()
+
+    assert diagnose(Own(4, 3), a).loss == "the model's own loss"
     dense = nn.Conv2d(1, 5, 3, padding=1)
     maps = torch.randint(0, 5, (2, 4, 4), generator=torch.Generator().manual_seed(0))
     expected = F.cross_entropy(dense(a.view(2, 1, 4, 4)), maps).item()
     assert diagnose(dense, (a.view(2, 1, 4, 4), maps)).loss_value == pytest.approx(expected)
+
+
+def test_wrapped_models_are_their_inside() -> None:
+    model, batch = mlp(8, 2), (noise(12, 20), classes(12))
+    plain = diagnose(model, batch)
+    for wrapped in (nn.DataParallel(model), torch.compile(model, backend="eager")):
+        assert diagnose(wrapped, batch) == plain
+        assert exact_checks(wrapped, batch) == ()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.complex64])
