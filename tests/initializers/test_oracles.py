@@ -85,7 +85,7 @@ KERAS: list[tuple[Spec, keras.initializers.Initializer]] = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "oracle"), KERAS, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("spec", "oracle"), KERAS, ids=[str(spec)[:60] for spec, _ in KERAS])
 def test_keras_draws_the_same_law(spec: Spec, oracle: keras.initializers.Initializer) -> None:
     theirs = oracle(shape=(IN, OUT)).numpy().ravel()
     bounded = "untruncated" not in str(spec) and "'normal', 'std'" not in str(spec)
@@ -241,7 +241,9 @@ TORCH: list[tuple[Spec, tuple[int, ...], Fill]] = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "shape", "fill"), TORCH, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    ("spec", "shape", "fill"), TORCH, ids=[f"{spec} {shape}"[:70] for spec, shape, _ in TORCH]
+)
 def test_torch_draws_the_same_values(spec: Spec, shape: tuple[int, ...], fill: Fill) -> None:
     theirs = torch.empty(shape)
     fill(theirs, torch.Generator().manual_seed(5))

@@ -84,7 +84,11 @@ BAD_SPECS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "message"), BAD_SPECS, ids=[str(spec) for spec, _ in BAD_SPECS])
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    BAD_SPECS,
+    ids=[f"{i}-{told[:40]}" for i, (_, told) in enumerate(BAD_SPECS)],
+)
 def test_bad_specs_get_one_line(spec: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         get_initializer(spec)
