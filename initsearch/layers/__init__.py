@@ -7,6 +7,7 @@ from initsearch.layers._preserve import preserved
 from initsearch.layers._record import LayerCall, Observer, Trace, Use
 from initsearch.layers._rescale import rescale_
 from initsearch.layers._slots import Block, Slot
+from initsearch.layers._tensors import tensors
 from initsearch.layers._trace import trace
 from initsearch.layers._walk import unwrap
 
@@ -24,6 +25,7 @@ __all__ = [
     "preserved",
     "read",
     "rescale_",
+    "tensors",
     "trace",
     "unwrap",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from initsearch.errors import ConfigError, ModelError
-from initsearch.layers._tensors import tensors
+from initsearch.layers import tensors
 
 #: A loss of the model's output, or of the output and the labels where the batch has any.
 Loss = Callable[..., Tensor]

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from initsearch.errors import ConfigError, InitSearchError, ModelError
-from initsearch.layers import LayerCall, Observer, Slot, Trace, trace, unwrap
-from initsearch.layers._tensors import tensors
+from initsearch.layers import LayerCall, Observer, Slot, Trace, tensors, trace, unwrap
 from initsearch.signal._loss import Loss, loss_name, loss_of
 
 
