@@ -1,6 +1,6 @@
 """Write the table of initializers into the README, from the registry.
 
-    python scripts/write_readme_table.py
+python scripts/write_readme_table.py
 """
 
 from pathlib import Path

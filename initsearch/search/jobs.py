@@ -106,10 +106,11 @@ class JobBook:
     def _keep(self, job: Job, result: CohortResult) -> None:
         """Write each candidate's part of a result."""
         share = len(result.curves)
-        for candidate, curve in zip(job.candidates, result.curves, strict=True):
+        curves = {curve.candidate: curve for curve in result.curves}
+        for candidate in job.candidates:
             own = replace(
                 result,
-                curves=(curve,),
+                curves=(curves[candidate.name],),
                 wall_seconds=result.wall_seconds / share,
                 cpu_seconds=result.cpu_seconds / share,
             )

@@ -75,8 +75,9 @@ def run_job(job: Job) -> CohortResult:
             part = replace(job, candidates=tuple(compress(job.candidates, alive)))
             module = CohortModule(part, list(compress(members, alive)), data, parts)
             fit(trainer, module)
+        curves = {curve.candidate: curve for curve in (*module.curves(), *_stopped(job, stopped))}
         return CohortResult(
-            curves=(*module.curves(), *_stopped(job, stopped)),
+            curves=tuple(curves[candidate.name] for candidate in job.candidates),
             wall_seconds=time.perf_counter() - wall,
             cpu_seconds=time.process_time() - cpu + module.cpu_seconds_elsewhere,
             engine=module.engine.name,

@@ -9,13 +9,15 @@ from initsearch.training.job import Candidate, Job
 from initsearch.training.worker import run_job
 
 RANDOM = {"name": "normal", "std": 0.3}
+REST = {"bias": "zeros"}
+HEAD = {"where": {"role": "head"}}
 LAYERS: dict[str, dict[str, Any]] = {
-    "zero_first": {"rules": [{"where": {"role": "head"}, "weight": RANDOM}, {"weight": "zeros", "bias": "zeros"}]},
-    "zero_head": {"rules": [{"where": {"role": "head"}, "weight": "zeros"}, {"weight": RANDOM, "bias": "zeros"}]},
-    "both_zero": {"rules": [{"weight": "zeros", "bias": "zeros"}]},
-    "one_constant": {"rules": [{"weight": {"name": "constant", "value": 0.1}, "bias": "zeros"}]},
-    "he_normal": {"rules": [{"weight": "he_normal", "bias": "zeros"}]},
-}  # fmt: skip
+    "zero_first": {"rules": [{**HEAD, "weight": RANDOM}, {**REST, "weight": "zeros"}]},
+    "zero_head": {"rules": [{**HEAD, "weight": "zeros"}, {**REST, "weight": RANDOM}]},
+    "both_zero": {"rules": [{**REST, "weight": "zeros"}]},
+    "one_constant": {"rules": [{**REST, "weight": {"name": "constant", "value": 0.1}}]},
+    "he_normal": {"rules": [{**REST, "weight": "he_normal"}]},
+}
 
 
 def job(activation: str, *plans: str, **changes: Any) -> Job:
