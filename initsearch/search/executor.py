@@ -182,12 +182,12 @@ class _Worker:
         )
 
     def close(self) -> None:
-        """End the process once it is done."""
+        """End the process, which has no call to answer."""
+        with self._lock:
+            self._cut()  # left to itself, a process that has loaded torch takes seconds to tidy up
         if self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
-        with self._lock:
-            self._cut()
 
     def kill(self) -> None:
         """End the process at once: it dies when its lifeline is cut."""
