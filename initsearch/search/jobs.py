@@ -199,4 +199,5 @@ def _part(job: Job, candidates: Sequence[Candidate]) -> Job:
 
 
 def _in_one_line(error: Exception) -> str:
-    return traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__

@@ -1,0 +1,185 @@
+"""Small studies on scikit-learn's digits, and trackers that listen to them or stop them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from initsearch.search import jobs
+from initsearch.search.executor import SerialExecutor
+from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
+from initsearch.search.study import Study
+from initsearch.search.tracker import CandidateInfo, Measurement, StudyInfo
+from initsearch.search.verdict import Verdict
+from initsearch.space import Space
+from initsearch.training.job import CohortResult, Curve, Job
+
+SPACE: dict[str, Any] = {
+    "groups": {
+        "relu": {
+            "where": {"activation": "relu"},
+            "weight": {
+                "variance_scaling": {
+                    "factor": {"low": 0.5, "high": 4.0, "log": True},
+                    "mode": ["fan_in", "fan_out"],
+                },
+                "lecun_normal": None,
+                "orthogonal": {"gain": [1.0, 1.5]},
+            },
+        },
+        "head": {"where": {"role": "head"}, "weight": ["glorot_uniform", "zeros"]},
+    }
+}
+BASELINES = {name: name for name in ("torch_default", "he_normal", "zeros")}
+
+
+def settings(output_dir: Path, **changes: Any) -> StudySettings:
+    """A study of seconds: 9 candidates in brackets of 4, 3 rungs, a race of up to 4 blocks."""
+    space = changes.pop("space", SPACE)
+    search = {"seeds": 2, "cohort_size": 4, "first_rung": 0.25} | changes.pop("search", {})
+    race = {"max_seeds": 4, "looks": (2, 3, 4), "margin": 1.0} | changes.pop("race", {})
+    plain: dict[str, Any] = {
+        "name": "small",
+        "architecture": "mlp-1x16-relu",
+        "data": {"name": "digits", "train_size": 128, "val_size": 64},
+        "model": {"name": "mlp", "depth": 1, "width": 16, "activation": "relu"},
+        "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "batch_size": 16},
+        "trainer": {"accelerator": "cpu", "devices": 1, "engine": "loop"},
+        "baselines": BASELINES,
+        "n_trials": 9,
+        "max_epochs": 2,
+    }
+    return StudySettings(
+        space=Space.from_spec(space),
+        output_dir=output_dir,
+        search=SearchRules(**search),
+        race=RaceSettings(**race),
+        composed={"n_trials": changes.get("n_trials", 9)},
+        **(plain | changes),
+    )
+
+
+Call = tuple[str, tuple[Any, ...]]
+
+
+class Listener:
+    """A tracker and a progress in one; it notes every call, and breaks off where it is told to.
+
+    Args:
+        stop_at: Raises Ctrl-C at the first call for which this holds.
+    """
+
+    def __init__(self, stop_at: Callable[[Call], bool] | None = None) -> None:
+        self.calls: list[Call] = []
+        self._stop_at = stop_at
+
+    def _hear(self, name: str, *arguments: Any) -> None:
+        call = (name, arguments)
+        self.calls.append(call)
+        if self._stop_at is not None and self._stop_at(call):
+            self._stop_at = None
+            raise KeyboardInterrupt
+
+    def heard(self, name: str) -> list[tuple[Any, ...]]:
+        return [arguments for called, arguments in self.calls if called == name]
+
+    def start_study(self, study: StudyInfo) -> None:
+        self._hear("start_study", study)
+
+    def start_candidate(self, candidate: CandidateInfo) -> None:
+        self._hear("start_candidate", candidate)
+
+    def measure(self, candidate: str, measurements: Sequence[Measurement]) -> None:
+        self._hear("measure", candidate, measurements)
+
+    def end_candidate(self, candidate: str, status: str, reason: str) -> None:
+        self._hear("end_candidate", candidate, status, reason)
+
+    def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
+        self._hear("end_study", verdict, study_info)
+
+    def close(self) -> None:
+        self._hear("close")
+
+    def phase(self, name: str, total: float) -> None:
+        self._hear("phase", name, total)
+
+    def training(self, what: str) -> None:
+        self._hear("training", what)
+
+    def advance(self, amount: float) -> None:
+        self._hear("advance", amount)
+
+    def message(self, text: str) -> None:
+        self._hear("message", text)
+
+
+def run(
+    asked: StudySettings, listener: Listener | None = None, executor: Executor | None = None
+) -> Verdict:
+    """Run a study, or go on with it, in this process."""
+    listener = listener or Listener()
+    study = Study(asked, listener, listener)
+    return study.run(executor or SerialExecutor())
+
+
+def numbers(verdict: Verdict) -> dict[str, Any]:
+    """All of a verdict but the time that it took."""
+    plain = verdict.to_json()
+    del plain["wall_seconds"], plain["cpu_seconds"]
+    return plain
+
+
+def stored(asked: StudySettings) -> optuna.Study:
+    """Optuna's record of a study, read anew from its file."""
+    storage = JournalStorage(JournalFileBackend(str(asked.output_dir / "optuna.journal")))
+    return optuna.load_study(study_name=folder(asked).name, storage=storage)
+
+
+def folder(asked: StudySettings) -> Path:
+    """The study's own folder."""
+    return Study(asked, Listener(), Listener()).folder
+
+
+class Trained:
+    """Counts what is trained: put in the place of `run_job`, which it calls.
+
+    Attributes:
+        jobs: In order, every job that was run.
+    """
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, work: Callable[[Job], CohortResult]
+    ) -> None:
+        self.jobs: list[Job] = []
+        self._work = work
+        monkeypatch.setattr(jobs, "run_job", self)
+
+    def __call__(self, job: Job) -> CohortResult:
+        self.jobs.append(job)
+        return self._work(job)
+
+    @property
+    def pieces(self) -> list[tuple[str, int, float, bool]]:
+        """Candidate, block, end of the budget, test or not: one entry per candidate of a job."""
+        return [
+            (candidate.name, job.seed, job.stop_epoch, job.test)
+            for job in self.jobs
+            for candidate in job.candidates
+        ]
+
+
+def without_states(result: CohortResult) -> CohortResult:
+    """The result as far as it does not depend on where things lie."""
+    return replace(result, curves=tuple(replace(curve, state=None) for curve in result.curves))
+
+
+def curve_of(result: CohortResult, name: str) -> Curve:
+    (curve,) = (curve for curve in result.curves if curve.candidate == name)
+    return curve

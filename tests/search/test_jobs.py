@@ -1,0 +1,173 @@
+"""The book of jobs: what is trained once is kept, one candidate's failure spoils no other's result."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from simulated_jobs import simulate
+from study_runs import Listener, Trained
+
+from initsearch.errors import InitSearchError, ModelError
+from initsearch.search.executor import SerialExecutor
+from initsearch.search.jobs import JobBook, Outcome
+from initsearch.training.job import Candidate, CohortResult, Job
+
+ANNA, BERT, CARL = (
+    Candidate(name, {"rules": [], "default": {"weight": name}}, 0.1) for name in ("anna", "bert", "carl")
+)  # fmt: skip
+
+
+def job_of(*candidates: Candidate, **changes: object) -> Job:
+    job = Job(
+        {"name": "digits"}, {"name": "mlp"}, {"name": "sgd"}, {}, candidates, seed=3, stop_epoch=2.0
+    )
+    return replace(job, **changes)
+
+
+def book(folder: Path, listener: Listener | None = None, limit: int | None = None) -> JobBook:
+    return JobBook(folder, SerialExecutor(), listener or Listener(), cohort_limit=limit)
+
+
+def do(jobs: JobBook, job: Job) -> Outcome:
+    return jobs.collect(jobs.submit(job, 2.0))
+
+
+def refusing(*names: str, error: Callable[[str], Exception]) -> Callable[[Job], CohortResult]:
+    """Training that raises an error wherever one of these candidates takes part."""
+
+    def work(job: Job) -> CohortResult:
+        for candidate in job.candidates:
+            if candidate.name in names:
+                raise error(candidate.name)
+        return simulate(job)
+
+    return work
+
+
+def test_a_result_is_kept_and_read_again(monkeypatch, tmp_path) -> None:
+    trained = Trained(monkeypatch, simulate)
+    job = job_of(ANNA, BERT)
+    first = do(book(tmp_path), job)
+    assert list(first.curves) == ["anna", "bert"]
+    assert first.curves["bert"] == simulate(job).curves[1]
+    again = book(tmp_path)
+    assert do(again, job) == first
+    assert len(trained.jobs) == 1
+    assert again.cpu_seconds == pytest.approx(simulate(job).cpu_seconds)
+
+
+def test_a_newcomer_is_trained_alone(monkeypatch, tmp_path) -> None:
+    trained = Trained(monkeypatch, simulate)
+    do(book(tmp_path), job_of(ANNA, BERT))
+    outcome = do(book(tmp_path), job_of(BERT, CARL))
+    assert trained.pieces == [
+        ("anna", 3, 2.0, False),
+        ("bert", 3, 2.0, False),
+        ("carl", 3, 2.0, False),
+    ]
+    assert set(outcome.curves) == {"bert", "carl"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 4},
+        {"stop_epoch": 3.0},
+        {"eval_epochs": (1.0,)},
+        {"test": True},
+        {"optimizer": {"name": "adam"}},
+        {"data": {"name": "mnist"}},
+        {"trainer": {"precision": "bf16-true"}},
+        {"candidates": (replace(ANNA, lr=0.2),)},
+        {"candidates": (replace(ANNA, plan={"rules": [], "default": {"weight": "zeros"}}),)},
+    ],
+    ids=str,
+)
+def test_all_that_a_result_depends_on_tells_jobs_apart(monkeypatch, tmp_path, change) -> None:
+    trained = Trained(monkeypatch, simulate)
+    do(book(tmp_path), job_of(ANNA))
+    do(
+        book(tmp_path),
+        job_of(ANNA, **change) if "candidates" not in change else job_of(*change["candidates"]),
+    )
+    assert len(trained.jobs) == 2
+
+
+def test_where_a_job_starts_from_does_not(monkeypatch, tmp_path) -> None:
+    trained = Trained(monkeypatch, simulate)
+    do(book(tmp_path), job_of(ANNA))
+    do(
+        book(tmp_path),
+        job_of(ANNA, start_epoch=1.0, state_in={"anna": "gone.pt"}, state_dir="states"),
+    )
+    assert len(trained.jobs) == 1
+
+
+def test_results_are_filed_by_name_in_whatever_order_they_come(monkeypatch, tmp_path) -> None:
+    def reversed_order(job: Job) -> CohortResult:
+        result = simulate(job)
+        return replace(result, curves=result.curves[::-1])
+
+    Trained(monkeypatch, reversed_order)
+    do(book(tmp_path), job_of(ANNA, BERT))
+    alone = do(book(tmp_path), job_of(BERT))
+    assert alone.curves == {"bert": simulate(job_of(BERT)).curves[0]}
+
+
+def test_what_is_trained_is_kept_though_nobody_waits_for_it(monkeypatch, tmp_path) -> None:
+    trained = Trained(monkeypatch, simulate)
+    book(tmp_path).submit(job_of(ANNA), 2.0)
+    do(book(tmp_path), job_of(ANNA))
+    assert len(trained.jobs) == 1
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_one_failure_spoils_no_other_s_result(monkeypatch, tmp_path, limit) -> None:
+    work = refusing("bert", error=lambda name: ModelError(f"not {name}"))
+    trained = Trained(monkeypatch, work)
+    listener = Listener()
+    outcome = do(book(tmp_path, listener, limit), job_of(ANNA, BERT, CARL))
+    assert set(outcome.curves) == {"anna", "carl"}
+    assert outcome.failed == {"bert": "ModelError: not bert"}
+    (report,) = tmp_path.glob("failed-*.txt")
+    assert report.read_text().startswith("bert\nTraceback")
+    assert sum(amount for (amount,) in listener.heard("advance")) == 6.0
+    # Going on, those that came through are not trained again; the one that failed gets another chance.
+    trained.jobs.clear()
+    do(book(tmp_path, limit=limit), job_of(ANNA, BERT, CARL))
+    assert {name for name, *_ in trained.pieces} == {"bert"}
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_where_all_fail_alike_it_is_the_configuration(monkeypatch, tmp_path, limit) -> None:
+    def work(job: Job) -> CohortResult:
+        raise ModelError("the model must return class scores")
+
+    Trained(monkeypatch, work)
+    with pytest.raises(ModelError, match="the model must return class scores"):
+        do(book(tmp_path, limit=limit), job_of(ANNA, BERT))
+
+
+def test_where_each_fails_in_its_own_way_it_is_not(monkeypatch, tmp_path) -> None:
+    Trained(monkeypatch, refusing("anna", "bert", error=lambda name: ModelError(f"not {name}")))
+    assert set(do(book(tmp_path), job_of(ANNA, BERT)).failed) == {"anna", "bert"}
+
+
+def test_an_error_of_many_lines_becomes_one(monkeypatch, tmp_path) -> None:
+    Trained(
+        monkeypatch, refusing("anna", error=lambda _: RuntimeError("a long story:\nthe reason"))
+    )
+    assert do(book(tmp_path), job_of(ANNA)).failed == {"anna": "RuntimeError: the reason"}
+
+
+def test_a_result_that_cannot_be_written_ends_the_study(monkeypatch, tmp_path) -> None:
+    trained = Trained(monkeypatch, simulate)
+    (tmp_path / "jobs").write_text("a file where the folder should be")
+    jobs = book(tmp_path / "jobs")
+    with pytest.raises(
+        InitSearchError, match=r"results cannot be written to .*: make room"
+    ) as stopped:
+        do(jobs, job_of(ANNA))
+    assert isinstance(stopped.value.__cause__, OSError)
+    assert len(trained.jobs) == 1

@@ -1,0 +1,299 @@
+"""A study that is stopped goes on as if it had not been; one that is asked for more keeps what it has."""
+
+import itertools
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from simulated_jobs import simulate
+from study_runs import Call, Listener, Trained, folder, numbers, run, settings, stored
+
+from initsearch.search.study import Study
+from initsearch.training.worker import run_job
+
+#: Two schemes at two rates: TPE soon repeats itself, and the grid has 4 points.
+TWO_BY_TWO: dict[str, Any] = {
+    "lr": [0.05, 0.1],
+    "groups": {"all": {"where": {}, "weight": ["lecun_normal", "orthogonal"]}},
+}
+
+
+def at(
+    kind: str, holds: Callable[..., bool] = lambda *_: True, nth: int = 1
+) -> Callable[[Call], bool]:
+    """The nth call of a kind whose arguments fulfil a condition."""
+    left = itertools.count(nth, -1)
+
+    def reached(call: Call) -> bool:
+        name, arguments = call
+        return name == kind and holds(*arguments) and next(left) == 1
+
+    return reached
+
+
+def of_the_race(_: str, measurements: Any) -> bool:
+    return any("/seed_1000" in measurement.key for measurement in measurements)
+
+
+POINTS = {
+    "while candidates are asked for": lambda: at("start_candidate", nth=5),
+    "at the first rung": lambda: at("measure", nth=2),
+    "between two rungs": lambda: at("training", lambda what: what.endswith("to epoch 1")),
+    "in the race": lambda: at("measure", of_the_race, nth=2),
+    "before the test": lambda: at("phase", lambda name, _: name == "test"),
+    "while the verdict is recorded": lambda: at("end_study"),
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> tuple[dict[str, Any], Counter]:
+    """The verdict of a small study that ran in one go, and what was trained for it."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        trained = Trained(monkeypatch, run_job)
+        verdict = run(settings(tmp_path_factory.mktemp("whole"), n_trials=6))
+        return numbers(verdict), Counter(trained.pieces)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_study_goes_on_where_it_was_stopped(uninterrupted, monkeypatch, tmp_path, point) -> None:
+    trained = Trained(monkeypatch, run_job)
+    asked = settings(tmp_path, n_trials=6)
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, Listener(POINTS[point]()))
+    assert Study(asked, Listener(), Listener()).finished is None
+    before = len(trained.jobs)
+    listener = Listener()
+    verdict = run(asked, listener)
+    expected, pieces = uninterrupted
+    assert numbers(verdict) == expected
+    assert before > 0
+    assert Counter(trained.pieces) == pieces
+    # The tracker hears all of it again, to mend what it had half written.
+    assert len(listener.heard("start_candidate")) == 6
+    assert len(listener.heard("end_study")) == 1
+
+
+class Stopper:
+    """Ctrl-C at the nth write to Optuna's storage: before it, or after it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.writes, self.stop_at, self.after = 0, 0, False
+        write = JournalFileBackend.append_logs
+
+        def append_logs(backend: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
+            self.writes += 1
+            stop = self.writes == self.stop_at
+            if stop and not self.after:
+                raise KeyboardInterrupt
+            write(backend, logs)
+            if stop:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(JournalFileBackend, "append_logs", append_logs)
+
+
+@pytest.mark.parametrize(
+    "search",
+    [{"sampler": "tpe"}, {"sampler": "tpe", "pruner": "median"}, {"sampler": "random"}],
+    ids=["tpe-halving", "tpe-median", "random-halving"],
+)
+def test_any_moment_is_good_to_stop(monkeypatch, tmp_path, search) -> None:
+    """Stopped again and again, each time after some more writes to the storage; training is made up."""
+    trained, stopper = Trained(monkeypatch, simulate), Stopper(monkeypatch)
+    many = {"n_trials": 22, "search": search | {"first_rung": 0.125}}
+    whole = numbers(run(settings(tmp_path / "whole", **many)))
+    pieces, writes = Counter(trained.pieces), stopper.writes
+    trained.jobs.clear()
+    asked = settings(tmp_path / "pieces", **many)
+    verdict, stops = None, 0
+    while verdict is None:
+        stopper.writes, stopper.stop_at, stopper.after = 0, 29 + stops % 3, stops % 2 == 0
+        try:
+            verdict = numbers(run(asked))
+        except KeyboardInterrupt:
+            stops += 1
+    assert stops > writes / 32
+    assert verdict == whole
+    assert Counter(trained.pieces) == pieces
+
+
+def test_a_finished_study_has_its_verdict_and_does_no_work(monkeypatch, tmp_path) -> None:
+    trained = Trained(monkeypatch, simulate)
+    asked = settings(tmp_path)
+    verdict = run(asked)
+    trained.jobs.clear()
+    kept = Study(asked, Listener(), Listener()).finished
+    assert kept is not None
+    assert kept.to_json() == verdict.to_json()
+    assert not trained.jobs
+
+
+def test_weights_that_are_gone_cost_time_and_not_the_verdict(
+    uninterrupted, monkeypatch, tmp_path
+) -> None:
+    trained = Trained(monkeypatch, run_job)
+    asked = settings(tmp_path, n_trials=6)
+    for point in ("between two rungs", "before the test"):
+        with pytest.raises(KeyboardInterrupt):
+            run(asked, Listener(POINTS[point]()))
+        shutil.rmtree(folder(asked) / "states")
+    verdict = run(asked)
+    expected, pieces = uninterrupted
+    assert numbers(verdict) == expected
+    assert Counter(trained.pieces) == pieces
+    assert any(job.start_epoch == 0 for job in trained.jobs if job.test)
+
+
+def test_more_trials_continue_the_study(monkeypatch, tmp_path) -> None:
+    trained = Trained(monkeypatch, simulate)
+    few, many = settings(tmp_path, n_trials=6), settings(tmp_path, n_trials=13)
+    first = numbers(run(few))
+    trials = stored(few).get_trials()
+    second = numbers(run(many))
+    assert folder(few) == folder(many)
+    assert len(trials) == 6
+    assert [row["number"] for row in second["evidence"]["search"]] == list(range(13))
+    # What was decided stands: in Optuna's storage, and in the verdict's evidence.
+    assert stored(many).get_trials()[:6] == trials
+    told = [{**row, "raced": None} for row in second["evidence"]["search"][:6]]
+    assert told == [{**row, "raced": None} for row in first["evidence"]["search"]]
+    # And nothing is trained twice: neither in the search nor, for those that race again, in the race.
+    assert max(Counter(trained.pieces).values()) == 1
+    # The study of 13 trials is itself repeatable.
+    again = settings(tmp_path / "again", n_trials=6)
+    run(again)
+    assert numbers(run(settings(tmp_path / "again", n_trials=13))) == second
+
+
+def test_fewer_trials_are_those_that_came_first(monkeypatch, tmp_path) -> None:
+    Trained(monkeypatch, simulate)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings(tmp_path, n_trials=13), Listener(at("measure", nth=9)))
+    verdict = run(settings(tmp_path, n_trials=4))
+    assert [row["number"] for row in verdict.evidence["search"]] == list(range(4))
+    assert numbers(verdict) == numbers(run(settings(tmp_path / "alone", n_trials=4)))
+
+
+def test_more_trials_complete_a_grid_that_tpe_has_begun(monkeypatch, tmp_path) -> None:
+    trained = Trained(monkeypatch, simulate)
+    baselines = {"torch_default": "torch_default"}  # at two rates: 2 trials
+    small = {"space": TWO_BY_TWO, "baselines": baselines}
+    run(settings(tmp_path, n_trials=5, **small))
+    verdict = run(settings(tmp_path, n_trials=9, **small))
+    found = {
+        (row["scheme"], row["name"].split("lr=")[1].split(" ")[0])
+        for row in verdict.evidence["search"]
+    }
+    schemes = ("torch_default", "lecun_normal", "orthogonal")
+    assert found == set(itertools.product(schemes, ("0.05", "0.1")))
+    assert max(Counter(trained.pieces).values()) == 1
+
+
+def test_more_seeds_keep_the_blocks_that_are_there(monkeypatch, tmp_path) -> None:
+    trained = Trained(monkeypatch, simulate)
+    race = {"looks": (2, 3, 4, 6), "margin": 0.0, "alpha": 0.001}
+    first = run(settings(tmp_path, race=race | {"max_seeds": 4}))
+    second = run(settings(tmp_path, race=race | {"max_seeds": 8}))
+    assert first.n_seeds < second.n_seeds
+    assert max(Counter(trained.pieces).values()) == 1
+    scores = {candidate["name"]: candidate["scores"] for candidate in numbers(second)["candidates"]}
+    for candidate in numbers(first)["candidates"]:
+        now = scores[candidate["name"]]
+        shared = candidate["scores"].keys() & now.keys()
+        assert len(shared) >= 2
+        assert all(candidate["scores"][seed] == now[seed] for seed in shared)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"space": TWO_BY_TWO},
+        {"seed": 1},
+        {"metric": "val_loss"},
+        {"max_epochs": 4},
+        {"model": {"name": "mlp", "depth": 2, "width": 16, "activation": "relu"}},
+        {"baselines": {"zeros": "zeros", "torch_default": "torch_default"}},
+        {"search": {"cohort_size": 5}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_another_question_is_another_study(monkeypatch, tmp_path, change) -> None:
+    Trained(monkeypatch, simulate)
+    one, other = settings(tmp_path, n_trials=4), settings(tmp_path, n_trials=4, **change)
+    assert folder(one) != folder(other)
+    run(one)
+    kept = numbers(run(one)), stored(one).get_trials()
+    run(other)
+    assert (numbers(run(one)), stored(one).get_trials()) == kept
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"workers": 2}, {"n_trials": 5}, {"race": {"max_seeds": 6}}, {"name": "small"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_only_extends_a_study_leaves_it_the_same(tmp_path, change) -> None:
+    assert folder(settings(tmp_path, **change)) == folder(settings(tmp_path))
+
+
+@pytest.mark.parametrize("rates", [[0.05, 0.1], {"low": 0.01, "high": 1.0, "log": True}, None, 0.2])
+def test_baselines_come_first_at_every_rate(monkeypatch, tmp_path, rates) -> None:
+    Trained(monkeypatch, simulate)
+    space = TWO_BY_TWO | {"lr": rates}
+    listener = Listener()
+    asked = settings(tmp_path, space=space, n_trials=12, search={"sampler": "tpe"})
+    run(asked, listener)
+    infos = [info for (info,) in listener.heard("start_candidate")]
+    every = {None: [0.1], 0.2: [0.2]}.get(rates) if not isinstance(rates, dict | list) else None
+    every = every or (rates if isinstance(rates, list) else [0.01, 0.1, 1.0])
+    expected = [
+        (scheme, rate) for rate in every for scheme in ("torch_default", "he_normal", "zeros")
+    ]
+    assert [info.scheme for info in infos[: len(expected)]] == [scheme for scheme, _ in expected]
+    assert [info.lr for info in infos[: len(expected)]] == pytest.approx([lr for _, lr in expected])
+    assert [info.baseline for info in infos] == [n < len(expected) for n in range(12)]
+    assert all(
+        trial.user_attrs.get("baseline") for trial in stored(asked).get_trials()[: len(expected)]
+    )
+
+
+def test_what_is_proposed_again_is_not_trained_again(monkeypatch, tmp_path) -> None:
+    trained = Trained(monkeypatch, simulate)
+    asked = settings(tmp_path, space=TWO_BY_TWO, n_trials=20, search={"sampler": "random"})
+    listener = Listener()
+    verdict = run(asked, listener)
+    infos = [info for (info,) in listener.heard("start_candidate")]
+    first: dict[str, int] = {}
+    for info in infos:
+        first.setdefault(json.dumps([info.plan, info.lr]), info.number)
+    twins = [i for i in infos if first[json.dumps([i.plan, i.lr])] != i.number]
+    assert len(twins) > 5
+    names = {name for name, *_ in trained.pieces}
+    assert not names & {twin.name for twin in twins}
+    assert max(Counter(trained.pieces).values()) == 1
+    rows, trials = verdict.evidence["search"], stored(asked).get_trials()
+    for twin in twins:
+        of = first[json.dumps([twin.plan, twin.lr])]
+        assert rows[twin.number]["score"] == pytest.approx(rows[of]["score"], nan_ok=True)
+        assert rows[twin.number]["status"] == rows[of]["status"]
+        assert rows[twin.number]["reason"] == f"same as trial {of}"
+        assert trials[twin.number].state is trials[of].state is not TrialState.RUNNING
+        assert trials[twin.number].values == trials[of].values
+        assert not rows[twin.number]["raced"]
+
+
+def test_states_are_gone_in_the_end(monkeypatch, tmp_path) -> None:
+    Trained(monkeypatch, simulate)
+    asked = settings(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, Listener(at("end_study")))
+    states: Path = folder(asked) / "states"
+    assert any(states.iterdir())
+    run(asked)
+    assert not states.exists()

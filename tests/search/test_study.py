@@ -1,0 +1,415 @@
+"""A whole study on digits, with real training: what it trains, what it records, what it says."""
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import odd_initializers
+import pytest
+from optuna.trial import TrialState
+from simulated_jobs import simulate
+from study_runs import Listener, Trained, folder, numbers, run, settings, stored
+
+from initsearch.errors import ConfigError, InitSearchError
+from initsearch.plan import InitPlan
+from initsearch.search.blocks import FIRST_RACE_BLOCK, SEEDS_PER_STUDY
+from initsearch.search.executor import make_executor
+from initsearch.search.settings import StudySettings
+from initsearch.search.study import Study
+from initsearch.search.verdict import Verdict
+from initsearch.training.worker import run_job
+
+#: Three sound plans, one that raises an error and one that bursts; all of them are tried.
+ODD_SPACE = {
+    "plans": {
+        "good": "lecun_normal",
+        "broken": "test_broken",
+        "huge": {"name": "normal", "std": 1e20},
+        "fine": "orthogonal",
+    }
+}
+
+
+class Finished:
+    """A study that ran to its end, with all that it told and trained."""
+
+    def __init__(
+        self, asked: StudySettings, listener: Listener, trained: Trained, end: Verdict
+    ) -> None:
+        self.asked, self.listener, self.trained, self.verdict = asked, listener, trained, end
+        self.search = {row["name"]: row for row in end.evidence["search"]}
+
+
+def finish(monkeypatch: pytest.MonkeyPatch, asked: StudySettings) -> Finished:
+    listener, trained = Listener(), Trained(monkeypatch, run_job)
+    return Finished(asked, listener, trained, run(asked, listener))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Finished:
+    """A study with one worker and nothing odd."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return finish(monkeypatch, settings(tmp_path_factory.mktemp("plain")))
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory) -> Finished:
+    """A study with a candidate that fails and one that diverges."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return finish(
+            monkeypatch, settings(tmp_path_factory.mktemp("odd"), space=ODD_SPACE, n_trials=7)
+        )
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory) -> Iterator[Executor]:
+    """Two worker processes, with an initializer at hand that kills one of them, once."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        mark = tmp_path_factory.mktemp("mark") / "killed"
+        monkeypatch.setenv(odd_initializers.KILL_ONCE, str(mark))
+        with make_executor(2, {}) as executor:
+            yield executor
+
+
+def test_two_workers_come_to_the_same_verdict(plain, pool, tmp_path) -> None:
+    verdict = run(settings(tmp_path, workers=2), executor=pool)
+    assert numbers(verdict) == numbers(plain.verdict)
+
+
+def test_a_killed_worker_changes_nothing(pool, tmp_path) -> None:
+    space = {"plans": {"a": "odd_initializers.kill_once", "b": "lecun_normal"}}
+    small = {"space": space, "n_trials": 3, "baselines": {"torch_default": "torch_default"}}
+    mark = Path(os.environ[odd_initializers.KILL_ONCE])
+    assert not mark.exists()
+    killed = run(settings(tmp_path / "killed_once", **small), executor=pool)
+    assert mark.exists()
+    assert {row["status"] for row in killed.evidence["search"]} <= {"complete", "pruned"}
+    assert numbers(killed) == numbers(run(settings(tmp_path / "unharmed", **small)))
+
+
+def test_search_and_race_share_no_seed(plain) -> None:
+    search = {
+        job.seed for job in plain.trained.jobs if job.seed % SEEDS_PER_STUDY < FIRST_RACE_BLOCK
+    }
+    race = {job.seed for job in plain.trained.jobs} - search
+    # The phases are told apart by when they ran, not by the seed.
+    first_of_race = min(i for i, job in enumerate(plain.trained.jobs) if job.seed in race)
+    assert {job.seed for job in plain.trained.jobs[:first_of_race]} == search
+    assert {job.seed for job in plain.trained.jobs[first_of_race:]} == race
+    assert len(search) == plain.asked.search.seeds
+    assert len(race) == plain.verdict.n_seeds
+    assert {seed for c in plain.verdict.candidates for seed in c.scores} == race
+
+
+def test_studies_of_two_seeds_share_no_block(plain, monkeypatch, tmp_path) -> None:
+    other = finish(monkeypatch, settings(tmp_path, seed=1, n_trials=3))
+    assert not {job.seed for job in other.trained.jobs} & {job.seed for job in plain.trained.jobs}
+
+
+def test_the_test_set_is_touched_once_and_after_the_decision(plain) -> None:
+    jobs = plain.trained.jobs
+    first = next(i for i, job in enumerate(jobs) if job.test)
+    assert all(job.test for job in jobs[first:])
+    leader = plain.verdict.candidates[0].name
+    tested = [(c.name, job.seed) for job in jobs[first:] for c in job.candidates]
+    assert max(Counter(tested).values()) == 1
+    assert {name for name, _ in tested} == {leader, plain.verdict.baseline}
+    # Nothing is trained for it: the race's weights are scored.
+    assert all(job.start_epoch == job.stop_epoch for job in jobs[first:])
+    for part in ("baseline", "leader" if plain.verdict.winner is None else "winner"):
+        score = plain.verdict.test[part]
+        assert score["test_accuracy"] == pytest.approx(
+            sum(score["by_seed"].values()) / len(score["by_seed"])
+        )
+
+
+def test_the_test_score_is_that_of_the_raced_weights(plain) -> None:
+    """Trained anew from nothing, in one go, a candidate gets the same score on the test set."""
+    job = next(job for job in plain.trained.jobs if job.test)
+    (race,) = (
+        other for other in plain.trained.jobs
+        if other.seed == job.seed and job.candidates[0] in other.candidates and not other.test
+    )  # fmt: skip
+    anew = run_job(replace(race, candidates=job.candidates, state_dir=None, test=True))
+    (name,) = (candidate.name for candidate in job.candidates)
+    scores = {
+        seed: score
+        for part in plain.verdict.test.values()
+        if part["name"] == name
+        for seed, score in part["by_seed"].items()
+    }
+    assert scores[job.seed] == anew.curves[0].test_accuracy
+
+
+def test_optuna_holds_what_became_of_each_trial(odd) -> None:
+    states = {
+        "complete": TrialState.COMPLETE,
+        "pruned": TrialState.PRUNED,
+        "diverged": TrialState.PRUNED,
+        "failed": TrialState.FAIL,
+    }
+    trials = stored(odd.asked).get_trials()
+    assert [trial.number for trial in trials] == [row["number"] for row in odd.search.values()]
+    for trial, row in zip(trials, odd.search.values(), strict=True):
+        assert trial.state is states[row["status"]]
+        assert trial.user_attrs["status"] == row["status"]
+        if row["status"] == "complete":
+            assert trial.value == row["score"]
+        else:
+            assert trial.user_attrs["reason"] == row["reason"]
+        told = list(trial.intermediate_values.values())
+        assert told == [score for score in row["scores"].values() if not math.isnan(score)]
+
+
+def test_a_candidate_that_raises_fails_alone(odd) -> None:
+    assert odd.search["broken"]["status"] == "failed"
+    assert re.fullmatch(
+        r"RuntimeError: no weights of shape \(\d+, \d+\) today", odd.search["broken"]["reason"]
+    )
+    (report,) = (folder(odd.asked) / "jobs").glob("failed-*.txt")
+    text = report.read_text()
+    assert text.startswith("broken\n")
+    assert "Traceback" in text
+    assert "odd_initializers.py" in text
+    assert {row["status"] for name, row in odd.search.items() if name != "broken"} >= {"complete"}
+    assert ("broken", "failed", odd.search["broken"]["reason"]) in odd.listener.heard(
+        "end_candidate"
+    )
+
+
+def test_a_candidate_that_bursts_has_diverged(odd) -> None:
+    assert odd.search["huge"]["status"] == "diverged"
+    assert odd.search["huge"]["reason"] == "loss or weights not finite at step 0"
+    assert math.isnan(odd.search["huge"]["score"])
+    assert "huge" not in {candidate.name for candidate in odd.verdict.candidates}
+
+
+def test_whatever_ends_early_has_a_reason(plain, odd) -> None:
+    rows = [*plain.search.values(), *odd.search.values()]
+    assert {"complete", "pruned", "diverged", "failed"} == {row["status"] for row in rows}
+    assert all(bool(row["reason"]) == (row["status"] != "complete") for row in rows)
+    for row in rows:
+        if row["status"] == "pruned" and row["name"] == "zeros":
+            assert row["epoch"] == 0
+            assert row["reason"].startswith("cannot learn: no_gradient")
+        elif row["status"] == "pruned":
+            assert 0 < row["epoch"] < plain.asked.max_epochs
+            assert f"epoch {row['epoch']:g}" in row["reason"]
+
+
+def test_every_candidate_is_told_to_the_tracker_from_start_to_end(plain) -> None:
+    names = list(plain.search)
+    told = [info.name for (info,) in plain.listener.heard("start_candidate")]
+    assert told == names
+    assert {call[0] for call in plain.listener.heard("end_candidate")} == set(names)
+    kinds = [name for name, _ in plain.listener.calls]
+    assert kinds.index("start_study") < kinds.index("start_candidate")
+    assert kinds.index("end_study") > max(
+        i for i, kind in enumerate(kinds) if kind == "end_candidate"
+    )
+    ((verdict, facts),) = plain.listener.heard("end_study")
+    assert verdict is plain.verdict
+    assert facts == {"steps_per_epoch": 128 / 16}
+
+
+def test_the_progress_comes_to_its_total(plain) -> None:
+    phase, totals, done = "", {}, Counter()
+    for kind, arguments in plain.listener.calls:
+        if kind == "phase":
+            phase, totals[arguments[0]] = arguments
+        elif kind == "advance":
+            done[phase] += arguments[0]
+    assert list(totals) == ["search", "race", "test"]
+    assert dict(done) == pytest.approx(totals)
+
+
+def test_the_leader_s_plan_is_kept_as_a_plan_file(plain) -> None:
+    file = folder(plain.asked) / "winner.yaml"
+    assert InitPlan.load(file).spec() == plain.verdict.candidates[0].plan
+    assert plain.verdict.sentence in file.read_text()
+
+
+def test_only_the_records_are_left(plain) -> None:
+    left = {path.name for path in folder(plain.asked).iterdir()}
+    assert left == {"settings.json", "elapsed.json", "jobs", "winner.yaml", "verdict.json"}
+    above = {
+        path.name for path in plain.asked.output_dir.iterdir() if not path.name.startswith(".")
+    }
+    assert above == {"optuna.journal", folder(plain.asked).name}
+
+
+def test_a_second_process_is_told_to_wait(tmp_path) -> None:
+    asked = settings(tmp_path, n_trials=3)
+    refusals: list[str] = []
+
+    class Intruder(Listener):
+        """Starts the same study once more while it runs."""
+
+        def start_study(self, study) -> None:
+            with pytest.raises(ConfigError) as refused:
+                run(asked)
+            refusals.append(str(refused.value))
+
+    run(asked, Intruder())
+    (message,) = refusals
+    assert "\n" not in message
+    assert re.search(
+        r"being run by another process: wait for it, or give another output_dir", message
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "better"), [("val_loss", min), ("learning_curve_area", max), ("val_accuracy", max)]
+)
+def test_every_metric_leads_to_a_verdict(monkeypatch, tmp_path, metric: str, better) -> None:
+    small = {"n_trials": 5, "race": {"margin": 0.01, "max_seeds": 2}, "search": {"seeds": 1}}
+    found = finish(monkeypatch, settings(tmp_path, metric=metric, **small))
+    verdict = found.verdict
+    assert verdict.metric == metric
+    assert verdict.higher_is_better is (better is max)
+    means = [candidate.mean for candidate in verdict.candidates]
+    assert means[0] == better(means)
+    complete = [row for row in found.search.values() if row["status"] == "complete"]
+    assert better(row["score"] for row in complete) in {r["score"] for r in complete if r["raced"]}
+    direction = "MAXIMIZE" if better is max else "MINIMIZE"
+    study = stored(found.asked)
+    assert study.direction.name == direction
+    assert study.metric_names == [metric]
+
+
+def test_the_area_under_the_curve_is_more_than_its_end(monkeypatch, tmp_path) -> None:
+    """Without a pruner candidates are not compared on the way, but they are measured there."""
+    small = {"n_trials": 2, "race": {"max_seeds": 2}, "search": {"seeds": 1, "pruner": "none"}}
+    found = finish(monkeypatch, settings(tmp_path, metric="learning_curve_area", **small))
+    assert len(found.search) == 2
+    for name, row in found.search.items():
+        points = [
+            (m.step, m.value)
+            for candidate, measured in found.listener.heard("measure")
+            for m in measured
+            if candidate == name and m.key == "val_accuracy/seed_0"
+        ]
+        assert [step for step, _ in points] == [4, 8, 16]
+        (a, b, c) = (value for _, value in points)
+        assert row["score"] == pytest.approx(((a + b) / 2 * 4 + (b + c) / 2 * 8) / 12)
+
+
+@pytest.mark.parametrize("sampler", ["grid", "tpe", "random", "auto"])
+@pytest.mark.parametrize("pruner", ["median", "none", "halving"])
+def test_samplers_and_pruners(tmp_path, monkeypatch, sampler: str, pruner: str) -> None:
+    """Their decisions, over many candidates: the training is made up (see test_resume)."""
+    Trained(monkeypatch, simulate)
+    space = {
+        "lr": [0.05, 0.1],
+        "groups": {
+            "relu": {
+                "where": {"activation": "relu"},
+                "weight": {
+                    "lecun_normal": None,
+                    "orthogonal": {"gain": [1.0, 1.5, 2.0]},
+                    "ones": None,
+                },
+            }
+        },
+    }
+    asked = settings(
+        tmp_path, space=space, n_trials=24, search={"sampler": sampler, "pruner": pruner}
+    )
+    verdict = run(asked)
+    rows = verdict.evidence["search"]
+    grid = sampler in ("grid", "auto")  # 5 schemes at 2 rates, and 3 baselines at 2 rates, are 16
+    assert len(rows) == len(stored(asked).get_trials()) == (16 if grid else 24)
+    assert len({row["name"].split(" #")[0] for row in rows}) <= 16
+    if grid:
+        assert len({row["name"] for row in rows if row["number"] >= 6}) == 10
+    pruned = {row["number"] for row in rows if row["status"] == "pruned"}
+    assert bool(pruned) == (pruner != "none")
+    assert not any(row["scheme"] == "torch_default" for row in rows if row["number"] in pruned)
+    if pruner == "median":
+        # Optuna's rule: nobody is pruned before four trials are complete.
+        assert min(pruned) >= asked.search.cohort_size
+
+
+def test_budgets_that_come_to_the_same_step_are_one(monkeypatch, tmp_path) -> None:
+    """Two steps in an epoch: a quarter and a half of it are both the first step."""
+    data = {"name": "digits", "train_size": 32, "val_size": 32}
+    asked = settings(tmp_path, data=data, max_epochs=1, n_trials=4, race={"max_seeds": 2})
+    found = finish(monkeypatch, asked)
+    assert {job.stop_epoch for job in found.trained.jobs} == {0.5, 1}
+
+
+def test_too_large_a_batch_is_told_before_anything_trains(monkeypatch, tmp_path) -> None:
+    trained = Trained(monkeypatch, run_job)
+    asked = settings(tmp_path, optimizer={"name": "sgd", "lr": 0.1, "batch_size": 129})
+    with pytest.raises(ConfigError, match=r"optimizer\.batch_size must be at most the 128"):
+        run(asked)
+    assert not trained.jobs
+
+
+def test_the_stand_in_is_trained_on_in_the_size_that_was_asked_for(monkeypatch, tmp_path) -> None:
+    data = {"name": "mnist", "root": str(tmp_path), "download": False, "fallback": "digits"}
+    small = {"n_trials": 3, "search": {"seeds": 1}, "race": {"max_seeds": 2}}
+    asked = settings(tmp_path, data=data | {"train_size": 64, "val_size": 32}, **small)
+    found = finish(monkeypatch, asked)
+    assert (found.verdict.dataset, found.verdict.requested_dataset) == ("digits", "mnist")
+    assert {(job.data["name"], job.data["train_size"]) for job in found.trained.jobs} == {
+        ("digits", 64)
+    }
+    (message,) = (text for (text,) in found.listener.heard("message") if "mnist" in text)
+    assert "training on digits instead" in message
+
+
+def test_a_stand_in_is_found_where_it_was_asked_for(monkeypatch, tmp_path) -> None:
+    write_noise_as_mnist(tmp_path)
+    data = {"name": "cifar10", "root": str(tmp_path), "download": False, "fallback": "mnist"}
+    small = {"n_trials": 3, "search": {"seeds": 1}, "race": {"max_seeds": 2}}
+    asked = settings(tmp_path, data=data | {"train_size": 32, "val_size": 20}, **small)
+    found = finish(monkeypatch, asked)
+    assert (found.verdict.dataset, found.verdict.requested_dataset) == ("mnist", "cifar10")
+    sizes = {
+        (job.data["name"], job.data["train_size"], job.data["val_size"])
+        for job in found.trained.jobs
+    }
+    assert sizes == {("mnist", 32, 20)}
+
+
+def write_noise_as_mnist(root: Path, n: int = 60) -> None:
+    """Noise in the files and the format of MNIST, in torchvision's layout."""
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        images = np.random.default_rng(0).integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        labels = np.arange(n, dtype=np.uint8) % 10
+        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+            sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
+            header = bytes([0, 0, 8, values.ndim]) + sizes
+            (raw / f"{part}-{kind}-ubyte").write_bytes(header + values.tobytes())
+
+
+def test_a_study_in_which_nobody_comes_through_says_why(tmp_path) -> None:
+    space = {"plans": {"huge": {"name": "normal", "std": 1e20}}}
+    baselines = {"huge_too": {"name": "normal", "std": 2e20}, "bad": "test_broken"}
+    with pytest.raises(InitSearchError) as stopped:
+        run(settings(tmp_path, space=space, baselines=baselines, n_trials=3))
+    message = str(stopped.value)
+    assert "\n" not in message
+    assert re.search(
+        r"of 3 only 0 came through \(2 diverged, 1 failed: .*no weights of shape", message
+    )
+
+
+def test_a_study_takes_no_other_s_verdict(plain) -> None:
+    for change in ({"n_trials": 10}, {"race": {"max_seeds": 5}}, {"race": {"alpha": 0.1}}):
+        assert (
+            Study(settings(plain.asked.output_dir, **change), Listener(), Listener()).finished
+            is None
+        )
+    same = Study(settings(plain.asked.output_dir, workers=7), Listener(), Listener()).finished
+    assert same is not None
+    assert same.to_json() == plain.verdict.to_json()
