@@ -15,6 +15,8 @@ from initsearch.space import Space
 
 #: Trainer settings that change the numbers, not only where they are computed.
 ARITHMETIC = ("precision", "autocast", "channels_last")
+#: Data settings that say how the images are got, not which they are.
+FETCHING = ("download", "timeout", "deadline", "fallback")
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class StudySettings:
             dataset: What was found in place of the data set that was asked for, if so.
         """
         parts = {
-            "data": dict(self.data),
+            "data": {key: value for key, value in self.data.items() if key not in FETCHING},
             "dataset": dataset or self.data.get("name"),
             "model": dict(self.model),
             "optimizer": dict(self.optimizer),

@@ -28,7 +28,7 @@ from initsearch.search.metric import METRICS, Metric
 from initsearch.search.progress import Progress
 from initsearch.search.rungs import rung_epochs
 from initsearch.search.sampling import experimental, make_pruner
-from initsearch.search.settings import StudySettings
+from initsearch.search.settings import FETCHING, StudySettings
 from initsearch.search.thinning import Record, Search
 from initsearch.search.tracker import StudyInfo, Tracker
 from initsearch.search.verdict import Verdict
@@ -201,12 +201,11 @@ class Study:
         config = replace(
             DataConfig.from_mapping(self.settings.data),
             name=self._data.name,
-            fallback=None,
-            download=False,  # it is there by now
             train_size=self._sizes[0],
             val_size=self._sizes[1],
         )
-        return {key: value for key, value in vars(config).items() if value is not None}
+        chosen = {k: v for k, v in vars(config).items() if v is not None and k not in FETCHING}
+        return chosen | {"download": False}  # it is there by now
 
     def _open_study(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -235,10 +235,24 @@ def test_another_question_is_another_study(monkeypatch, tmp_path, change) -> Non
 
 @pytest.mark.parametrize(
     "change",
-    [{"workers": 2}, {"n_trials": 5}, {"race": {"max_seeds": 6}}, {"name": "small"}],
+    [
+        {"workers": 2},
+        {"n_trials": 5},
+        {"race": {"max_seeds": 6}},
+        {
+            "data": {
+                "name": "digits",
+                "train_size": 128,
+                "val_size": 64,
+                "download": True,
+                "timeout": 5,
+            }
+        },
+        {"trainer": {"accelerator": "gpu", "devices": 2, "engine": "stacked"}},
+    ],
     ids=lambda change: next(iter(change)),
 )
-def test_what_only_extends_a_study_leaves_it_the_same(tmp_path, change) -> None:
+def test_what_changes_no_result_leaves_the_study_the_same(tmp_path, change) -> None:
     assert folder(settings(tmp_path, **change)) == folder(settings(tmp_path))
 
 
