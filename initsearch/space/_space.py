@@ -85,6 +85,11 @@ class Group:
         weight: Any = {"name": scheme, **fields} if fields else scheme
         return {"where": dict(self.where), "weight": weight, "bias": bias}, scheme
 
+    @property
+    def size(self) -> float:
+        """How many different rules there are: infinite where a range of real numbers is searched."""
+        return sum(math.prod(domain.size for domain in named.values()) for named in self.domains())
+
     def domains(self) -> Iterator[dict[str, Domain]]:
         """For each scheme, the Optuna parameters that exist with it."""
         for scheme, fields in self.schemes.items():
@@ -162,13 +167,15 @@ class Space:
         for index, (group, rule) in enumerate(zip(self.groups, rules, strict=True)):
             if not group.bias.fixed:
                 labels[index] += f"+bias={rule['bias']}"
-        if len(self.groups) == 1:
-            return plan, chosen[0][1], labels[0]
+        # A group that cannot vary is the same in all candidates: naming it would tell nothing.
+        free = [index for index, group in enumerate(self.groups) if group.size > 1] or [0]
+        if len(free) == 1:
+            return plan, chosen[free[0]][1], labels[free[0]]
         names = [group.name for group in self.groups]
         return (
             plan,
-            " ".join(f"{name}:{scheme}" for name, (_, scheme) in zip(names, chosen, strict=True)),
-            " ".join(f"{name}:{label}" for name, label in zip(names, labels, strict=True)),
+            " ".join(f"{names[index]}:{chosen[index][1]}" for index in free),
+            " ".join(f"{names[index]}:{labels[index]}" for index in free),
         )
 
     @property
@@ -177,11 +184,7 @@ class Space:
         rates = 1 if self.lr is None else self.lr.size
         if self.plans is not None:
             return len(self.plans) * rates
-        per_group = (
-            sum(math.prod(domain.size for domain in named.values()) for named in group.domains())
-            for group in self.groups
-        )
-        return math.prod(per_group) * rates
+        return math.prod(group.size for group in self.groups) * rates
 
     def grid(self) -> Iterator[dict[str, Any]]:
         """Every trial of a finite space, as Optuna parameters; those that are fixed are left out."""

@@ -167,3 +167,19 @@ def test_a_bad_space_is_told_in_one_line(spec: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as raised:
         Space.from_spec(spec)
     assert "\n" not in str(raised.value)
+
+
+def test_labels_name_what_varies_and_nothing_else() -> None:
+    head = {"where": {"role": "head"}, "weight": "glorot_uniform"}
+    spec = {
+        "groups": {"relu": {"weight": {"normal": {"std": [0.1, 1.0]}, "zeros": None}}, "head": head}
+    }
+    point = {"relu.scheme": "normal", "relu.normal.std": 0.1}
+    suggested = Space.from_spec(spec).suggest(optuna.trial.FixedTrial(point))
+    assert (suggested.scheme, suggested.label) == ("normal", "normal(std=0.1)")
+    spec["groups"]["head"] = {**head, "weight": ["glorot_uniform", "zeros"]}
+    both = Space.from_spec(spec).suggest(optuna.trial.FixedTrial({**point, "head.scheme": "zeros"}))
+    assert (both.scheme, both.label) == (
+        "relu:normal head:zeros",
+        "relu:normal(std=0.1) head:zeros",
+    )
