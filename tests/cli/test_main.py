@@ -1,0 +1,266 @@
+"""The main job as a user runs it: every shipped sweep, Ctrl-C, going on, what is printed and what is left."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from initsearch import cli
+from initsearch.config import conf_dir, read_settings, shipped_sweeps
+from initsearch.plan import InitPlan
+from initsearch.search import jobs
+from initsearch.search.verdict import Verdict
+from initsearch.tracking import MlflowTracker
+from initsearch.training.cohort import CohortModule
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SMALL_DIGITS = ["data=digits", "data.train_size=200", "data.val_size=100"]
+BRIEF = ["n_trials=4", "max_epochs=1", "race.max_seeds=2", "workers=1"]
+STOPPED = "stopped: the same command goes on from here"
+
+
+@pytest.fixture(scope="module")
+def shared_output(tmp_path_factory) -> Path:
+    """One output folder for many studies, as users have it; MLflow has made its tables there."""
+    folder = tmp_path_factory.mktemp("output")
+    MlflowTracker.in_folder(folder).close()
+    return folder
+
+
+@pytest.fixture
+def here(monkeypatch, tmp_path) -> Path:
+    """An empty current folder; what a run leaves in it beside `out` is litter."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the command adds the current folder
+    return folder
+
+
+@pytest.fixture
+def out(shared_output, here, tmp_path_factory) -> Path:
+    """The folder `out` in the current one, with nothing in it but MLflow's empty tables.
+
+    To make them takes MLflow longer than a small study takes; test_mlflow_store has them made anew.
+    """
+    (here / "out").mkdir()
+    with (
+        contextlib.closing(sqlite3.connect(shared_output / "mlflow.db")) as made,
+        contextlib.closing(sqlite3.connect(here / "out" / "mlflow.db")) as copy,
+    ):
+        made.backup(copy)
+        for table in ("tags", "params", "metrics", "latest_metrics", "runs"):
+            copy.execute(f"delete from {table}")
+        copy.commit()
+    return here / "out"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["initsearch", *arguments])
+    cli.main()
+
+
+def only_study(output_dir: Path, name: str = "") -> Path:
+    (folder,) = (path.parent for path in output_dir.glob(f"{name}*/verdict.json"))
+    return folder
+
+
+def words(text: str) -> str:
+    """Text without the frame around it and the lines' ends in it."""
+    return " ".join(re.sub(r"[│╭╮╰╯─]", " ", text).split())
+
+
+@pytest.mark.parametrize("sweep", shipped_sweeps())
+def test_a_shipped_sweep_composes_and_says_what_it_teaches(sweep: str) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        settings = read_settings(compose("config", overrides=[f"+sweep={sweep}"]))
+    assert settings.name == sweep
+    assert settings.data["fallback"] == "digits"
+    lines = (conf_dir() / "sweep" / f"{sweep}.yaml").read_text().splitlines()
+    assert lines[0] == "# @package _global_"
+    assert re.match(r"# [A-Z\w][\w ,:'()-]{20,}", lines[1]), lines[1]
+    assert f"#   python -m initsearch +sweep={sweep}" in lines
+
+
+@pytest.mark.parametrize("sweep", shipped_sweeps())
+def test_a_shipped_sweep_runs_to_its_verdict(
+    monkeypatch, capsys, here, shared_output, sweep: str
+) -> None:
+    # One baseline, so that candidates of the sweep's own space are among the few that are tried.
+    few = ["baselines=[torch_default]", "search.seeds=1", f"output_dir={shared_output}"]
+    run(monkeypatch, f"+sweep={sweep}", *SMALL_DIGITS, *BRIEF, *few)
+    folder = only_study(shared_output, sweep)
+    verdict = Verdict.load(folder / "verdict.json")
+    assert verdict.dataset == "digits"
+    rows = verdict.evidence["search"]
+    assert len(rows) == 4
+    assert {row["scheme"] for row in rows} > {"torch_default"}
+    assert InitPlan.load(folder / "winner.yaml").spec() == verdict.candidates[0].plan
+    names = {path.name for path in folder.iterdir()} - {"engine.json"}
+    assert names == {
+        "elapsed.json", "figures", "jobs", "leaderboard.csv", "settings.json", "verdict.json",
+        "winner.yaml",
+    }  # fmt: skip
+    assert list((folder / "figures").glob("*.png"))
+    printed = capsys.readouterr().out
+    assert verdict.sentence in words(printed)
+    assert str(folder) in printed
+    (command,) = re.findall(r"mlflow ui --backend-store-uri (\S+)", printed)
+    assert command == f"sqlite:///{shared_output / 'mlflow.db'}"
+    assert list(here.iterdir()) == []
+
+
+def test_a_finished_study_prints_its_verdict_and_trains_nothing(
+    monkeypatch, capsys, here, out
+) -> None:
+    command = ["+sweep=relu_mlp", *SMALL_DIGITS, *BRIEF, "output_dir=out"]
+    run(monkeypatch, *command)
+    first = capsys.readouterr().out
+    assert [path.name for path in here.iterdir()] == ["out"]
+    before = everything(here)
+    monkeypatch.setattr(jobs, "run_job", None)
+    run(monkeypatch, *command)
+    assert capsys.readouterr().out == first
+    assert everything(here) == before
+
+
+def everything(folder: Path) -> dict[Path, bytes]:
+    return {
+        path: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(".db")
+    }
+
+
+def test_ctrl_c_in_the_midst_of_training(monkeypatch, capsys, here, out) -> None:
+    """With one worker it hits Lightning's own handling of it."""
+    command = ["+sweep=relu_mlp", *SMALL_DIGITS, *BRIEF, "output_dir=out"]
+    steps = [0]
+    step = CohortModule.training_step
+
+    def interrupted(module: CohortModule, *batch: object) -> None:
+        steps[0] += 1
+        if steps[0] == 8:
+            signal.raise_signal(signal.SIGINT)
+        step(module, *batch)
+
+    monkeypatch.setattr(CohortModule, "training_step", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, *command)
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err.splitlines()[-1] == STOPPED
+    assert states_of_runs(out) == {"KILLED"}
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    run(monkeypatch, *command)
+    assert only_study(out)
+    assert states_of_runs(out) == {"FINISHED"}
+    assert [path.name for path in here.iterdir()] == ["out"]
+
+
+def states_of_runs(output_dir: Path) -> set[str]:
+    with sqlite3.connect(output_dir / "mlflow.db") as database:
+        return {status for (status,) in database.execute("select status from runs")}
+
+
+def test_ctrl_c_ends_the_program_and_its_workers(monkeypatch, here, out) -> None:
+    """A terminal sends it to all processes of the program at once."""
+    command = [
+        "+sweep=relu_mlp", "data=digits", "data.val_size=100", "n_trials=6", "max_epochs=2",
+        "search.cohort_size=2", "race.max_seeds=2", "output_dir=out",
+    ]  # fmt: skip
+    program = subprocess.Popen(
+        [sys.executable, "-m", "initsearch", *command, "workers=2"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        while not (kept := sorted(here.glob("out/*/jobs/*.json"))):
+            assert program.poll() is None, program.communicate()
+            time.sleep(0.05)
+        os.killpg(program.pid, signal.SIGINT)
+        stdout, stderr = program.communicate(timeout=60)
+    finally:
+        program.kill()
+    assert program.returncode == 130
+    assert stdout == ""
+    assert stderr.splitlines()[-1] == STOPPED
+    assert "Traceback" not in stderr
+    wait_for_the_end_of(program.pid)
+    assert not list(here.glob("out/*/verdict.json"))
+    assert [path.name for path in here.iterdir()] == ["out"]
+
+    written = {path: path.stat().st_mtime_ns for path in kept}
+    run(monkeypatch, *command, "workers=1")
+    assert {path: path.stat().st_mtime_ns for path in kept} == written
+    assert states_of_runs(out) == {"FINISHED"}
+    assert only_study(out)
+
+
+def wait_for_the_end_of(session: int) -> None:
+    """Wait until no process of a session is left; the test's own limit of patience is a minute."""
+    for _ in range(600):
+        left = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(fields[3]) == session and fields[0] != "Z":
+                left.append(stat.parent.name)
+        if not left:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"orphans: {left}")
+
+
+def test_images_in_folders(monkeypatch, capsys, out, tmp_path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for label, brightness in (("dark", 60), ("light", 190)):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for number in range(60):
+            pixels = rng.normal(brightness, 20, (8, 8, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / label / f"{number}.png")
+    run(
+        monkeypatch, "+sweep=relu_convnet", "data=image_folder", f"data.root={tmp_path / 'pets'}",
+        "data.train_size=64", "data.val_size=32", "optimizer.batch_size=16", *BRIEF, "output_dir=out",
+    )  # fmt: skip
+    verdict = json.loads((only_study(out) / "verdict.json").read_text())
+    assert verdict["dataset"] == verdict["requested_dataset"] == "image_folder:pets"
+    # Dark and light are told apart by anybody who learns at all.
+    assert max(candidate["mean"] for candidate in verdict["candidates"]) > 0.9
+    assert verdict["sentence"] in words(capsys.readouterr().out)
+
+
+def test_a_stand_in_is_named_wherever_results_are(monkeypatch, capsys, out, tmp_path) -> None:
+    small = ["data.train_size=200", "data.val_size=100", "output_dir=out"]
+    run(
+        monkeypatch, "+sweep=relu_mlp", "data.download=false", f"data.root={tmp_path / 'nowhere'}",
+        *small, *BRIEF,
+    )  # fmt: skip
+    printed = capsys.readouterr()
+    assert "training on digits instead" in printed.err
+    assert "Trained on digits: mnist was asked for" in words(printed.out)
+    folder = only_study(out)
+    verdict = Verdict.load(folder / "verdict.json")
+    assert (verdict.dataset, verdict.requested_dataset) == ("digits", "mnist")
+    assert "digits" in verdict.sentence
+    assert "-digits-" in folder.name
+    with sqlite3.connect(out / "mlflow.db") as database:
+        query = "select key, value from tags where key in ('dataset', 'requested_dataset')"
+        assert set(database.execute(query)) == {
+            ("dataset", "digits"),
+            ("requested_dataset", "mnist"),
+        }
