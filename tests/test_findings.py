@@ -68,8 +68,10 @@ def test_relu_convnet_drops_the_bad_and_calls_the_rest_a_tie(mnist_root, tmp_pat
     verdict = run_sweep("relu_convnet", mnist_root, tmp_path)
     searched = {row["name"]: row for row in verdict["evidence"]["search"]}
     best = max(row["score"] for row in searched.values() if row["raced"])
-    for bad in ("unit_normal", "small_normal"):
-        assert searched[bad]["score"] < best - verdict["margin"] / 100
+    # Unit normal is behind or bursts; times 0.01 it never leaves chance.
+    unit = searched["unit_normal"]
+    assert unit["status"] == "diverged" or unit["score"] < best - verdict["margin"] / 100
+    assert searched["small_normal"]["score"] < 0.2 < best - verdict["margin"] / 100
     assert verdict["status"] == "tie"
     assert verdict["winner"] is None
     assert len(verdict["tie_set"]) >= 2
