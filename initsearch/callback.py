@@ -1,5 +1,6 @@
 """`InitCallback`: an initialization plan in anybody's Lightning project, with one line."""
 
+import functools
 import importlib
 import importlib.util
 import logging
@@ -104,6 +105,13 @@ class InitCallback(CallbackBase):
         else:
             self._apply(trainer, pl_module)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the modules it knows, for strategies that send it to other processes."""
+        return {key: value for key, value in vars(self).items() if key != "_initialized"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _initialized=WeakSet())
+
     def state_dict(self) -> dict[str, Any]:
         """The plan and the seed, so that a checkpoint tells how its run began."""
         return {"plan": self.plan.spec(), "seed": self.seed}
@@ -129,7 +137,10 @@ class InitCallback(CallbackBase):
         # Lightning has no hook between configure_model and the restoring of a checkpoint, so the instance's
         # own method is followed by the plan, once.
         build = pl_module.configure_model
+        # A fit that broke off before it built the model has left its own follow-up: it is replaced.
+        build = getattr(build, "__wrapped__", build)
 
+        @functools.wraps(build)
         def build_then_initialize() -> None:
             del pl_module.__dict__["configure_model"]
             build()

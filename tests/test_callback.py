@@ -1,6 +1,10 @@
 """`InitCallback`: the same weights as the plan alone gives, at the right moment, in both Lightnings."""
 
+import importlib
+import json
 import logging
+import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -51,11 +55,13 @@ def module(base: type, *, late: bool = False, rate: float = 0.0) -> Any:
             return nn.functional.cross_entropy(self(batch[0]), batch[1])
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.SGD(self.parameters(), lr=rate)
+            return torch.optim.SGD(self.parameters(), lr=self.rate)
 
     if not late:
         del Module.configure_model
-    return Module()
+    made = Module()
+    made.rate = rate
+    return made
 
 
 def loader() -> DataLoader[Any]:
@@ -64,9 +70,9 @@ def loader() -> DataLoader[Any]:
 
 
 def trainer(namespace: Any, callback: InitCallback, **settings: Any) -> Any:
-    plain = {"logger": False, "enable_checkpointing": False, **settings}
+    plain = {"logger": False, "enable_checkpointing": False, "max_epochs": 1, **settings}
     return namespace.Trainer(
-        accelerator="cpu", max_epochs=1, callbacks=[callback], enable_progress_bar=False,
+        accelerator="cpu", callbacks=[callback], enable_progress_bar=False,
         enable_model_summary=False, log_every_n_steps=1, **plain,
     )  # fmt: skip
 
@@ -93,29 +99,59 @@ def test_the_weights_are_the_plans(namespace: Any, late: bool) -> None:
     assert len(callback.report.rows) == 4
 
 
-def test_a_restored_checkpoint_wins(tmp_path: Path) -> None:
-    first = module(lightning.pytorch.LightningModule, rate=0.1)
-    run = trainer(lightning.pytorch, InitCallback("he_normal"))
+@pytest.mark.parametrize("namespace", [lightning.pytorch, pytorch_lightning])
+@pytest.mark.parametrize("late", [False, True], ids=["built", "configure_model"])
+def test_a_restored_checkpoint_wins(tmp_path: Path, namespace: Any, late: bool) -> None:
+    first = module(namespace.LightningModule, late=late, rate=0.1)
+    run = trainer(namespace, InitCallback("he_normal"))
     run.fit(first, loader())
     run.save_checkpoint(tmp_path / "last.ckpt")
-    second = module(lightning.pytorch.LightningModule)
-    resumed = trainer(lightning.pytorch, InitCallback("zeros"))
+    assert not same(first, expected("he_normal", 0))
+    second = module(namespace.LightningModule, late=late)
+    resumed = trainer(namespace, InitCallback("zeros"), max_epochs=2)
+    # Its second epoch is trained at the checkpoint's rate, which comes with the optimizer's state.
+    seen = []
+    second.on_train_start = lambda: seen.append(same(second, dict(first.state_dict())))
     resumed.fit(second, loader(), ckpt_path=tmp_path / "last.ckpt", weights_only=False)
-    assert same(second, dict(first.state_dict()))
+    assert seen == [True]
+    assert resumed.global_step == 4
 
 
-def test_a_second_fit_goes_on_with_the_weights_it_finds() -> None:
-    model = module(lightning.pytorch.LightningModule, rate=0.1)
+@pytest.mark.parametrize("late", [False, True], ids=["built", "configure_model"])
+def test_a_second_fit_goes_on_with_the_weights_it_finds(late: bool) -> None:
+    model = module(lightning.pytorch.LightningModule, late=late, rate=0.1)
     callback = InitCallback("he_normal")
     trainer(lightning.pytorch, callback).fit(model, loader())
     trained = {name: value.clone() for name, value in model.state_dict().items()}
-    for group in trained:
-        assert not torch.equal(trained[group], expected("he_normal", 0)[group])
-    frozen = module(lightning.pytorch.LightningModule)
-    frozen.load_state_dict(trained)
-    callback._initialized.add(frozen)
-    trainer(lightning.pytorch, callback).fit(frozen, loader())
-    assert same(frozen, trained)
+    for name, value in expected("he_normal", 0).items():
+        assert not torch.equal(trained[name], value)
+    model.rate = 0.0
+    trainer(lightning.pytorch, callback).fit(model, loader())
+    assert same(model, trained)
+    # Another module is another matter: cross-validation trains several by one callback.
+    other = module(lightning.pytorch.LightningModule, late=late)
+    trainer(lightning.pytorch, callback).fit(other, loader())
+    assert same(other, expected("he_normal", 0))
+
+
+def test_a_fit_that_broke_off_before_the_model_was_built_can_be_repeated(tmp_path: Path) -> None:
+    model = module(lightning.pytorch.LightningModule, late=True)
+
+    class Breaking(InitCallback):
+        """As if the module's own setup, which follows, found no data."""
+
+        def setup(self, *arguments: Any, **named: Any) -> None:
+            super().setup(*arguments, **named)
+            raise FileNotFoundError("no data today")
+
+    broken, callback, logger = Breaking("zeros"), InitCallback("he_normal"), CSVLogger(tmp_path)
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            trainer(lightning.pytorch, broken).fit(model, loader())
+    trainer(lightning.pytorch, callback, logger=logger).fit(model, loader())
+    assert same(model, expected("he_normal", 0))
+    assert broken.report is None
+    assert "configure_model" not in vars(model)
 
 
 def test_only_a_fit_initializes() -> None:
@@ -136,16 +172,91 @@ def test_it_says_what_it_did(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     assert "he_normal" in (Path(logger.log_dir) / "hparams.yaml").read_text()
 
 
-def test_lazy_parameters_and_bad_arguments_are_refused_in_one_line() -> None:
+@pytest.mark.parametrize(
+    ("layer", "remedy"),
+    [
+        (lambda: nn.LazyLinear(3), "lazy"),
+        (lambda: nn.Linear(6, 3, device="meta"), "meta"),
+    ],
+    ids=["lazy", "meta"],
+)
+def test_parameters_without_values_are_refused_in_one_line(layer: Any, remedy: str) -> None:
     model = module(lightning.pytorch.LightningModule)
-    model.net = nn.Sequential(nn.LazyLinear(3))
+    model.net = nn.Sequential(layer())
+    callback = InitCallback("he_normal")
     with pytest.raises(ModelError) as raised:
-        trainer(lightning.pytorch, InitCallback("he_normal")).fit(model, loader())
+        # Not by a fit: Lightning, clearing up after the error, stumbles over meta tensors itself.
+        callback.setup(trainer(lightning.pytorch, callback), model, "fit")
     assert "\n" not in str(raised.value)
+    assert remedy in str(raised.value)
+
+
+def test_bad_arguments_are_refused_at_once() -> None:
     with pytest.raises(ConfigError, match="he_normal"):
         InitCallback("he_norml")
     with pytest.raises(ConfigError, match="seed must be an integer"):
         InitCallback("he_normal", seed=0.5)  # type: ignore[arg-type]
+
+
+def test_it_can_be_sent_to_another_process() -> None:
+    sent = pickle.loads(pickle.dumps(InitCallback("he_normal", seed=5)))
+    model = module(lightning.pytorch.LightningModule)
+    trainer(lightning.pytorch, sent).fit(model, loader())
+    assert same(model, expected("he_normal", 5))
+
+
+@pytest.mark.parametrize("namespace", [lightning.pytorch, pytorch_lightning])
+@pytest.mark.parametrize("form", ["name", "file", "mapping"])
+def test_lightning_s_command_line_takes_it(
+    tmp_path: Path, monkeypatch, namespace: Any, form: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    InitPlan.from_spec("he_normal").save("plan.yaml")
+    mapping = {
+        "class_path": "initsearch.InitCallback",
+        "init_args": {"plan": {"name": "he_normal"}},
+    }
+    Path("config.yaml").write_text(json.dumps({"trainer": {"callbacks": [mapping]}}))
+    added = "--trainer.callbacks+=initsearch.InitCallback"
+    plan = {
+        "name": [added, "--trainer.callbacks.plan=he_normal"],
+        "file": [added, "--trainer.callbacks.plan=plan.yaml"],
+        "mapping": ["--config=config.yaml"],
+    }[form]
+    cli = importlib.import_module(f"{namespace.__name__}.cli")
+    kind = type(module(namespace.LightningModule))
+    kind.train_dataloader = lambda self: loader()
+    kind.rate = 0.0
+    quiet = {
+        "accelerator": "cpu", "max_epochs": 1, "logger": False, "enable_checkpointing": False,
+        "enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1,
+    }  # fmt: skip
+    arguments = [
+        "fit",
+        "--seed_everything=0",
+        *(f"--trainer.{name}={str(value).lower()}" for name, value in quiet.items()),
+        *plan,
+        *(["--trainer.callbacks.seed=11"] if form != "mapping" else []),
+    ]
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # Lightning's, of its own calls
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    done = cli.LightningCLI(kind, save_config_callback=None)
+    assert same(done.model, expected("he_normal", 11 if form != "mapping" else 0))
+
+
+def test_all_ranks_of_ddp_start_alike(tmp_path: Path) -> None:
+    """Before DDP sends rank 0's weights to all others, which would hide a difference."""
+    subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("callback_ddp.py")), str(tmp_path)],
+        capture_output=True, text=True, check=True, cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    weights = expected("he_normal", 3)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"rank{rank}.pt")
+        assert all(torch.equal(value, weights[name]) for name, value in found["weights"].items())
+        assert found["rows"] == 4
+    assert found["logged"] == 0  # rank 1 has nothing to say
 
 
 def test_the_example_project_runs_and_the_plan_matters() -> None:
@@ -153,8 +264,10 @@ def test_the_example_project_runs_and_the_plan_matters() -> None:
     for plan in ("he_normal", "zeros"):
         done = subprocess.run(
             [sys.executable, str(REPOSITORY / "scripts" / "lightning_example.py"), plan],
-            capture_output=True, text=True, check=True,
+            capture_output=True, text=True, check=True, cwd=REPOSITORY,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )  # fmt: skip
+        assert "hidden.0.weight" in done.stdout
         accuracies[plan] = float(done.stdout.rsplit(maxsplit=1)[1])
     assert accuracies["he_normal"] > 0.6
     assert accuracies["zeros"] < 0.2
