@@ -1,19 +1,23 @@
 """The command line of a study: runs it as its configuration says, and prints the verdict."""
 
 import contextlib
-
-from omegaconf import DictConfig
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from initsearch.command import run_command
-from initsearch.config import read_settings, writable
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 #: Columns of the verdict where it goes to a file or a pipe.
 FILE_WIDTH = 110
 
 
-def run(config: DictConfig) -> None:
+def run(config: "DictConfig") -> None:
     """Run the study that a composed configuration describes."""
+    from rich.console import Console
+
+    from initsearch.config import read_settings, writable
+
     settings = read_settings(config)
     # Imported after the settings are checked: a mistyped name is told at once, not after MLflow has loaded.
     from initsearch.search.executor import make_executor

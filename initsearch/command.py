@@ -1,25 +1,26 @@
-"""A program of the command line: composes its configuration, runs, and ends in one line of error."""
+"""A program of the command line: composes its configuration, runs, and ends in one line of error.
+
+Little is imported before `run_command`: what a program needs takes seconds to load, and Ctrl-C may be pressed
+in them as well.
+"""
 
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import hydra
-from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-
-from initsearch.config import conf_dir
 from initsearch.errors import InitSearchError, unknown_name
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 #: What a shell reports for a program that Ctrl-C ended.
 INTERRUPTED = 130
 
 
 def run_command(
-    config_name: str, task: Callable[[DictConfig], None], stopped: str = "stopped"
+    config_name: str, task: "Callable[[DictConfig], None]", stopped: str = "stopped"
 ) -> None:
     """Compose a configuration from the command line and run a task with it.
 
@@ -36,10 +37,27 @@ def run_command(
     # A model, an initializer or a config of the user's own lies in the current folder. `python -m` looks
     # there; a console script does not.
     sys.path.insert(0, str(Path.cwd()))
+    try:
+        error = _compose_and_run(config_name, task)
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)  # noqa: T201
+        sys.exit(INTERRUPTED)
+    if error is not None:
+        _fail(error)
+
+
+def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> str | None:
+    """The error, if one was raised on purpose."""
+    import hydra
+    from hydra.errors import HydraException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from initsearch.config import conf_dir
+
     errors: list[InitSearchError] = []
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)
-    def compose_and_run(config: DictConfig) -> None:
+    def compose_and_run(config: "DictConfig") -> None:
         try:
             task(config)
         except InitSearchError as error:
@@ -50,16 +68,12 @@ def run_command(
         compose_and_run()
     except MissingConfigException as error:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        _fail(
-            str(unknown_name(group, name, error.options)) if group and error.options else str(error)
-        )
+        if group and error.options:
+            return str(unknown_name(group, name, error.options))
+        return str(error)
     except (HydraException, OmegaConfBaseException) as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)  # noqa: T201
-        sys.exit(INTERRUPTED)
-    if errors:
-        _fail(str(errors[0]))
+        return str(error)
+    return str(errors[0]) if errors else None
 
 
 def _fail(message: str) -> NoReturn:
