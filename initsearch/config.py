@@ -13,6 +13,7 @@ from initsearch.errors import ConfigError, unknown_name
 from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
 from initsearch.space import Space
 from initsearch.training.models import architecture_label
+from initsearch.training.trainer_settings import TrainerSettings
 
 Rules = TypeVar("Rules", SearchRules, RaceSettings)
 
@@ -54,7 +55,7 @@ def read_settings(config: DictConfig) -> StudySettings:
         n_trials=plain["n_trials"],
         max_epochs=plain["max_epochs"],
         seed=plain["seed"],
-        workers=_cores() if plain["workers"] is None else plain["workers"],
+        workers=_workers(plain["trainer"]) if plain["workers"] is None else plain["workers"],
         metric=plain["metric"],
         search=_rules(SearchRules, "search", plain["search"]),
         race=_rules(RaceSettings, "race", plain["race"]),
@@ -97,6 +98,12 @@ def _baselines(spec: Any) -> Mapping[str, Any]:
     for entry in spec or ():
         plans |= entry if isinstance(entry, Mapping) else {str(entry): entry}
     return plans
+
+
+def _workers(trainer: Mapping[str, Any]) -> int:
+    """One per core or, where candidates train on GPUs, per GPU; one where a training takes all devices."""
+    settings = TrainerSettings.from_mapping(trainer)
+    return 1 if settings.distributed else len(settings.gpus) or _cores()
 
 
 def _cores() -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
@@ -91,6 +92,27 @@ def test_a_shipped_sweep_composes_and_says_what_it_teaches(sweep: str) -> None:
     assert lines[0] == "# @package _global_"
     assert re.match(r"# [A-Z\w][\w ,:'()-]{20,}", lines[1]), lines[1]
     assert f"#   python -m initsearch +sweep={sweep}" in lines
+
+
+@pytest.mark.parametrize(
+    ("overrides", "workers"),
+    [
+        ([], 3),
+        (["trainer.strategy=ddp"], 1),
+        (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"], 1),
+        (["trainer=gpu"], 5),
+        (["trainer=gpu", "trainer.devices=[0,2]"], 1),
+        (["trainer=gpu", "workers=8"], 8),
+    ],
+    ids=str,
+)
+def test_as_many_workers_as_there_are_places_to_train(monkeypatch, overrides, workers: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 5)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        settings = read_settings(compose("config", overrides=["+sweep=relu_mlp", *overrides]))
+    assert settings.workers == workers
 
 
 @pytest.mark.parametrize("sweep", shipped_sweeps())
