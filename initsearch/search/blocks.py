@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from initsearch.errors import ConfigError
 from initsearch.search.settings import StudySettings
 from initsearch.training.job import Candidate, Curve, Job
 from initsearch.training.probe import EngineChoice
@@ -17,12 +18,19 @@ FIRST_RACE_BLOCK = 1_000
 
 def search_seed(study_seed: int, index: int) -> int:
     """The seed of the search's block `index`."""
+    _check("search.seeds", index, FIRST_RACE_BLOCK)
     return study_seed * SEEDS_PER_STUDY + index
 
 
 def race_seed(study_seed: int, index: int) -> int:
     """The seed of the race's block `index`."""
+    _check("race.max_seeds", index, SEEDS_PER_STUDY - FIRST_RACE_BLOCK)
     return study_seed * SEEDS_PER_STUDY + FIRST_RACE_BLOCK + index
+
+
+def _check(argument: str, index: int, most: int) -> None:
+    if index >= most:
+        raise ConfigError(f"{argument} must be at most {most}, but got more")
 
 
 def job_optimizer(settings: StudySettings) -> dict[str, Any]:

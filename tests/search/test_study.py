@@ -18,7 +18,7 @@ from study_runs import Listener, Trained, folder, numbers, run, settings, stored
 
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.plan import InitPlan
-from initsearch.search.blocks import FIRST_RACE_BLOCK, SEEDS_PER_STUDY
+from initsearch.search.blocks import FIRST_RACE_BLOCK, SEEDS_PER_STUDY, race_seed, search_seed
 from initsearch.search.executor import make_executor
 from initsearch.search.settings import StudySettings
 from initsearch.search.study import Study
@@ -105,6 +105,14 @@ def test_search_and_race_share_no_seed(plain) -> None:
     assert len(search) == plain.asked.search.seeds
     assert len(race) == plain.verdict.n_seeds
     assert {seed for c in plain.verdict.candidates for seed in c.scores} == race
+
+
+@pytest.mark.parametrize(("seed_of", "most"), [(search_seed, 1000), (race_seed, 9000)])
+def test_blocks_end_where_others_begin(seed_of, most: int) -> None:
+    others = {race_seed(7, 0), search_seed(8, 0)}
+    assert not {seed_of(7, index) for index in range(most)} & (others - {seed_of(7, 0)})
+    with pytest.raises(ConfigError, match=f"must be at most {most}"):
+        seed_of(7, most)
 
 
 def test_studies_of_two_seeds_share_no_block(plain, monkeypatch, tmp_path) -> None:
