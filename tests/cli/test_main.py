@@ -199,7 +199,7 @@ def states_of_runs(output_dir: Path) -> set[str]:
 def test_ctrl_c_ends_the_program_and_its_workers(monkeypatch, here, out) -> None:
     """A terminal sends it to all processes of the program at once."""
     command = [
-        "+sweep=relu_mlp", "data=digits", "data.val_size=100", "n_trials=6", "max_epochs=2",
+        "+sweep=relu_mlp", "data=digits", "data.train_size=600", "n_trials=6", "max_epochs=2",
         "search.cohort_size=2", "race.max_seeds=2", "output_dir=out",
     ]  # fmt: skip
     program = subprocess.Popen(

@@ -17,6 +17,8 @@ from study_runs import Call, Listener, Trained, folder, numbers, run, settings, 
 from initsearch.search.study import Study
 from initsearch.training.worker import run_job
 
+#: A study whose training is real, and takes a second.
+SMALL: dict[str, Any] = {"n_trials": 6, "search": {"seeds": 1}, "race": {"max_seeds": 3}}
 #: Two schemes at two rates: TPE soon repeats itself, and the grid has 4 points.
 TWO_BY_TWO: dict[str, Any] = {
     "lr": [0.05, 0.1],
@@ -56,14 +58,14 @@ def uninterrupted(tmp_path_factory) -> tuple[dict[str, Any], Counter]:
     """The verdict of a small study that ran in one go, and what was trained for it."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         trained = Trained(monkeypatch, run_job)
-        verdict = run(settings(tmp_path_factory.mktemp("whole"), n_trials=6))
+        verdict = run(settings(tmp_path_factory.mktemp("whole"), **SMALL))
         return numbers(verdict), Counter(trained.pieces)
 
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_study_goes_on_where_it_was_stopped(uninterrupted, monkeypatch, tmp_path, point) -> None:
     trained = Trained(monkeypatch, run_job)
-    asked = settings(tmp_path, n_trials=6)
+    asked = settings(tmp_path, **SMALL)
     with pytest.raises(KeyboardInterrupt):
         run(asked, Listener(POINTS[point]()))
     assert Study(asked, Listener(), Listener()).finished is None
@@ -138,7 +140,7 @@ def test_weights_that_are_gone_cost_time_and_not_the_verdict(
     uninterrupted, monkeypatch, tmp_path
 ) -> None:
     trained = Trained(monkeypatch, run_job)
-    asked = settings(tmp_path, n_trials=6)
+    asked = settings(tmp_path, **SMALL)
     for point in ("between two rungs", "before the test"):
         with pytest.raises(KeyboardInterrupt):
             run(asked, Listener(POINTS[point]()))
