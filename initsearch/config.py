@@ -57,6 +57,8 @@ def read_settings(config: DictConfig) -> StudySettings:
         seed=plain["seed"],
         workers=_workers(plain["trainer"]) if plain["workers"] is None else plain["workers"],
         metric=plain["metric"],
+        target_accuracy=plain["target_accuracy"],
+        evaluations_per_epoch=plain["evaluations_per_epoch"],
         search=_rules(SearchRules, "search", plain["search"]),
         race=_rules(RaceSettings, "race", plain["race"]),
         composed=plain,

@@ -61,6 +61,7 @@ class JobMaker:
         test: bool = False,
         exact: bool = False,
         screen: bool = False,
+        measure_stop: bool = True,
     ) -> Job:
         """A cohort's job.
 
@@ -73,8 +74,9 @@ class JobMaker:
             curves: The candidates' curves up to `start`, which name their states.
             keep: Whether the states are kept for a later job.
             test: Whether to score the test set at the end.
-            screen: Whether candidates that cannot learn are told before they are trained.
             exact: Whether to train in full precision, whatever the probe found fast.
+            screen: Whether candidates that cannot learn are told before they are trained.
+            measure_stop: Whether to validate at `stop`.
         """
         trainer = self._settings.trainer
         if self.choice is not None:
@@ -96,11 +98,12 @@ class JobMaker:
             # A state that is gone (a run was stopped while it tidied up) costs time, not the result.
             start_epoch=start if whole else 0.0,
             stop_epoch=stop,
-            eval_epochs=(*evaluate, stop),
+            eval_epochs=(*evaluate, stop) if measure_stop else tuple(evaluate),
             state_in=states if whole else {},
             state_dir=str(self._states) if keep else None,
             test=test,
             screen=screen,
+            measure_stop=measure_stop,
         )
 
     def tidy(self) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 from initsearch.search.confirmation import RaceResult
 from initsearch.search.metric import Metric
+from initsearch.search.records import Record
 from initsearch.search.rungs import kendall
 from initsearch.search.settings import StudySettings
-from initsearch.search.thinning import Record
 from initsearch.search.verdict import Verdict
-from initsearch.search.wording import PLAIN, POINTS, sentence
+from initsearch.search.wording import sentence
 
 PACKAGES = (
     "initsearch",
@@ -35,6 +35,7 @@ class Findings:
         entrants: Those of the short list.
         baseline: The name of the framework's default among the entrants.
         race: The race's scores, decisions and learning curves.
+        rungs: The budgets at which candidates were compared, in epochs, the full one last.
         test: Accuracy on the test set by candidate and block seed.
         wall_seconds: Time from start to now, over all runs.
         cpu_seconds: Processor time of all jobs.
@@ -44,6 +45,7 @@ class Findings:
     entrants: Sequence[Record]
     baseline: str
     race: RaceResult
+    rungs: Sequence[float]
     test: Mapping[str, Mapping[int, float]]
     wall_seconds: float
     cpu_seconds: float
@@ -65,7 +67,6 @@ def conclude(
     decision = race.decisions[-1]
     status = decision.status or "undecided"
     first = "winner" if status == "winner" else "leader"
-    unit = POINTS if metric.percent else PLAIN
     return Verdict(
         status=status,
         winner=decision.leader if status == "winner" else None,
@@ -80,7 +81,9 @@ def conclude(
         n_seeds=len(race.seeds),
         candidates=race.standings({r.proposal.name: r.proposal.info for r in found.entrants}),
         tie_set=decision.tie_set,
-        sentence=sentence(decision, f"{settings.architecture}/{dataset}", unit),
+        sentence=sentence(
+            decision, f"{settings.architecture}/{dataset}", metric.unit, metric.remedy
+        ),
         test={
             first: _test_score(decision.leader, found.test),
             "baseline": _test_score(found.baseline, found.test),
@@ -88,7 +91,7 @@ def conclude(
         evidence={
             "request": settings.request(),
             "looks": [made.to_json() for made in race.decisions],
-            "rank_agreement": rank_agreement(found.race, metric),
+            "rank_agreement": rank_agreement(found.race, metric, found.rungs),
             "initial_loss": {
                 name: [curve.initial_loss for curve in curves.values()]
                 for name, curves in found.race.curves.items()
@@ -105,13 +108,15 @@ def conclude(
     )
 
 
-def rank_agreement(result: RaceResult, metric: Metric) -> dict[str, float | None]:
+def rank_agreement(
+    result: RaceResult, metric: Metric, rungs: Sequence[float]
+) -> dict[str, float | None]:
     """Kendall's tau between the candidates' ranking at each rung and at full budget, by epoch.
 
     Both rankings are of mean scores over the race's blocks; `None` where a ranking has no order.
     """
     points = [p for curves in result.curves.values() for c in curves.values() for p in c.points]
-    epochs = sorted({point.epoch for point in points})
+    epochs = sorted({point.epoch for point in points} & set(rungs))
     means = {
         epoch: {
             name: _mean(
@@ -145,6 +150,8 @@ def _search_row(record: Record, entrants: Sequence[Record]) -> dict[str, Any]:
         "score": record.score,
         "scores": {f"{epoch:g}": score for epoch, score in record.scores.items()},
         "raced": record in entrants,
+        "probe_loss": record.probe_loss,
+        "sign": record.sign,
     }
 
 

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from initsearch.search.blocks import JobMaker, race_seed
+from initsearch.search.budgets import Budgets
 from initsearch.search.jobs import JobBook, Ticket
 from initsearch.search.metric import Metric
 from initsearch.search.progress import Progress
 from initsearch.search.race import Race
+from initsearch.search.records import Record, curve_measurements
 from initsearch.search.rules import RaceRules
 from initsearch.search.settings import StudySettings
-from initsearch.search.thinning import Record, curve_measurements
 from initsearch.search.tracker import CandidateStatus, Tracker
 from initsearch.training.job import Candidate, Curve
 
@@ -75,7 +76,7 @@ class Confirmation:
         jobs: JobBook,
         maker: JobMaker,
         metric: Metric,
-        rungs: Sequence[float],
+        budgets: Budgets,
         classes: int,
         tracker: Tracker,
         progress: Progress,
@@ -84,7 +85,7 @@ class Confirmation:
         self._jobs = jobs
         self._maker = maker
         self._metric = metric
-        self._rungs = tuple(rungs)
+        self._budgets = budgets
         self._classes = classes
         self._tracker = tracker
         self._progress = progress
@@ -104,10 +105,11 @@ class Confirmation:
             looks=settings.looks,
             max_seeds=settings.max_seeds,
             higher_is_better=self._metric.higher_is_better,
-            diverged_score=self._metric.guess(self._classes),
+            diverged_score=self._metric.floor(self._classes, self._budgets.steps),
+            bound=float(self._budgets.steps) if self._metric.has_bounds else None,
         )
         race = Race(list(candidates), rules, protected=(baseline,))
-        self._progress.phase("race", settings.max_seeds * len(candidates) * self._rungs[-1])
+        self._progress.phase("race", settings.max_seeds * len(candidates) * self._budgets.full)
         curves: dict[str, dict[int, Curve]] = {name: {} for name in candidates}
         blocks = 0
         while race.next_look is not None:
@@ -120,7 +122,7 @@ class Confirmation:
             before = race.active
             race.decide()
             spared = (len(before) - len(race.active)) * (settings.max_seeds - blocks)
-            self._progress.advance(spared * self._rungs[-1])
+            self._progress.advance(spared * self._budgets.full)
         return RaceResult(race, curves)
 
     def _submit(self, candidates: Sequence[Candidate], blocks: range) -> dict[int, Ticket]:
@@ -130,9 +132,14 @@ class Confirmation:
         return {
             seed: self._jobs.submit(
                 self._maker.make(
-                    candidates, seed, 0.0, self._rungs[-1], evaluate=self._rungs[:-1], exact=True
+                    candidates,
+                    seed,
+                    0.0,
+                    self._budgets.full,
+                    evaluate=self._budgets.points[:-1],
+                    exact=True,
                 ),
-                self._rungs[-1],
+                self._budgets.full,
             )
             for seed in seeds
         }
@@ -157,7 +164,7 @@ class Confirmation:
     ) -> dict[str, dict[int, float]]:
         """Accuracy on the test set, by candidate and block seed: the one time that it is touched."""
         candidates = {r.proposal.name: r.proposal.candidate for r in entrants}
-        end = self._rungs[-1]
+        end = self._budgets.full
         through = [
             (name, seed, curve)
             for name in names

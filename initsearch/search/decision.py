@@ -64,6 +64,7 @@ class Decision:
         detectable_gap: The gap to the runner-up that it sees with a chance of 0.8.
         diverged: Number of diverged runs by candidate, where there are any.
         all_diverged: Whether no run of the leader came through.
+        all_bounds: Whether every score of the leader is but a bound of the true one.
     """
 
     status: Status | None
@@ -86,6 +87,7 @@ class Decision:
     detectable_gap: float
     diverged: Mapping[str, int] = field(default_factory=dict)
     all_diverged: bool = False
+    all_bounds: bool = False
 
     @property
     def p_value(self) -> float:

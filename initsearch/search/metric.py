@@ -3,8 +3,11 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
+from initsearch.errors import ConfigError, unknown_name
+from initsearch.search.wording import PLAIN, POINTS, STEPS, Unit
 from initsearch.training.job import Point
 
 
@@ -16,15 +19,22 @@ class Metric:
         name: As the configuration and the verdict name it.
         higher_is_better: Its direction.
         of: The score of the points up to now; the last point is the present.
-        guess: The score of guessing among so many classes, which is what a diverged run is worth.
-        percent: Whether it is a share, shown in percent, with margins in percentage points.
+        floor: What a run that learned nothing is worth, by the number of classes and of steps: the score of
+            a diverged run.
+        unit: How its differences are spoken of; margins of shares are in percentage points.
+        whole_curve: Whether points between the rungs matter.
+        has_bounds: Whether a score of all steps, or more, is but a bound of the true one.
+        remedy: What to change where there is nothing but bounds.
     """
 
     name: str
     higher_is_better: bool
     of: Callable[[Sequence[Point]], float]
-    guess: Callable[[int], float]
-    percent: bool = False
+    floor: Callable[[int, int], float]
+    unit: Unit = PLAIN
+    whole_curve: bool = False
+    has_bounds: bool = False
+    remedy: str = ""
 
     def score(self, points: Sequence[Point], diverged: bool) -> float:
         """The score, NaN for a candidate that diverged or was never measured."""
@@ -34,7 +44,7 @@ class Metric:
 
     def margin(self, configured: float) -> float:
         """A configured margin in the metric's own unit."""
-        return configured / 100 if self.percent else configured
+        return configured / self.unit.scale
 
 
 def _area(points: Sequence[Point]) -> float:
@@ -56,15 +66,64 @@ def _last_loss(points: Sequence[Point]) -> float:
     return points[-1].val_loss
 
 
-def _share(classes: int) -> float:
+def steps_to(target: float, points: Sequence[Point]) -> float:
+    """Optimizer steps until the validation accuracy is at the target, linear between two points.
+
+    A run that has not got there is worth all its steps, which is a lower bound, and the share of images that
+    its best accuracy lacks: less than a step, but enough to order such runs at a rung.
+    """
+    before: Point | None = None
+    for point in points:
+        if point.val_accuracy >= target:
+            if before is None:
+                return float(point.step)
+            way = (target - before.val_accuracy) / (point.val_accuracy - before.val_accuracy)
+            return before.step + way * (point.step - before.step)
+        before = point
+    return points[-1].step + target - max(point.val_accuracy for point in points)
+
+
+def _guess(classes: int, steps: int) -> float:
     return 1 / classes
 
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("val_accuracy", True, _last_accuracy, _share, percent=True),
-        Metric("val_loss", False, _last_loss, math.log),
-        Metric("learning_curve_area", True, _area, _share, percent=True),
+        Metric("val_accuracy", True, _last_accuracy, _guess, POINTS),
+        Metric("val_loss", False, _last_loss, lambda classes, steps: math.log(classes)),
+        Metric("learning_curve_area", True, _area, _guess, POINTS, whole_curve=True),
+        Metric(
+            "steps_to_target",
+            False,
+            partial(steps_to, 0.9),
+            lambda classes, steps: steps + 1.0,
+            STEPS,
+            whole_curve=True,
+            has_bounds=True,
+            remedy="raise max_epochs, or lower target_accuracy",
+        ),
     )
 }
+
+
+def make_metric(name: str, target_accuracy: float) -> Metric:
+    """A metric by its name.
+
+    Args:
+        name: A key of `METRICS`.
+        target_accuracy: What `steps_to_target` counts steps to: a share of the validation images, in (0, 1].
+
+    Raises:
+        ConfigError: No such metric, or a target that is no share.
+    """
+    if name not in METRICS:
+        raise unknown_name("metric", name, METRICS)
+    if not 0 < target_accuracy <= 1:
+        raise ConfigError(
+            f"target_accuracy must lie in (0, 1], but got {target_accuracy}: try 0.9 for 90 %"
+        )
+    metric = METRICS[name]
+    if name == "steps_to_target":
+        return replace(metric, of=partial(steps_to, target_accuracy))
+    return metric

@@ -141,9 +141,10 @@ class Race:
         worse = [i for i in others if beats[i] and evidence.p_holm[leader, i] < evidence.level]
         tied = [i for i in others if (i not in worse if i in active else not beats[i])]
         diverged = np.isinf(self._scores).sum(axis=1)
+        only_bounds = self._only_bounds(leader, look)
 
         status: Status | None = None
-        if diverged[leader] == look:
+        if diverged[leader] == look or only_bounds:
             status = "undecided"
         elif beats[others].all():
             status, tied = "winner", []
@@ -188,6 +189,7 @@ class Race:
                 name: int(count) for name, count in zip(self.names, diverged, strict=True) if count
             },
             all_diverged=bool(diverged[leader] == look),
+            all_bounds=only_bounds,
         )
         self.decisions.append(decision)
         self.active = tuple(name for name in self.active if name not in dropped)
@@ -195,6 +197,13 @@ class Race:
         later = [n for n in self.rules.schedule if n > look]
         self.next_look = None if status else later[0]
         return decision
+
+    def _only_bounds(self, leader: int, look: int) -> bool:
+        """Whether the leader's scores say no more than that it is no better than they are."""
+        if self.rules.bound is None:
+            return False
+        sign = 1.0 if self.rules.higher_is_better else -1.0
+        return bool((sign * self._scores[leader, :look] <= sign * self.rules.bound).all())
 
     def standings(self, candidates: Mapping[str, CandidateInfo]) -> tuple[Standing, ...]:
         """The candidates as the verdict lists them: the leader first, then by gap to it.

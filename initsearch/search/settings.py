@@ -9,7 +9,7 @@ from typing import Any
 
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.plan import InitPlan
-from initsearch.search.metric import METRICS
+from initsearch.search.metric import make_metric
 from initsearch.search.sampling import PRUNERS, SAMPLERS
 from initsearch.space import Space
 
@@ -31,6 +31,8 @@ class SearchRules:
         sampler: How new candidates are proposed (`auto`, `tpe`, `random`, `grid`).
         pruner: How candidates are dropped at a rung (`halving`, `median`, `none`).
         screen: Whether candidates that cannot learn, by exact checks, are dropped before they are trained.
+        probe_steps: Steps on one block after which candidates are put in order: those that have learned
+            something by then go first. Nothing is dropped for it. 0: no such order.
     """
 
     seeds: int = 2
@@ -40,9 +42,11 @@ class SearchRules:
     sampler: str = "auto"
     pruner: str = "halving"
     screen: bool = True
+    probe_steps: int = 20
 
     def __post_init__(self) -> None:
         _at_least("search.seeds", self.seeds, 1)
+        _at_least("search.probe_steps", self.probe_steps, 0)
         _at_least("search.cohort_size", self.cohort_size, 1)
         if not 0 < self.first_rung <= 1:
             raise ConfigError(f"search.first_rung must lie in (0, 1], but got {self.first_rung}")
@@ -104,6 +108,8 @@ class StudySettings:
         seed: From which every block's seed is derived.
         workers: Processes that train.
         metric: What candidates are compared by.
+        target_accuracy: The share of the validation images that the metric `steps_to_target` counts to.
+        evaluations_per_epoch: How often candidates are validated, where the metric looks at whole curves.
         search: Rules of the search.
         race: Rules of the race.
         composed: The whole configuration as it was composed, for the records.
@@ -123,6 +129,8 @@ class StudySettings:
     seed: int = 0
     workers: int = 1
     metric: str = "val_accuracy"
+    target_accuracy: float = 0.9
+    evaluations_per_epoch: int = 10
     search: SearchRules = field(default_factory=SearchRules)
     race: RaceSettings = field(default_factory=RaceSettings)
     composed: Mapping[str, Any] = field(default_factory=dict)
@@ -143,8 +151,8 @@ class StudySettings:
                 InitPlan.from_spec(plan)
             except ConfigError as error:
                 raise ConfigError(f"baseline {name!r}: {error}") from error
-        if self.metric not in METRICS:
-            raise unknown_name("metric", self.metric, METRICS)
+        make_metric(self.metric, self.target_accuracy)
+        _at_least("evaluations_per_epoch", self.evaluations_per_epoch, 1)
         lr = self.optimizer.get("lr")
         if isinstance(lr, bool) or not isinstance(lr, int | float) or not lr > 0:
             raise ConfigError(f"optimizer.lr must be a positive number, but got {lr!r}")
@@ -168,7 +176,7 @@ class StudySettings:
             "baselines": dict(self.baselines),
             "max_epochs": self.max_epochs,
             "seed": self.seed,
-            "metric": self.metric,
+            "metric": [self.metric, self.target_accuracy, self.evaluations_per_epoch],
             "search": repr(self.search),
         }
         return short_hash(parts)

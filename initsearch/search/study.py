@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -19,24 +20,23 @@ from initsearch.errors import ConfigError, InitSearchError
 from initsearch.files import write_whole
 from initsearch.layers import describe
 from initsearch.plan import InitPlan
-from initsearch.search.blocks import JobMaker, job_optimizer, search_seed
+from initsearch.search.blocks import JobMaker, search_seed
+from initsearch.search.budgets import make_budgets
 from initsearch.search.conclusion import Findings, conclude
 from initsearch.search.confirmation import Confirmation, RaceResult, shortlist
 from initsearch.search.engine import engine_choice
 from initsearch.search.jobs import JobBook
-from initsearch.search.metric import METRICS, Metric
+from initsearch.search.metric import Metric, make_metric
 from initsearch.search.progress import Progress
-from initsearch.search.rungs import rung_epochs
+from initsearch.search.records import Record
 from initsearch.search.sampling import experimental, make_pruner
 from initsearch.search.settings import FETCHING, StudySettings
-from initsearch.search.thinning import Record, Search
+from initsearch.search.thinning import Search
 from initsearch.search.tracker import StudyInfo, Tracker
 from initsearch.search.verdict import Verdict
 from initsearch.training.data import DataConfig, ImageData, load_data, split_sizes
 from initsearch.training.job import Candidate
 from initsearch.training.models import build_model
-from initsearch.training.optimizers import OptimizerSettings
-from initsearch.training.streams import step_at, steps_per_epoch
 from initsearch.training.trainer_settings import TrainerSettings
 
 
@@ -53,7 +53,7 @@ class Study:
         self.settings = settings
         self._tracker = tracker
         self._progress = progress
-        self._metric: Metric = METRICS[settings.metric]
+        self._metric: Metric = make_metric(settings.metric, settings.target_accuracy)
         config = DataConfig.from_mapping(settings.data)
         self._data = load_data(config)
         self._sizes = split_sizes(self._data, config.train_size, config.val_size)
@@ -103,16 +103,24 @@ class Study:
     def _search_and_race(self, executor: Executor, clock: "_Clock") -> Verdict:
         settings, tracker = self.settings, self._tracker
         write_whole(self.folder / "settings.json", _dump(settings.composed))
-        rungs = self._rungs()
+        distributed = TrainerSettings.from_mapping(settings.trainer).distributed
+        # A training over several processes takes longer to begin than a probe takes.
+        budgets = make_budgets(settings, self._metric, self._sizes[0], probe=not distributed)
         maker = JobMaker(settings, self._job_data(), self.folder / "states")
-        self._choose_engine(maker, rungs[-1])
-        limit = maker.choice.cohort_size if maker.choice else None
-        if TrainerSettings.from_mapping(settings.trainer).distributed:
-            limit = 1
+        self._choose_engine(maker, budgets.full)
+        limit = 1 if distributed else self._cohort_limit(maker)
         jobs = JobBook(self.folder / "jobs", executor, self._progress, cohort_limit=limit)
         tracker.start_study(self._info())
         records = Search(
-            settings, self._open_study(), jobs, maker, self._metric, rungs, tracker, self._progress
+            settings,
+            self._open_study(),
+            jobs,
+            maker,
+            self._metric,
+            budgets,
+            self._data.num_classes,
+            tracker,
+            self._progress,
         ).run()
         baseline = next(iter(settings.baselines))
         entrants = shortlist(records, baseline, self._metric, settings.race.shortlist)
@@ -127,7 +135,7 @@ class Study:
             jobs,
             maker,
             self._metric,
-            rungs,
+            budgets,
             self._data.num_classes,
             tracker,
             self._progress,
@@ -140,7 +148,16 @@ class Study:
             self.dataset,
             self._requested,
             self._metric,
-            Findings(records, entrants, named, result, test, clock.seconds, jobs.cpu_seconds),
+            Findings(
+                records,
+                entrants,
+                named,
+                result,
+                budgets.rungs,
+                test,
+                clock.seconds,
+                jobs.cpu_seconds,
+            ),
         )
         self._end_candidates(records)
         self._save_winner(verdict)
@@ -159,6 +176,20 @@ class Study:
         maker.choice = engine_choice(self.settings.trainer, job, self.folder / "engine.json")
         if maker.choice is not None:
             self._progress.message(f"cohorts: {maker.choice.reason}")
+
+    def _cohort_limit(self, maker: JobMaker) -> int | None:
+        """Candidates that one job may train: few enough that the blocks' jobs keep all workers busy.
+
+        Only a loop's cohorts are cut for that: its numbers do not depend on who else is in a cohort, not even
+        in the last digit.
+        """
+        settings, choice = self.settings, maker.choice
+        limit = choice.cohort_size if choice else settings.search.cohort_size
+        engine = choice.engine if choice else settings.trainer.get("engine")
+        if engine == "loop":
+            parts = math.ceil(settings.workers / settings.search.seeds)
+            limit = min(limit, math.ceil(settings.search.cohort_size / parts))
+        return limit
 
     @property
     def _requested(self) -> str:
@@ -182,19 +213,6 @@ class Study:
             self._progress.message(
                 f"no layer of {self.settings.architecture} is like {where}: what the space says of it is idle"
             )
-
-    def _rungs(self) -> tuple[float, ...]:
-        """The budgets at which candidates are compared; those that come to the same step are one."""
-        settings = self.settings
-        per_epoch = steps_per_epoch(
-            self._sizes[0], OptimizerSettings.from_mapping(job_optimizer(settings)).batch_size
-        )
-        rungs = rung_epochs(
-            settings.max_epochs,
-            settings.search.reduction_factor,
-            settings.search.first_rung * settings.max_epochs,
-        )
-        return tuple({step_at(epoch, per_epoch): epoch for epoch in rungs}.values())
 
     def _job_data(self) -> Mapping[str, Any]:
         """The data's configuration for workers: what was found, so that all of them find the same."""

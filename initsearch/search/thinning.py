@@ -1,71 +1,42 @@
-"""The search: brackets of candidates, trained together, compared at rungs, and thinned out.
+"""The search: candidates are trained in cohorts, compared at rungs, and thinned out.
 
-A wave asks for one bracket and takes every earlier one a rung further, in a fixed order. The results that are
-waited for are thus always the oldest ones, while the workers have the younger brackets' jobs to do; and what
-is decided, and when, does not depend on how many workers there are.
+A candidate goes through stages: the probe, a few steps on one block, then one rung after the other, on all
+blocks of the search. Those that leave a cohort at a rung free slots, which the survivors of others fill: what
+comes after a rung begins as soon as a whole cohort waits for it, or nobody else can come.
+
+A wave asks for new candidates and then collects every cohort that is in training, in a fixed order. What is
+waited for was handed in a wave ago, while the workers have what was handed in since; and what is decided, and
+when, does not depend on how many workers there are.
 """
 
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import optuna
 from optuna.trial import TrialState
 
 from initsearch.search.blocks import JobMaker, search_seed
+from initsearch.search.budgets import Budgets
 from initsearch.search.jobs import JobBook, Ticket
 from initsearch.search.metric import Metric
 from initsearch.search.progress import Progress
-from initsearch.search.proposals import Proposal, Proposals
+from initsearch.search.proposals import Proposals
+from initsearch.search.records import Record, curve_measurements
 from initsearch.search.rungs import RungTable
 from initsearch.search.settings import StudySettings
-from initsearch.search.tracker import CandidateStatus, Measurement, Tracker
-from initsearch.training.job import Curve, Point
+from initsearch.search.soft_signs import in_order, sign_of
+from initsearch.search.tracker import Measurement, Tracker
 
 
 @dataclass
-class Record:
-    """What the search found out about one candidate.
+class _Cohort:
+    """Candidates between two stages."""
 
-    Attributes:
-        proposal: The candidate.
-        curves: By block seed its learning curve so far.
-        scores: By rung (epochs) its score: the mean over the blocks; NaN where it diverged on one.
-        status: `complete` when it had the full budget, `pruned`, `diverged` or `failed`; `None` before.
-        reason: Why it ended early, in plain words.
-    """
-
-    proposal: Proposal
-    curves: dict[int, Curve] = field(default_factory=dict)
-    scores: dict[float, float] = field(default_factory=dict)
-    status: CandidateStatus | None = None
-    reason: str = ""
-
-    @property
-    def score(self) -> float:
-        """Its last score; NaN if it has none."""
-        return next(reversed(self.scores.values()), math.nan)
-
-    @property
-    def epoch(self) -> float:
-        """How far it was trained."""
-        return next(reversed(self.scores.keys()), 0.0)
-
-    def report(self, step: int) -> None:
-        """Tell Optuna the last score, unless a run that was interrupted has told it."""
-        stored = self.proposal.stored
-        if self.proposal.trial is not None and (
-            stored is None or step not in stored.intermediate_values
-        ):
-            self.proposal.trial.report(self.score, step)
-
-
-@dataclass
-class _Bracket:
-    alive: list[Record]
-    rung: int = 0
-    tickets: dict[int, Ticket] = field(default_factory=dict)
+    records: list[Record]
+    stage: int
+    tickets: list[Ticket]
 
 
 class Search:
@@ -78,7 +49,8 @@ class Search:
         jobs: JobBook,
         maker: JobMaker,
         metric: Metric,
-        rungs: Sequence[float],
+        budgets: Budgets,
+        classes: int,
         tracker: Tracker,
         progress: Progress,
     ) -> None:
@@ -87,88 +59,113 @@ class Search:
         self._jobs = jobs
         self._maker = maker
         self._metric = metric
-        # Without a pruner nobody is compared on the way, but learning curves have the same points.
-        self._rungs = tuple(rungs[-1:] if settings.search.pruner == "none" else rungs)
-        self._points = tuple(rungs)
+        self._classes = classes
         self._tracker = tracker
         self._progress = progress
+        # Without a pruner nobody is compared on the way, but learning curves have the same points.
+        rungs = budgets.rungs[-1:] if settings.search.pruner == "none" else budgets.rungs
+        self._budgets = budgets
+        #: Where each stage ends. Stage 0 is the probe.
+        self._ends = (budgets.probe, *rungs)
+        self._seeds = [search_seed(settings.seed, i) for i in range(settings.search.seeds)]
         self._table = RungTable(settings.search.reduction_factor, metric.higher_is_better)
         self._baseline = next(iter(settings.baselines))
         self.proposals = Proposals(settings, study)
         self.records: list[Record] = []
         self._twins: list[Record] = []  # those whose first is still in training
+        self._waiting: list[list[Record]] = [[] for _ in self._ends]
+        self._training: list[_Cohort] = []
 
     def run(self) -> list[Record]:
         """Train until every trial is told."""
-        total = self.proposals.total
-        self._progress.phase("search", total * self._settings.search.seeds * self._rungs[-1])
-        brackets: list[_Bracket] = []
-        while self.proposals.asked < total or brackets:
-            asked = self._ask() if self.proposals.asked < total else None
-            for bracket in brackets:
-                self._advance(bracket)
-            brackets = [bracket for bracket in brackets if bracket.alive]
-            if asked is not None:
-                brackets.append(asked)
+        total = self.proposals.total * len(self._seeds) * self._budgets.full
+        self._progress.phase("search", total)
+        while self.proposals.asked < self.proposals.total or self._training:
+            if self.proposals.asked < self.proposals.total:
+                self._ask()
+            self._form()
+            for cohort in list(self._training):
+                self._collect(cohort)
+                self._training.remove(cohort)
+                self._form()
             self._tell_twins()
         return self.records
 
-    def _ask(self) -> _Bracket:
+    def _ask(self) -> None:
         records = [Record(proposal) for proposal in self.proposals.ask_bracket()]
         self.records += records
-        self._twins += [record for record in records if record.proposal.twin_of is not None]
         for record in records:
             self._tracker.start_candidate(record.proposal.info)
-        bracket = _Bracket([record for record in records if record.proposal.twin_of is None])
-        spared = len(records) - len(bracket.alive)
-        self._progress.advance(spared * self._settings.search.seeds * self._rungs[-1])
-        if bracket.alive:
-            self._submit(bracket)
-        return bracket
+            if record.proposal.twin_of is None:
+                self._waiting[0 if self._ends[0] else 1].append(record)
+            else:
+                self._twins.append(record)
+                self._progress.advance(self._left(0.0))
 
-    def _submit(self, bracket: _Bracket) -> None:
-        names = ", ".join(record.proposal.name for record in bracket.alive)
-        start = self._rungs[bracket.rung - 1] if bracket.rung else 0.0
-        stop = self._rungs[bracket.rung]
-        self._progress.training(f"{names} to epoch {stop:g}")
-        for index in range(self._settings.search.seeds):
-            seed = search_seed(self._settings.seed, index)
-            job = self._maker.make(
-                [record.proposal.candidate for record in bracket.alive],
-                seed,
-                start,
-                stop,
-                evaluate=[epoch for epoch in self._points if start < epoch < stop],
-                curves={
-                    record.proposal.name: record.curves[seed] for record in bracket.alive if start
-                },
-                keep=bracket.rung + 1 < len(self._rungs),
-                screen=self._settings.search.screen,
+    def _form(self) -> None:
+        """Start every cohort that is full, or that nobody else can join; newcomers need not wait."""
+        size = self._settings.search.cohort_size
+        for stage, waiting in enumerate(self._waiting):
+            coming = self.proposals.asked < self.proposals.total or any(
+                cohort.stage < stage for cohort in self._training
             )
-            bracket.tickets[seed] = self._jobs.submit(job, stop - start)
+            while len(waiting) >= size or (waiting and (stage < 2 or not coming)):
+                members, waiting[:] = waiting[:size], waiting[size:]
+                self._submit(members, stage)
 
-    def _advance(self, bracket: _Bracket) -> None:
-        epoch = self._rungs[bracket.rung]
-        for seed, ticket in bracket.tickets.items():
+    def _submit(self, members: Sequence[Record], stage: int) -> None:
+        start, stop = self._start(stage), self._ends[stage]
+        names = ", ".join(record.proposal.name for record in members)
+        self._progress.training(f"{names} to epoch {stop:.3g}")
+        probed = stage == 1 and self._ends[0] > 0
+        groups = in_order(members, self._classes) if probed else [members]
+        tickets = []
+        for group in groups:
+            for seed in self._seeds[: 1 if stage == 0 else None]:
+                known = {r.proposal.name: r.curves[seed] for r in group if seed in r.curves}
+                begun = start if known else 0.0
+                job = self._maker.make(
+                    [record.proposal.candidate for record in group],
+                    seed,
+                    begun,
+                    stop,
+                    evaluate=[epoch for epoch in self._budgets.points if begun < epoch <= stop],
+                    curves=known,
+                    keep=stage + 1 < len(self._ends),
+                    screen=self._settings.search.screen,
+                    measure_stop=stage > 0,
+                )
+                tickets.append(self._jobs.submit(job, stop - begun))
+        self._training.append(_Cohort(list(members), stage, tickets))
+
+    def _start(self, stage: int) -> float:
+        """Where a stage begins on a block that all stages before have trained on."""
+        return self._ends[stage - 1] if stage else 0.0
+
+    def _collect(self, cohort: _Cohort) -> None:
+        by_name = {record.proposal.name: record for record in cohort.records}
+        for ticket in cohort.tickets:
             outcome = self._jobs.collect(ticket)
-            for record in bracket.alive:
-                name = record.proposal.name
-                if name in outcome.failed:
-                    record.status, record.reason = "failed", outcome.failed[name]
-                else:
-                    record.curves[seed] = _joined(record.curves.get(seed), outcome.curves[name])
-        self._judge(bracket, epoch)
-        left = (self._rungs[-1] - epoch) * self._settings.search.seeds
-        ended = [record for record in bracket.alive if record.status is not None]
-        self._progress.advance(left * len(ended))
-        bracket.alive = [record for record in bracket.alive if record.status is None]
-        bracket.rung += 1
-        if bracket.alive:
-            self._submit(bracket)
+            for name, curve in outcome.curves.items():
+                by_name[name].add(curve)
+            for name, reason in outcome.failed.items():
+                by_name[name].status, by_name[name].reason = "failed", reason
+        self._judge(cohort.records, cohort.stage)
+        for record in cohort.records:
+            if record.status is None:
+                self._waiting[cohort.stage + 1].append(record)
+            else:
+                done = self._ends[cohort.stage] * (len(self._seeds) if cohort.stage else 1)
+                self._progress.advance(self._left(done))
 
-    def _judge(self, bracket: _Bracket, epoch: float) -> None:
-        """Score each candidate at the rung, tell Optuna and the tracker, and end those that go no further."""
-        for record in bracket.alive:
+    def _left(self, done: float) -> float:
+        """Candidate-epochs that a candidate need not be trained any more."""
+        return len(self._seeds) * self._budgets.full - done
+
+    def _judge(self, records: Sequence[Record], stage: int) -> None:
+        """Say of each candidate what the stage showed, and end those that go no further."""
+        epoch = self._ends[stage]
+        for record in records:
             if record.status == "failed":
                 self._tell(record, TrialState.FAIL)
                 continue
@@ -177,76 +174,76 @@ class Search:
                 record.status, record.reason = "pruned", f"cannot learn: {stopped}"
                 self._tell(record, TrialState.PRUNED)
                 continue
-            self._measure(record, epoch)
+            if stage == 0:
+                self._note_sign(record)
+            else:
+                self._measure(record, epoch)
             if any(curve.diverged for curve in record.curves.values()):
                 where = min(
                     curve.diverged_at or 0 for curve in record.curves.values() if curve.diverged
                 )
-                record.status, record.reason = (
-                    "diverged",
-                    f"loss or weights not finite at step {where}",
-                )
+                record.status = "diverged"
+                record.reason = f"loss or weights not finite at step {where}"
                 self._tell(record, TrialState.PRUNED)
-            else:
-                record.report(self._step(record))
-        last = epoch == self._rungs[-1]
-        standing = [record for record in bracket.alive if record.status is None]
-        dropped = set() if last else self._dropped(standing, epoch)
-        for record in standing:
-            if last:
+            elif stage > 0:
+                record.report()
+        standing = [record for record in records if record.status is None]
+        if stage == len(self._ends) - 1:
+            for record in standing:
                 record.status = "complete"
                 self._tell(record, TrialState.COMPLETE)
-            elif record.proposal.number in dropped:
+        elif stage > 0:
+            self._thin_out(standing, epoch)
+
+    def _note_sign(self, record: Record) -> None:
+        (curve,) = record.curves.values()
+        if curve.diverged or curve.last_loss is None:
+            return
+        steps = self._settings.search.probe_steps
+        record.probe_loss = curve.last_loss
+        record.sign = sign_of(curve.last_loss, curve.initial_loss, self._classes, steps)
+        measured = Measurement(f"probe_loss/seed_{curve.seed}", curve.last_loss, steps)
+        self._tracker.measure(record.proposal.name, [measured])
+
+    def _thin_out(self, standing: Sequence[Record], epoch: float) -> None:
+        """End those that are behind at a rung. The verdict's baseline never is."""
+        for record in standing:
+            self._table.add(epoch, record.proposal.number, record.score)
+        for record in standing:
+            if record.proposal.info.scheme != self._baseline and self._is_behind(record, epoch):
                 record.status = "pruned"
                 record.reason = f"behind the others at epoch {epoch:g} with {record.score:.4g}"
                 self._tell(record, TrialState.PRUNED)
             else:
                 record.proposal.note_passed(epoch)
 
-    def _dropped(self, standing: Sequence[Record], epoch: float) -> set[int]:
-        """Numbers of the candidates that end at this rung. The verdict's baseline never does."""
-        for record in standing:
-            self._table.add(epoch, record.proposal.number, record.score)
-        dropped = set()
-        for record in standing:
-            proposal = record.proposal
-            if proposal.info.scheme == self._baseline:
-                continue
-            if self._settings.search.pruner == "halving":
-                gone = not self._table.keep(epoch, proposal.number)
-            elif proposal.passed(epoch):
-                # A former run decided this; it must not be decided anew from what was told since.
-                gone = False
-            elif proposal.trial is not None:
-                gone = proposal.trial.should_prune()
-            else:
-                gone = proposal.pruned_at(self._step(record))
-            if gone:
-                dropped.add(proposal.number)
-        return dropped
+    def _is_behind(self, record: Record, epoch: float) -> bool:
+        proposal = record.proposal
+        # What a former run decided must not be decided anew from what was told since.
+        if proposal.passed(epoch):
+            return False
+        if proposal.trial is None:
+            return proposal.pruned_at(record.step)
+        if self._settings.search.pruner == "halving":
+            return not self._table.keep(epoch, proposal.number)
+        return bool(proposal.trial.should_prune())
 
     def _measure(self, record: Record, epoch: float) -> None:
-        scores = {
-            seed: self._metric.score(curve.points, curve.diverged)
-            for seed, curve in record.curves.items()
-        }
-        record.scores[epoch] = statistics.fmean(scores.values())
-        step = self._step(record)
-        measurements = [Measurement(self._metric.name, record.score, step)]
+        scores = [self._metric.score(c.points, c.diverged) for c in record.curves.values()]
+        record.scores[epoch] = statistics.fmean(scores)
+        measurements = [Measurement(self._metric.name, record.score, record.step)]
         for seed, curve in record.curves.items():
             measurements += curve_measurements(curve.points, f"/seed_{seed}")
         self._tracker.measure(record.proposal.name, measurements)
-
-    def _step(self, record: Record) -> int:
-        return max((c.points[-1].step for c in record.curves.values() if c.points), default=0)
 
     def _tell(self, record: Record, state: TrialState) -> None:
         trial = record.proposal.trial
         if trial is None:
             return
         trial.set_user_attr("status", record.status)
-        if record.reason:
-            trial.set_user_attr("reason", record.reason)
+        for key, text in (("reason", record.reason), ("sign", record.sign)):
+            if text:
+                trial.set_user_attr(key, text)
         self._study.tell(trial, record.score if state is TrialState.COMPLETE else None, state=state)
 
     def _tell_twins(self) -> None:
@@ -256,25 +253,10 @@ class Search:
             if first.status is None:
                 continue
             record.curves, record.scores = first.curves, first.scores
+            record.probe_loss, record.sign = first.probe_loss, first.sign
             record.status, record.reason = first.status, f"same as trial {first.proposal.number}"
             if not math.isnan(record.score):
-                record.report(self._step(record))
+                record.report()
             states = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}
             self._tell(record, states.get(first.status, TrialState.PRUNED))
         self._twins = [record for record in self._twins if record.status is None]
-
-
-def curve_measurements(points: Sequence[Point], suffix: str) -> list[Measurement]:
-    """A learning curve as the tracker takes it."""
-    return [
-        Measurement(f"{key}{suffix}", getattr(point, key), point.step)
-        for point in points
-        for key in ("val_accuracy", "val_loss", "train_loss")
-    ]
-
-
-def _joined(before: Curve | None, after: Curve) -> Curve:
-    """A learning curve and its continuation as one."""
-    if before is None:
-        return after
-    return replace(after, points=before.points + after.points, initial_loss=before.initial_loss)

@@ -38,13 +38,14 @@ PLAIN = Unit()
 STEPS = Unit("step", "steps")
 
 
-def sentence(decision: Decision, subject: str, unit: Unit = POINTS) -> str:
+def sentence(decision: Decision, subject: str, unit: Unit = POINTS, remedy: str = "") -> str:
     """What the decision says, in one sentence.
 
     Args:
         decision: A decision of the race; one without a status says that the race goes on.
         subject: Where it holds: `relu_convnet/MNIST`.
         unit: How differences of the metric are spoken of.
+        remedy: What to do where all scores are bounds.
     """
     blocks = f"{decision.look} paired seeds"
     if decision.status == "winner":
@@ -61,6 +62,10 @@ def sentence(decision: Decision, subject: str, unit: Unit = POINTS) -> str:
         return (
             f"undecided: every candidate diverged on each of {blocks} on {subject}; "
             f"lower the learning rate"
+        )
+    if decision.all_bounds:
+        return (
+            f"undecided: no candidate got to the target on any of {blocks} on {subject}; {remedy}"
         )
     prefix = "undecided" if decision.status else "not decided yet"
     nearest = next(c for c in decision.comparisons if c.name in decision.tie_set)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from initsearch.search.metric import METRICS
+from initsearch.search.wording import PLAIN, POINTS
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,10 @@ def scale_of(metric: str) -> Scale:
     """
     words = metric.replace("val_", "validation_", 1) if metric.startswith("val_") else metric
     words = words.replace("_", " ")
-    if metric in METRICS and METRICS[metric].percent:
-        return Scale(f"{words} (%)", 100.0, " %", " points", 2)
-    return Scale(words, 1.0, "", "", None)
+    unit = METRICS[metric].unit if metric in METRICS else PLAIN
+    if unit is POINTS:
+        return Scale(f"{words} (%)", unit.scale, " %", " points", 2)
+    return Scale(words, unit.scale, "", f" {unit.plural}".rstrip(), None)
 
 
 def p_text(p_value: float | None) -> str:

@@ -34,6 +34,7 @@ class _Track:
     loss_sum: float = 0.0
     loss_count: int = 0
     initial_loss: float = math.nan
+    last_loss: float | None = None
     diverged_at: int | None = None
     test: tuple[float, float] | None = None
     state: str | None = None
@@ -163,6 +164,7 @@ class CohortModule(LightningModule):
         member.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
         track.initial_loss = state.initial_loss
+        track.loss_sum, track.loss_count = state.losses
 
     def train_dataloader(self) -> BatchStream:
         """The block's batches, by index."""
@@ -208,6 +210,7 @@ class CohortModule(LightningModule):
                     break
                 track.loss_sum += loss
                 track.loss_count += 1
+                track.last_loss = loss
         if lost:
             self.engine.drop(lost)
 
@@ -235,6 +238,8 @@ class CohortModule(LightningModule):
 
     def on_train_end(self) -> None:
         """Score the survivors on the test set and leave their states, where the job asks for it."""
+        if self._unseen:
+            self._look(self.stream.last)
         if self.job.test:
             for member, result in self._score(self.data.test_x, self.data.test_y):
                 self.tracks[member].test = result
@@ -252,6 +257,7 @@ class CohortModule(LightningModule):
             self.engine.optimizer_state(member),
             self.stream.last,
             self.tracks[member].initial_loss,
+            (self.tracks[member].loss_sum, self.tracks[member].loss_count),
         )
         return state.save(folder, self.job.candidates[member].name, self.job.seed)
 
@@ -268,6 +274,7 @@ class CohortModule(LightningModule):
                 test_accuracy=track.test[1] if track.test else None,
                 test_loss=track.test[0] if track.test else None,
                 state=track.state,
+                last_loss=track.last_loss,
             )
             for candidate, track in zip(self.job.candidates, self.tracks, strict=True)
         )

@@ -41,13 +41,15 @@ class Job:
         seed: The block: an integer >= 0.
         start_epoch: Where the training goes on from; 0 for a fresh one. May be fractional.
         stop_epoch: Where it stops.
-        eval_epochs: Where candidates are validated; `stop_epoch` always is.
+        eval_epochs: Where candidates are validated; at `stop_epoch` they are as well.
         state_in: By candidate's name, the file that an earlier job left; not given: a fresh start.
         state_dir: The folder in which survivors' states are left; None: nowhere.
         test: Whether the official test set is scored at the end. Such a job may stop where it starts, to
             score states that an earlier job left.
         screen: Whether candidates that cannot learn (see `screening`) are told instead of trained; only
             where the training starts.
+        measure_stop: Whether `stop_epoch` is a point as well. Where it is not, and there is no other, curves
+            have losses, but no points.
 
     Raises:
         ConfigError: No candidate, one twice, or epochs that do not ascend from start to stop.
@@ -66,6 +68,7 @@ class Job:
     state_dir: str | None = None
     test: bool = False
     screen: bool = False
+    measure_stop: bool = True
 
     def __post_init__(self) -> None:
         names = [candidate.name for candidate in self.candidates]
@@ -99,8 +102,9 @@ class Job:
 
     @property
     def points(self) -> tuple[float, ...]:
-        """The epochs at which candidates are validated, ascending; the last is `stop_epoch`."""
-        return tuple(sorted({*map(float, self.eval_epochs), float(self.stop_epoch)}))
+        """The epochs at which candidates are validated, ascending."""
+        end = (float(self.stop_epoch),) if self.measure_stop else ()
+        return tuple(sorted({*map(float, self.eval_epochs), *end}))
 
     def to_json(self) -> dict[str, Any]:
         """The job as JSON has it; `from_json` reads it back as an equal job."""
@@ -154,6 +158,7 @@ class Curve:
         test_loss: Mean cross-entropy (nats) over the test images; None likewise.
         state: The file with which a later job goes on; None where none was left.
         stopped: Why it was not trained at all; empty for all others.
+        last_loss: Training loss on the last batch, before its update; None where nothing was trained.
     """
 
     candidate: str
@@ -166,6 +171,7 @@ class Curve:
     test_loss: float | None = None
     state: str | None = None
     stopped: str = ""
+    last_loss: float | None = None
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,14 @@ class State:
         optimizer: The optimizer's `state_dict`.
         step: Optimizer steps done.
         initial_loss: Training loss on the block's first batch.
+        losses: Sum and number of the training losses since the last measurement.
     """
 
     model: dict[str, Any]
     optimizer: dict[str, Any]
     step: int
     initial_loss: float
+    losses: tuple[float, int] = (0.0, 0)
 
     def save(self, folder: str | os.PathLike[str], candidate: str, seed: int) -> str:
         """Write the state into a folder, whole or not at all, and return the file's path."""

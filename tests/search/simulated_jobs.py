@@ -55,6 +55,7 @@ def _curve(job: Job, candidate: Candidate) -> Curve:
         diverged_at=12 if diverged else None,
         test_accuracy=height if job.test else None,
         state=state,
+        last_loss=2.4 - height,
     )
 
 

@@ -40,9 +40,10 @@ BASELINES = {name: name for name in ("torch_default", "he_normal", "zeros")}
 
 
 def settings(output_dir: Path, **changes: Any) -> StudySettings:
-    """A study of seconds: 9 candidates in brackets of 4, 3 rungs, a race of up to 4 blocks."""
+    """A study of seconds: 9 candidates in cohorts of 4, a probe, 3 rungs, a race of up to 4 blocks."""
     space = changes.pop("space", SPACE)
-    search = {"seeds": 2, "cohort_size": 4, "first_rung": 0.25} | changes.pop("search", {})
+    search = {"seeds": 2, "cohort_size": 4, "first_rung": 0.25, "probe_steps": 2}
+    search |= changes.pop("search", {})
     race = {"max_seeds": 4, "looks": (2, 3, 4), "margin": 1.0} | changes.pop("race", {})
     plain: dict[str, Any] = {
         "name": "small",

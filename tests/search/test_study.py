@@ -13,6 +13,7 @@ import numpy as np
 import odd_initializers
 import pytest
 from optuna.trial import TrialState
+from scipy.integrate import trapezoid
 from simulated_jobs import simulate
 from study_runs import Listener, Trained, folder, numbers, run, settings, stored
 
@@ -273,7 +274,13 @@ def test_a_second_process_is_told_to_wait(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "better"), [("val_loss", min), ("learning_curve_area", max), ("val_accuracy", max)]
+    ("metric", "better"),
+    [
+        ("val_loss", min),
+        ("learning_curve_area", max),
+        ("val_accuracy", max),
+        ("steps_to_target", min),
+    ],
 )
 def test_every_metric_leads_to_a_verdict(monkeypatch, tmp_path, metric: str, better) -> None:
     small = {"n_trials": 5, "race": {"margin": 0.01, "max_seeds": 2}, "search": {"seeds": 1}}
@@ -294,7 +301,8 @@ def test_every_metric_leads_to_a_verdict(monkeypatch, tmp_path, metric: str, bet
 def test_the_area_under_the_curve_is_more_than_its_end(monkeypatch, tmp_path) -> None:
     """Without a pruner candidates are not compared on the way, but they are measured there."""
     small = {"n_trials": 2, "race": {"max_seeds": 2}, "search": {"seeds": 1, "pruner": "none"}}
-    found = finish(monkeypatch, settings(tmp_path, metric="learning_curve_area", **small))
+    area = {"metric": "learning_curve_area", "evaluations_per_epoch": 4}
+    found = finish(monkeypatch, settings(tmp_path, **area, **small))
     assert len(found.search) == 2
     for name, row in found.search.items():
         points = [
@@ -303,9 +311,8 @@ def test_the_area_under_the_curve_is_more_than_its_end(monkeypatch, tmp_path) ->
             for m in measured
             if candidate == name and m.key == "val_accuracy/seed_0"
         ]
-        assert [step for step, _ in points] == [4, 8, 16]
-        (a, b, c) = (value for _, value in points)
-        assert row["score"] == pytest.approx(((a + b) / 2 * 4 + (b + c) / 2 * 8) / 12)
+        assert [step for step, _ in points] == [2, 4, 6, 8, 10, 12, 14, 16]
+        assert row["score"] == pytest.approx(trapezoid([value for _, value in points], dx=1 / 7))
 
 
 @pytest.mark.parametrize("sampler", ["grid", "tpe", "random", "auto"])

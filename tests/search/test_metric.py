@@ -1,0 +1,94 @@
+"""Metrics of learning curves, against NumPy and by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from simulated_jobs import simulate
+from study_runs import Trained, numbers, run, settings
+
+from initsearch.errors import ConfigError
+from initsearch.search.decision import Decision
+from initsearch.search.metric import make_metric, steps_to
+from initsearch.search.race import Race, RaceRules
+from initsearch.search.wording import STEPS, sentence
+from initsearch.training.job import Point
+
+
+def curve(*accuracies: float, every: int = 10) -> list[Point]:
+    return [
+        Point(i / 10, every * i, 1.0, 1.0, accuracy) for i, accuracy in enumerate(accuracies, 1)
+    ]
+
+
+def test_steps_to_a_target_are_interpolated() -> None:
+    rising = [0.2, 0.5, 0.55, 0.8, 0.95]
+    points = curve(*rising)
+    for target in np.linspace(0.2, 0.95, 16):
+        expected = np.interp(target, rising, [point.step for point in points])
+        assert steps_to(float(target), points) == pytest.approx(expected)
+
+
+def test_the_first_time_counts_though_the_curve_falls_again() -> None:
+    assert steps_to(0.5, curve(0.4, 0.6, 0.3, 0.7)) == pytest.approx(15)
+    assert steps_to(0.3, curve(0.4, 0.2)) == 10
+
+
+def test_runs_that_did_not_get_there_stand_behind_all_that_did_in_the_order_of_their_best() -> None:
+    far, near = steps_to(0.9, curve(0.1, 0.3, 0.2)), steps_to(0.9, curve(0.1, 0.2, 0.85))
+    assert 30 < near < far < 31
+    assert steps_to(0.9, curve(0.1, 0.2, 0.9)) == 30
+
+
+def test_a_diverged_run_is_worse_than_one_that_did_not_get_there() -> None:
+    metric = make_metric("steps_to_target", 0.9)
+    assert math.isnan(metric.score(curve(0.95), diverged=True))
+    assert metric.floor(10, 30) > steps_to(0.9, curve(0.0, 0.0, 0.0)) - 0.9
+
+
+@pytest.mark.parametrize("target", [0.0, 1.5, -1.0, math.nan])
+def test_a_target_is_a_share(target: float) -> None:
+    with pytest.raises(ConfigError, match=r"target_accuracy must lie in \(0, 1\], but got"):
+        make_metric("steps_to_target", target)
+
+
+def decided(scores: dict[str, list[float]], **rules: object) -> Decision:
+    blocks = len(next(iter(scores.values())))
+    race = Race(list(scores), RaceRules(looks=(blocks,), max_seeds=blocks, **rules))  # type: ignore[arg-type]
+    for seed in range(blocks):
+        race.add_block(seed, {name: values[seed] for name, values in scores.items()})
+    return race.decide()
+
+
+def test_a_target_that_nobody_reaches_decides_nothing() -> None:
+    """All scores lie within a step, far less than the margin: without the bound that were a tie."""
+    scores = {"a": [100.2, 100.3, 100.1, 100.4], "b": [100.3, 100.3, 100.2, 100.5]}
+    rules = {"higher_is_better": False, "margin": 5.0}
+    assert decided(scores, **rules).status == "tie"
+    decision = decided(scores, bound=100.0, **rules)
+    assert decision.status == "undecided"
+    assert sentence(decision, "net/data", STEPS, "raise max_epochs") == (
+        "undecided: no candidate got to the target on any of 4 paired seeds on net/data; raise max_epochs"
+    )
+
+
+def test_who_gets_there_beats_who_does_not() -> None:
+    scores = {"a": [40.0, 44.0, 41.0, 42.0], "b": [100.3, 100.3, 100.2, 100.5]}
+    decision = decided(scores, bound=100.0, higher_is_better=False, margin=5.0)
+    assert (decision.status, decision.leader) == ("winner", "a")
+    assert "by at least" in (text := sentence(decision, "net/data", STEPS))
+    assert "steps; 4 paired seeds" in text
+
+
+def test_a_study_counts_steps_to_its_target(monkeypatch, tmp_path) -> None:
+    Trained(monkeypatch, simulate)
+    asked = {"metric": "steps_to_target", "evaluations_per_epoch": 8, "race": {"margin": 1.0}}
+    verdict = run(settings(tmp_path / "reached", target_accuracy=0.3, **asked))
+    plain = numbers(verdict)
+    assert (plain["metric"], plain["higher_is_better"]) == ("steps_to_target", False)
+    best, *others = (candidate["mean"] for candidate in plain["candidates"])
+    assert best < 16
+    assert all(best <= other for other in others)
+    beyond = run(settings(tmp_path / "beyond", target_accuracy=1.0, **asked))
+    assert beyond.status == "undecided"
+    assert beyond.sentence.endswith("; raise max_epochs, or lower target_accuracy")
