@@ -5,6 +5,7 @@ from typing import Any
 
 from initsearch.search.verdict import Standing, Verdict
 from initsearch.tracking.scale import scale_of
+from initsearch.tracking.strength import strength_lines, strength_metrics
 from initsearch.tracking.tables import leaderboard_rows, markdown_table
 
 
@@ -31,7 +32,7 @@ def verdict_metrics(verdict: Verdict) -> dict[str, float]:
     Returns:
         `leader_<metric>`, `baseline_<metric>`, `winner_<metric>` (only where one is named),
         `gap_baseline_to_leader`, the scores on the test set as `test/<who>/<what>`, `n_seeds`,
-        `wall_seconds`, `cpu_seconds`.
+        `wall_seconds`, `cpu_seconds`, and what the evidence can bear as `evidence/<what>`.
     """
     by_name = {standing.name: standing for standing in verdict.candidates}
     metrics: dict[str, float] = {
@@ -50,6 +51,7 @@ def verdict_metrics(verdict: Verdict) -> dict[str, float]:
         for what, value in (scores or {}).items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 metrics[f"test/{who}/{what}"] = float(value)
+    metrics |= strength_metrics(verdict)
     return {key: value for key, value in metrics.items() if math.isfinite(value)}
 
 
@@ -94,6 +96,8 @@ def note(verdict: Verdict, study: str) -> str:
         "",
         f"Verdict: {verdict.status}; alpha {verdict.alpha:g}, margin {verdict.margin:g}{unit}, "
         f"{verdict.n_seeds} paired seeds. The framework's default is `{verdict.baseline}`.",
+        "",
+        *(f"- {what}: {text}" for what, text in strength_lines(verdict)),
         "",
         f"Study `{study}` took {verdict.wall_seconds:.0f} s, of processor time "
         f"{verdict.cpu_seconds:.0f} s. The artifacts hold the figures, `verdict.json` and, where there "

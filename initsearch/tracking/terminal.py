@@ -16,6 +16,7 @@ from rich.text import Text
 from initsearch.search.verdict import Verdict
 from initsearch.tracking.dropped import dropped_table
 from initsearch.tracking.scale import Scale, scale_of
+from initsearch.tracking.strength import strength_lines
 from initsearch.tracking.tables import rich_table
 
 # Names that the scores on the test set go by in `Verdict.test`, the first that is there is shown.
@@ -172,7 +173,7 @@ def print_verdict(
     console.print(Panel(Text(verdict.sentence), title=verdict.status, border_style=style))
     if test := _test_line(verdict):
         console.print(Text(test))
-    for what, text in _further(verdict, folder, ui):
+    for what, text in [*strength_lines(verdict), *_further(verdict, folder, ui)]:
         line = Text(f"{what:<8} ", style="dim").append(text, style="not dim")
         # Folded by the console, a path or a command could not be copied.
         console.print(line, soft_wrap=True, highlight=False)

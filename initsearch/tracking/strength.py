@@ -1,0 +1,75 @@
+"""How much a verdict's evidence can bear, in plain words and as numbers: pairing, power, rungs."""
+
+import math
+from typing import Any
+
+from initsearch.search.verdict import Verdict
+from initsearch.tracking.scale import scale_of
+
+#: The chance with which a race sees its `detectable_gap`.
+CHANCE = 0.8
+
+
+def strength_lines(verdict: Verdict) -> list[tuple[str, str]]:
+    """What the verdict rests on, by keyword: `pairing`, `power`, `rungs`; what is not known is left out."""
+    lines = []
+    last = _last_look(verdict)
+    correlation, removed = last.get("correlation"), last.get("variance_removed")
+    if correlation is not None and removed is not None:
+        spared = f"{100 * removed:.0f} %" if removed > 0 else "nothing"
+        lines.append(
+            (
+                "pairing",
+                f"scores on one seed correlate by {correlation:.2f}, so that sharing seeds removed "
+                f"{spared} of the variance of a difference",
+            )
+        )
+    if power := _power(verdict, last):
+        lines.append(("power", power))
+    agreement = verdict.evidence.get("rank_agreement") or {}
+    told = [f"{tau:.2f} at epoch {epoch}" for epoch, tau in agreement.items() if tau is not None]
+    if told:
+        lines.append(
+            ("rungs", f"they rank as the full budget does (Kendall's tau) by {', '.join(told)}")
+        )
+    return lines
+
+
+def _power(verdict: Verdict, last: dict[str, Any]) -> str:
+    scale = scale_of(verdict.metric)
+    parts = []
+    if last.get("power_margin") is not None and last.get("margin"):
+        margin = f"{scale.text(last['margin'])}{scale.gap_unit}"
+        parts.append(
+            f"{last['look']} seeds see a gap as large as the margin ({margin}) with a chance of "
+            f"{100 * last['power_margin']:.0f} %"
+        )
+    gap = last.get("detectable_gap")
+    if gap is not None and math.isfinite(gap):
+        seen = f"{scale.text(gap)}{scale.gap_unit}"
+        parts.append(f"one of {seen} with {100 * CHANCE:.0f} %")
+    return ", ".join(parts)
+
+
+def strength_metrics(verdict: Verdict) -> dict[str, float]:
+    """The same as numbers, for MLflow: `evidence/correlation`, `evidence/power_at_margin`, ..."""
+    last = _last_look(verdict)
+    named = {
+        "correlation": last.get("correlation"),
+        "variance_removed": last.get("variance_removed"),
+        "power_at_margin": last.get("power_margin"),
+        "power_at_gap": last.get("power"),
+        "detectable_gap": last.get("detectable_gap"),
+    }
+    agreement = verdict.evidence.get("rank_agreement") or {}
+    named |= {f"rank_agreement_epoch_{epoch}": tau for epoch, tau in agreement.items()}
+    return {
+        f"evidence/{name}": float(value)
+        for name, value in named.items()
+        if value is not None and math.isfinite(value)
+    }
+
+
+def _last_look(verdict: Verdict) -> dict[str, Any]:
+    looks = verdict.evidence.get("looks") or []
+    return dict(looks[-1]) if looks else {}

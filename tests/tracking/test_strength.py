@@ -1,0 +1,63 @@
+"""What a verdict's evidence can bear, as it is told in the terminal and in MLflow."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+from studies import made_up_verdict
+
+from initsearch.search.verdict import Verdict
+from initsearch.tracking.strength import strength_lines, strength_metrics
+from initsearch.tracking.summary import note, verdict_metrics
+from initsearch.tracking.terminal import print_verdict
+
+LOOK = {
+    "look": 12,
+    "margin": 0.015,
+    "correlation": 0.62,
+    "variance_removed": 0.58,
+    "power": 0.07,
+    "power_margin": 0.993,
+    "detectable_gap": 0.0095,
+}
+
+
+def with_evidence(**changes: object) -> Verdict:
+    looks = [LOOK | {"correlation": 0.1}, LOOK | changes]
+    agreement = {"1": 0.18, "2": 0.55, "3": None}
+    return replace(made_up_verdict(), evidence={"looks": looks, "rank_agreement": agreement})
+
+
+def test_pairing_power_and_rungs_are_told_of_the_last_look() -> None:
+    assert dict(strength_lines(with_evidence())) == {
+        "pairing": "scores on one seed correlate by 0.62, so that sharing seeds removed 58 % of the variance "
+        "of a difference",
+        "power": "12 seeds see a gap as large as the margin (1.50 points) with a chance of 99 %, one of "
+        "0.95 points with 80 %",
+        "rungs": "they rank as the full budget does (Kendall's tau) by 0.18 at epoch 1, 0.55 at epoch 2",
+    }
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    unknown = with_evidence(
+        correlation=None, variance_removed=None, margin=0.0, detectable_gap=float("nan")
+    )
+    assert [what for what, _ in strength_lines(unknown)] == ["rungs"]
+    assert strength_lines(replace(unknown, evidence={})) == []
+    useless = dict(strength_lines(with_evidence(correlation=-0.1, variance_removed=-0.06)))
+    assert "sharing seeds removed nothing" in useless["pairing"]
+
+
+def test_terminal_and_mlflow_show_it() -> None:
+    verdict = with_evidence()
+    shown = io.StringIO()
+    print_verdict(Console(file=shown, width=110), verdict)
+    for what, text in strength_lines(verdict):
+        assert f"{what:<8} {text}" in shown.getvalue()
+        assert f"- {what}: {text}" in note(verdict, "study")
+    metrics = verdict_metrics(verdict)
+    assert strength_metrics(verdict).items() <= metrics.items()
+    assert metrics["evidence/rank_agreement_epoch_2"] == pytest.approx(0.55)
+    assert "evidence/rank_agreement_epoch_3" not in metrics
+    assert metrics["evidence/power_at_margin"] == pytest.approx(0.993)
