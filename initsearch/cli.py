@@ -21,24 +21,24 @@ def run(config: "DictConfig") -> None:
     settings = read_settings(config)
     # Imported after the settings are checked: a mistyped name is told at once, not after MLflow has loaded.
     from initsearch.search.executor import make_executor
-    from initsearch.search.study import Study
-    from initsearch.tracking import (
-        MlflowTracker,
-        ReportTracker,
-        SearchProgress,
-        TrackerGroup,
-        print_verdict,
-        ui_command,
-    )
 
     output_dir = writable(settings.output_dir)
-    tracker = TrackerGroup([ReportTracker(), MlflowTracker.in_folder(output_dir)])
-    with SearchProgress() as progress, contextlib.closing(tracker):
-        study = Study(settings, tracker, progress)
-        verdict = study.finished
-        if verdict is None:
-            with make_executor(settings.workers, settings.trainer) as executor:
-                verdict = study.run(executor)
+    # The workers load while this process does.
+    with make_executor(settings.workers, settings.trainer) as executor:
+        from initsearch.search.study import Study
+        from initsearch.tracking import (
+            MlflowTracker,
+            ReportTracker,
+            SearchProgress,
+            TrackerGroup,
+            print_verdict,
+            ui_command,
+        )
+
+        tracker = TrackerGroup([ReportTracker(), MlflowTracker.in_folder(output_dir)])
+        with SearchProgress() as progress, contextlib.closing(tracker):
+            study = Study(settings, tracker, progress)
+            verdict = study.finished or study.run(executor)
     console = Console()
     if not console.is_terminal:
         console = Console(width=FILE_WIDTH)

@@ -26,9 +26,8 @@ from initsearch import errors
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.training._settings import check_int
 from initsearch.training.job import CohortResult, Job
-from initsearch.training.process import begin
+from initsearch.training.process import begin, load
 from initsearch.training.trainer_settings import TrainerSettings
-from initsearch.training.worker import run_job
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,6 +35,8 @@ T = TypeVar("T")
 # A job whose process is killed is tried again: once may be a neighbour's fault (memory), three
 # times not.
 ATTEMPTS = 3
+#: Where `run_job` is: not imported here, so that workers can be started before this process has loaded it.
+WORKER = "initsearch.training.worker"
 
 
 class JobExecutor(Executor):
@@ -104,6 +105,8 @@ class SerialExecutor(JobExecutor):
 class ProcessExecutor(JobExecutor):
     """Worker processes, each with one call at a time; a killed one is replaced and its call repeated.
 
+    The processes start at once, and load what a job needs while this one goes on.
+
     Ctrl-C is this process's to handle: the workers do not see it. They end when this process does,
     however it ends.
 
@@ -116,6 +119,7 @@ class ProcessExecutor(JobExecutor):
         self._workers = [_Worker(device) for device in devices]
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         for worker in self._workers:
+            worker.warm_up()
             self._idle.put(worker)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -144,7 +148,7 @@ class ProcessExecutor(JobExecutor):
 
 
 class _Worker:
-    """One process, started when it is first needed, and again when it was killed.
+    """One process, started again when it was killed.
 
     A pool of one process each, rather than one pool of several: when a process dies, it is known
     whose job killed it, and nobody else's is touched.
@@ -156,6 +160,13 @@ class _Worker:
         self._lifeline: Connection | None = None
         self._lock = threading.Lock()
         self._killed = False
+
+    def warm_up(self) -> None:
+        """Start the process, and have it load what a job needs."""
+        with self._lock:
+            pool = self._pool = self._start()
+            with _sigint_blocked():
+                pool.submit(load, WORKER)
 
     def run(self, submit: "Callable[[ProcessPoolExecutor], Future[T]]") -> T:
         for _ in range(ATTEMPTS):
@@ -232,7 +243,9 @@ class ProgramExecutor(JobExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Hand in a job: `submit(run_job, job)`; no other function can be run this way."""
-        if fn is not run_job or len(args) != 1 or kwargs or not isinstance(args[0], Job):
+        name = (getattr(fn, "__module__", None), getattr(fn, "__qualname__", None))
+        known = name == (WORKER, "run_job")
+        if not known or len(args) != 1 or kwargs or not isinstance(args[0], Job):
             raise TypeError(f"only run_job(job) runs as a program of its own, not {fn!r}")
         return cast(Future[T], self._threads.submit(self._run, args[0]))
 
@@ -259,7 +272,7 @@ class ProgramExecutor(JobExecutor):
         command = [
             sys.executable,
             "-m",
-            run_job.__module__,
+            WORKER,
             str(question),
             str(answer),
             "--lifeline",

@@ -8,12 +8,14 @@ import sqlite3
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from initsearch.errors import ConfigError
@@ -70,8 +72,10 @@ def open_client(uri: str) -> MlflowClient:
                 return MlflowClient(tracking_uri=uri)
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")), quiet():
+            is_new = not path.exists()
             _check_writable(path)
-            return MlflowClient(tracking_uri=uri)
+            with _in_one_go() if is_new else nullcontext():
+                return MlflowClient(tracking_uri=uri)
     except (OSError, sqlite3.Error, MlflowException, SQLAlchemyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(
@@ -88,6 +92,29 @@ def _check_writable(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None, timeout=30.0)) as database:
         database.execute("BEGIN IMMEDIATE")
         database.execute("ROLLBACK")
+
+
+@contextmanager
+def _in_one_go() -> Iterator[None]:
+    """Create a SQLite store without waiting for the disk after each of MLflow's migrations.
+
+    That takes a quarter of the time. There is nothing yet that a power failure could spoil; once the store
+    stands, its connections wait for the disk as usual.
+    """
+    connections: list[sqlite3.Connection] = []
+
+    def hasten(connection: sqlite3.Connection, record: object) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+        connections.append(connection)
+
+    event.listen(Engine, "connect", hasten)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", hasten)
+        for connection in connections:
+            with suppress(sqlite3.ProgrammingError):  # it is closed by now
+                connection.execute("PRAGMA synchronous=FULL")
 
 
 @contextmanager

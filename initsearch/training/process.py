@@ -3,6 +3,7 @@
 Imports nothing heavy: a worker listens for its end before it loads torch.
 """
 
+import importlib
 import os
 import signal
 import threading
@@ -23,6 +24,11 @@ def begin(lifeline: Connection, device: int | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator to handle
     die_with(lifeline.fileno())
     _lifeline, _device = lifeline, device
+
+
+def load(module: str) -> None:
+    """Import a module now, rather than when the first job needs it: torch and Lightning take seconds."""
+    importlib.import_module(module)
 
 
 def own_device() -> int | None:

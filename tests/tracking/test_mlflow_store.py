@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from studies import FEW, made_up_study, made_up_verdict, tell
 
 from initsearch.errors import ConfigError
@@ -165,6 +166,14 @@ def ask(address: str, path: str, question: dict[str, Any] | None = None) -> Any:
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.loads(answer.read())
+
+
+def test_a_new_store_is_as_safe_as_an_old_one(tmp_path: Path) -> None:
+    """It is created without waiting for the disk, but its connections wait for it from then on."""
+    for _ in range(2):
+        store = open_client(tracking_uri(tmp_path))._tracking_client.store
+        with store.engine.connect() as connection:
+            assert connection.execute(text("PRAGMA synchronous")).scalar() == 2  # FULL
 
 
 def test_the_command_shows_the_study(output: Path, serve: Callable[[str], str]) -> None:
