@@ -69,6 +69,7 @@ class JobBook:
         self._progress = progress
         self._limit = cohort_limit
         self._unwritable: OSError | None = None
+        self._told: set[str] = set()
         self.cpu_seconds = 0.0
 
     def submit(self, job: Job, work: float) -> Ticket:
@@ -132,6 +133,7 @@ class JobBook:
         for job, future in ticket.training:
             try:
                 results.append(future.result())
+                self._tell_engine(job, results[-1])
             except Exception as error:  # noqa: BLE001  # whatever a user's code raises is a result here
                 results += self._one_by_one(job, error, errors)
         if self._unwritable is not None:
@@ -149,6 +151,14 @@ class JobBook:
             {curve.candidate: curve for result in results for curve in result.curves},
             {name: _in_one_line(error) for name, error in errors.items()},
         )
+
+    def _tell_engine(self, job: Job, result: CohortResult) -> None:
+        """Say once why cohorts are not stacked, where that was asked for."""
+        asked = job.trainer.get("engine", result.engine)
+        as_asked = asked in ("auto", result.engine) or result.engine == "none"
+        if not as_asked and result.reason not in self._told:
+            self._told.add(result.reason)
+            self._progress.message(f"cohorts are trained by {result.engine}: {result.reason}")
 
     def _one_by_one(
         self, job: Job, error: Exception, errors: dict[str, Exception]

@@ -182,7 +182,7 @@ class CohortResult:
         curves: One per candidate, in the job's order.
         wall_seconds: From the call to the answer, data and models included.
         cpu_seconds: Processor time over all processes that trained.
-        engine: `loop` or `stacked`.
+        engine: `loop` or `stacked`; `none` where nothing was trained.
         reason: Why this engine.
         device: What it ran on (`cpu`, `cuda:0`).
     """

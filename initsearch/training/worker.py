@@ -100,7 +100,7 @@ def _nothing_trained(
         curves=_stopped(job, stopped),
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=time.process_time() - cpu,
-        engine="loop",
+        engine="none",
         reason="no candidate can learn",
         device=str(device),
     )
@@ -133,7 +133,7 @@ def _test_only(
         ),
         wall_seconds=time.perf_counter() - wall,
         cpu_seconds=time.process_time() - cpu,
-        engine="loop",
+        engine="none",
         reason="nothing is trained",
         device=str(device),
     )

@@ -154,6 +154,27 @@ def test_where_each_fails_in_its_own_way_it_is_not(monkeypatch, tmp_path) -> Non
     assert set(do(book(tmp_path), job_of(ANNA, BERT)).failed) == {"anna", "bert"}
 
 
+def test_a_loop_where_stacking_was_asked_for_is_told_once_with_its_reason(tmp_path) -> None:
+    listener = Listener()
+    jobs = book(tmp_path, listener)
+    job = Job(
+        data={"name": "digits", "train_size": 64, "val_size": 32},
+        model={"name": "mlp", "depth": 1, "width": 8},
+        optimizer={"name": "torch.optim.LBFGS", "batch_size": 32},
+        trainer={"engine": "stacked"},
+        candidates=tuple(Candidate(name, {"name": name}, 0.1) for name in ("he_normal", "ones")),
+        seed=0,
+        screen=True,
+    )
+    for seed in (0, 1):
+        do(jobs, replace(job, seed=seed))
+    (told,) = listener.heard("message")
+    assert told == (
+        "cohorts are trained by loop: stacked was asked for, but the optimizer torch.optim.LBFGS is not "
+        "known to be elementwise",
+    )
+
+
 def test_an_error_of_many_lines_becomes_one(monkeypatch, tmp_path) -> None:
     Trained(
         monkeypatch, refusing("anna", error=lambda _: RuntimeError("a long story:\nthe reason"))
