@@ -1,37 +1,69 @@
 """What is known of initializations, measured again on MNIST, over seeds: direction and rough size.
 
-The sources of the numbers are quoted where they are asserted; bands allow for other splits and seeds.
+Each comment gives the range that was seen over four seeds or more; the bands are wider, because so short a
+training amplifies rounding, and rounding differs between machines.
 """
 
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from initsearch.training.job import Candidate, Curve, Job
+from initsearch.training.states import State
 from initsearch.training.worker import run_job
 
 pytestmark = pytest.mark.mnist
 
 SEEDS = (11, 12)
 CHANCE = 0.13  # the largest class of a split, and a little more
+UNIT_NORMAL = {"name": "normal", "std": 1.0}
+TIMES_001 = {"name": "normal", "std": 0.01}
+ZERO_FIRST = {
+    "rules": [
+        {"where": {"role": "first"}, "weight": "zeros", "bias": "zeros"},
+        {"where": {"role": "head"}, "weight": UNIT_NORMAL, "bias": "zeros"},
+    ]
+}
+
+
+@pytest.fixture(autouse=True)
+def denormals_are_zero() -> Iterator[None]:
+    """Thirty layers at 0.01 leave denormal gradients, whose arithmetic is five times slower."""
+    torch.set_flush_denormal(True)
+    yield
+    torch.set_flush_denormal(False)
 
 
 def train(
-    root: Path, model: dict[str, Any], plans: dict[str, Any], seed: int, *, lr: float,
-    momentum: float = 0.0, steps: int = 400, scaling: str = "unit",
-) -> dict[str, Curve]:  # fmt: skip
-    """The plans' curves on one block: batches of 100, 40,000 training images."""
+    root: Path,
+    model: Mapping[str, Any],
+    plans: Mapping[str, Any],
+    seed: int,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    steps: int = 400,
+    looks: tuple[int, ...] = (),
+    precision: str = "32-true",
+    state_dir: Path | None = None,
+    **data: Any,
+) -> dict[str, Curve]:
+    """The plans' curves on one block, validated at the looks and at the end: batches of 100."""
     job = Job(
-        data={"name": "mnist", "root": str(root), "train_size": 40_000, "val_size": 5_000, "scaling": scaling},
+        data={"name": "mnist", "root": str(root), "train_size": 40_000, "val_size": 5_000, **data},
         model=model,
         optimizer={"name": "sgd", "momentum": momentum, "batch_size": 100},
-        trainer={"engine": "loop"},
+        trainer={"engine": "loop", "precision": precision},
         candidates=tuple(Candidate(name, as_plan(plan), lr) for name, plan in plans.items()),
         seed=seed,
         stop_epoch=steps / 400,
-    )  # fmt: skip
+        eval_epochs=tuple(look / 400 for look in looks),
+        state_dir=str(state_dir) if state_dir else None,
+    )
     return {curve.candidate: curve for curve in run_job(job).curves}
 
 
@@ -47,19 +79,55 @@ def accuracy(curve: Curve) -> float:
     return curve.points[-1].val_accuracy
 
 
+def best(curve: Curve) -> float:
+    """The highest accuracy of the looks: with momentum in thirty layers, a single one jumps."""
+    return max(point.val_accuracy for point in curve.points)
+
+
+def is_stuck(curve: Curve) -> bool:
+    """At chance at every look, and at the loss of answers that do not depend on the image."""
+    at_log_10 = abs(curve.points[-1].val_loss - math.log(10)) < 0.02
+    return best(curve) < CHANCE and at_log_10 and not curve.diverged
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_zero_first_layer_learns_under_tanh_and_is_dead_under_relu(mnist_root, seed) -> None:
-    plan = {
-        "rules": [
-            {"where": {"role": "first"}, "weight": "zeros", "bias": "zeros"},
-            {"where": {"role": "head"}, "weight": {"name": "normal", "std": 1.0}, "bias": "zeros"},
-        ]
-    }
     for activation, lr in (("tanh", 0.1), ("relu", 0.5)):
         model = {"name": "mlp", "depth": 1, "width": 100, "activation": activation}
-        curve = train(mnist_root, model, {"zero_first": plan}, seed, lr=lr, steps=600)["zero_first"]
-        # tanh .929 to .946; ReLU .1135: its units start at zero, where they pass no gradient.
-        assert accuracy(curve) > 0.9 if activation == "tanh" else accuracy(curve) < CHANCE
+        plans = {"zero_first": ZERO_FIRST}
+        curves = train(mnist_root, model, plans, seed, lr=lr, steps=600, scaling="unit")
+        # tanh .937 to .940; ReLU at chance: its units start at zero, where they pass no gradient.
+        if activation == "tanh":
+            assert accuracy(curves["zero_first"]) > 0.9
+        else:
+            assert is_stuck(curves["zero_first"])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_units_of_two_zero_layers_stay_one_and_the_same_in_float64(
+    mnist_root, tmp_path, seed
+) -> None:
+    model = {"name": "mlp", "depth": 1, "width": 100, "activation": "sigmoid"}
+    plans = {"both_zero": "zeros", "zero_first": ZERO_FIRST}
+    curves = train(
+        mnist_root, model, plans, seed, lr=0.5, steps=150, precision="64-true", state_dir=tmp_path,
+        scaling="unit",
+    )  # fmt: skip
+    apart, moved = {}, {}
+    for name, curve in curves.items():
+        assert curve.state is not None
+        first = next(w for w in State.load(curve.state).model.values() if w.shape == (100, 784))
+        assert first.dtype == torch.float64
+        moved[name] = float(first.abs().max())
+        apart[name] = float((first - first[0]).abs().max())
+    # Apart by 3e-16 at most. In float32, where the sums' order differs from unit to unit, rounding has
+    # them 2e-8 to 2e-7 apart by now, which grows.
+    assert apart["both_zero"] < 1e-10
+    assert moved["both_zero"] > 0.01
+    assert apart["zero_first"] > 0.1
+    # As good as one unit: .215 to .264, against .886 to .902
+    assert accuracy(curves["both_zero"]) < 0.4
+    assert accuracy(curves["zero_first"]) > accuracy(curves["both_zero"]) + 0.3
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -67,15 +135,51 @@ def test_softmax_regression_does_not_mind_zeros_and_suffers_from_unit_normal(
     mnist_root, seed
 ) -> None:
     model = {"_target_": "softmax_regression.softmax_regression"}
-    plans = {"zeros": "zeros", "ones": "ones", "unit_normal": {"name": "normal", "std": 1.0}}
-    curves = train(mnist_root, model, plans, seed, lr=0.5, steps=1000)
-    # zeros and ones alike .913 to .916, unit normal .873 to .881
+    plans = {"zeros": "zeros", "ones": "ones", "unit_normal": UNIT_NORMAL}
+    curves = train(mnist_root, model, plans, seed, lr=0.5, steps=1000, scaling="unit")
+    # zeros and ones alike .906 to .913, unit normal .861 to .874
     assert accuracy(curves["zeros"]) > 0.9
     assert accuracy(curves["ones"]) == pytest.approx(accuracy(curves["zeros"]), abs=0.003)
     assert accuracy(curves["unit_normal"]) < accuracy(curves["zeros"]) - 0.02
 
 
-@pytest.mark.parametrize("seed", SEEDS[1:])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_convnet_is_lost_at_001_and_learns_from_variance_scaling_and_lsuv(
+    mnist_root, seed
+) -> None:
+    model = {"name": "convnet", "depth": 4, "width": 8, "activation": "relu"}
+    xavier_head = {"where": {"role": "head"}, "weight": "tf1_xavier_uniform", "bias": "zeros"}
+    scaled = {"where": {}, "weight": "tf1_variance_scaling", "bias": "zeros"}
+    plans = {
+        "times_0.01": TIMES_001,
+        "variance_scaling_with_xavier": {"rules": [xavier_head, scaled]},
+        # Where LSUV starts from does not matter: it draws orthogonal matrices and rescales those.
+        "lsuv": "lsuv",
+    }
+    setting = {"lr": 0.05, "scaling": "unit", "image_size": 14}  # a quarter of the work
+    curves = train(mnist_root, model, plans, seed, steps=300, **setting)
+    # Variance scaling .889 to .927, LSUV .927 to .942: ahead on each of six seeds, by .013 to .041. With
+    # batches of 50 it was behind by .021 on one of four: hence a band, and not an order.
+    assert is_stuck(curves["times_0.01"])
+    assert curves["times_0.01"].initial_loss == pytest.approx(math.log(10), abs=1e-4)
+    unit = train(mnist_root, model, {"unit_normal": UNIT_NORMAL}, seed, steps=1, **setting)
+    assert unit["unit_normal"].initial_loss > 1000  # 2010 to 7967
+    scaling = accuracy(curves["variance_scaling_with_xavier"])
+    assert scaling > 0.83
+    assert accuracy(curves["lsuv"]) > max(0.85, scaling - 0.03)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ten_relu_layers_learn_from_glorot_and_not_from_the_default(mnist_root, seed) -> None:
+    model = {"name": "mlp", "depth": 10, "width": 128, "activation": "relu"}
+    plans = {"glorot": "glorot_normal", "default": "torch_default"}
+    curves = train(mnist_root, model, plans, seed, lr=0.01, momentum=0.9, looks=(300, 350))
+    # Glorot .901 to .939 at the last look, the default at chance
+    assert best(curves["glorot"]) > 0.85
+    assert is_stuck(curves["default"])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_thirty_relu_layers_learn_from_he_alone_and_lsuv_rescues_the_default(
     mnist_root, seed
 ) -> None:
@@ -84,21 +188,25 @@ def test_thirty_relu_layers_learn_from_he_alone_and_lsuv_rescues_the_default(
         "he": "he_normal",
         "glorot": "glorot_normal",
         "default": "torch_default",
-        "unit": {"name": "normal", "std": 1.0},
+        "times_0.01": TIMES_001,
+        "unit_normal": UNIT_NORMAL,
         "lsuv": "lsuv",
     }
-    curves = train(mnist_root, model, plans, seed, lr=0.01, momentum=0.9, scaling="standard")
-    # He .849, Glorot and the default .1135, N(0, 1) not finite; LSUV .809 to .921
-    assert accuracy(curves["he"]) > 0.6
-    for stuck in ("glorot", "default"):
-        assert accuracy(curves[stuck]) < CHANCE
-        assert curves[stuck].points[-1].val_loss == pytest.approx(math.log(10), abs=0.02)
-    assert curves["unit"].diverged
-    assert accuracy(curves["lsuv"]) > 0.6
+    curves = train(
+        mnist_root, model, plans, seed, lr=0.01, momentum=0.9, looks=(250, 300, 350)
+    )  # fmt: skip
+    # He .58 to .87 and LSUV .77 to .91 on six seeds, each trained in a loop and stacked. Those two ways
+    # differ in rounding alone, which takes He from .84 to .62 on a seed; at the last look alone, to .39.
+    # N(0, 1) is not finite after two steps, the others stay at chance.
+    for stuck in ("glorot", "default", "times_0.01"):
+        assert is_stuck(curves[stuck]), stuck
+    assert curves["unit_normal"].diverged
+    assert best(curves["he"]) > 0.45
+    assert best(curves["lsuv"]) > 0.55
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_selu_wants_lecun(mnist_root, seed) -> None:
+def test_selu_wants_lecun_or_the_gain_that_torch_gives_it(mnist_root, seed) -> None:
     model = {"name": "mlp", "depth": 32, "width": 128, "activation": "selu"}
     plans = {
         "lecun": "lecun_normal",
@@ -106,11 +214,12 @@ def test_selu_wants_lecun(mnist_root, seed) -> None:
         "he": "he_normal",
         "default": "torch_default",
     }
-    curves = train(mnist_root, model, plans, seed, lr=0.01, momentum=0.9, scaling="standard")
-    # LeCun .906, torch's gain of 3/4 .890, He not finite, the default .1135 (.21 on another seed)
-    assert accuracy(curves["lecun"]) > 0.85
-    assert accuracy(curves["default"]) < accuracy(curves["lecun"]) - 0.4
-    he = curves["he"]
-    assert he.diverged or accuracy(he) < accuracy(curves["lecun"]) - 0.1
-    if not curves["torch_gain"].diverged:
-        assert accuracy(curves["torch_gain"]) <= accuracy(curves["lecun"]) + 0.02
+    curves = train(
+        mnist_root, model, plans, seed, lr=0.01, momentum=0.9, steps=300, looks=(200, 250)
+    )
+    # LeCun .890 to .906 and torch's gain of 3/4 .876 to .911 on six seeds: which is ahead changes with the
+    # seed, so no order is asserted. The default .11 to .21; He is not finite after a few steps.
+    for good in ("lecun", "torch_gain"):
+        assert best(curves[good]) > 0.8
+        assert best(curves["default"]) < best(curves[good]) - 0.4
+    assert curves["he"].diverged or best(curves["he"]) < best(curves["lecun"]) - 0.1
