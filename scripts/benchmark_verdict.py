@@ -57,7 +57,7 @@ MODELS = {
     ),
     "convnet": Model(
         {"name": "convnet", "depth": 4, "width": 16},
-        ("+sweep=relu_convnet", "model.width=16"),
+        ("+sweep=relu_convnet", "model.width=16", "data.image_size=null"),
         0.25,
         {"B0": 20, "B1": 10},
     ),
