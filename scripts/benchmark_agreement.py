@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agreement_pairs import Pair, check, diverged, explain, same_scores, trained
-from benchmarking import cores, cpus, parser, publish, ratio, table, walls
+from benchmarking import cores, cpus, parser, publish, ratio, say, table, walls
 from scipy import stats
 from verdict_accounts import run_search
 
@@ -98,6 +98,9 @@ def run_both(name: str, seed: int, arguments: argparse.Namespace) -> Pair:
     }
     pair = Pair(name, model.names, seed, runs["fast"], runs["full"])
     check(pair)
+    agreed = "agree" if pair.agree else "DIFFER"
+    verdicts = [f"{way}: {run.verdict['sentence']}" for way, run in runs.items()]
+    say(f"{name}, seed {seed}: they {agreed}. {'. '.join(verdicts)}")
     return pair
 
 

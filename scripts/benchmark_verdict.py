@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from benchmarking import cores, parser, publish
+from benchmarking import cores, parser, publish, say
 from verdict_accounts import Run, account, run_search
 from verdict_baselines import Setting
 from verdict_contenders import OURS, Order, Timed, run_order
@@ -86,12 +86,17 @@ def measure(
     timed: dict[str, list[Timed]] = {name: [] for name in orders}
     runs: list[Run] = []
     draw = random.Random(0)
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
         for name in draw.sample([*orders, "search"], len(orders) + 1):
             if name == "search":
                 runs.append(run_search(overrides))
+                told, cost = f"to its verdict ({runs[-1].verdict['status']})", runs[-1].cost
             else:
                 timed[name].append(run_order(orders[name]))
+                told, cost = "per candidate and seed, warm", timed[name][-1].warm
+            say(
+                f"round {number} of {rounds}: {name} {cost.wall:.3g} s wall, {cost.cpu:.3g} s CPU {told}"
+            )
     return timed, runs
 
 

@@ -11,6 +11,7 @@ import os
 import platform
 import random
 import resource
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
@@ -58,6 +59,11 @@ class Ratio:
 
     def __str__(self) -> str:
         return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+
+def say(text: str) -> None:
+    """Tell on standard error how far it is, with what was measured: a run that is cut short leaves it."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def now() -> Cost:
