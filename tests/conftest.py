@@ -15,6 +15,11 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, so that no process waits for another's in the end."""
+    items.sort(key=lambda item: "mnist" not in item.keywords)
+
+
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
     """The folder that holds `MNIST/raw`: `INITSEARCH_DATA`, or `../shared/data` by the checkout."""
