@@ -1,6 +1,7 @@
 """What every test stands on: one thread, and the real MNIST where it is found."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def one_thread() -> None:
     """Small tensors run fastest on one thread, and sums add up in one order."""
     torch.set_num_threads(1)
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works in tests of it, though a shell has them ignore it, as it does in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
