@@ -38,7 +38,11 @@ def run(config: "DictConfig") -> None:
         tracker = TrackerGroup([ReportTracker(), MlflowTracker.in_folder(output_dir)])
         with SearchProgress() as progress, contextlib.closing(tracker):
             study = Study(settings, tracker, progress)
-            verdict = study.finished or study.run(executor)
+            try:
+                verdict = study.finished or study.run(executor)
+            except BaseException:  # the workers first: what is not kept by now is trained anew
+                executor.terminate()
+                raise
     console = Console()
     if not console.is_terminal:
         console = Console(width=FILE_WIDTH)

@@ -38,6 +38,11 @@ def job_optimizer(settings: StudySettings) -> dict[str, Any]:
     return {key: value for key, value in settings.optimizer.items() if key != "lr"}
 
 
+def has_state(curve: Curve) -> bool:
+    """Whether the weights are kept with which a curve can be gone on with."""
+    return curve.state is not None and Path(curve.state).exists()
+
+
 class JobMaker:
     """Makes a study's jobs, and knows where candidates leave their weights between two of them."""
 
@@ -81,13 +86,11 @@ class JobMaker:
         trainer = self._settings.trainer
         if self.choice is not None:
             trainer = self.choice.apply(trainer, exact=exact)
-        states = {
-            name: curve.state for name, curve in (curves or {}).items() if curve.state is not None
-        }
-        states = {c.name: states[c.name] for c in candidates if c.name in states}
-        whole = len(states) == len(candidates) and all(
-            Path(state).exists() for state in states.values()
-        )
+        known = {c.name: curves[c.name] for c in candidates if curves and c.name in curves}
+        states = {name: curve.state for name, curve in known.items() if curve.state is not None}
+        whole = len(known) == len(candidates) and all(map(has_state, known.values()))
+        # A state that is gone (a run was stopped while it tidied up) costs time, not the result.
+        measured = [p.epoch for curve in known.values() for p in curve.points]
         return Job(
             data=self._data,
             model=self._settings.model,
@@ -95,7 +98,6 @@ class JobMaker:
             trainer=trainer,
             candidates=tuple(candidates),
             seed=seed,
-            # A state that is gone (a run was stopped while it tidied up) costs time, not the result.
             start_epoch=start if whole else 0.0,
             stop_epoch=stop,
             eval_epochs=(*evaluate, stop) if measure_stop else tuple(evaluate),
@@ -103,6 +105,7 @@ class JobMaker:
             state_dir=str(self._states) if keep else None,
             test=test,
             screen=screen,
+            losses_from=0.0 if whole else max(measured, default=0.0),
             measure_stop=measure_stop,
         )
 

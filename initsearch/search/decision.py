@@ -64,7 +64,7 @@ class Decision:
         detectable_gap: The gap to the runner-up that it sees with a chance of 0.8.
         diverged: Number of diverged runs by candidate, where there are any.
         all_diverged: Whether no run of the leader came through.
-        all_bounds: Whether every score of the leader is but a bound of the true one.
+        all_bounds: Whether every score is but a bound of the true one.
     """
 
     status: Status | None

@@ -118,9 +118,13 @@ class ProcessExecutor(JobExecutor):
         self._threads = Threads(len(devices), thread_name_prefix="worker")
         self._workers = [_Worker(device) for device in devices]
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
-        for worker in self._workers:
-            worker.warm_up()
-            self._idle.put(worker)
+        try:
+            for worker in self._workers:
+                worker.warm_up()
+                self._idle.put(worker)
+        except BaseException:  # Ctrl-C, before anybody could end them
+            self.terminate()
+            raise
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Hand a call to the next idle worker; function, arguments and result must pickle."""

@@ -195,7 +195,7 @@ def job_key(job: Job) -> str:
     Where it starts from is left out: going on from a state gives what training from the start gives.
     """
     parts = asdict(job)
-    for place in ("start_epoch", "state_in", "state_dir"):
+    for place in ("start_epoch", "state_in", "state_dir", "losses_from"):
         del parts[place]
     return short_hash(parts) + short_hash(
         [job.seed, [candidate.name for candidate in job.candidates]]

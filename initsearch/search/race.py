@@ -141,7 +141,7 @@ class Race:
         worse = [i for i in others if beats[i] and evidence.p_holm[leader, i] < evidence.level]
         tied = [i for i in others if (i not in worse if i in active else not beats[i])]
         diverged = np.isinf(self._scores).sum(axis=1)
-        only_bounds = self._only_bounds(leader, look)
+        only_bounds = self._only_bounds(look)
 
         status: Status | None = None
         if diverged[leader] == look or only_bounds:
@@ -198,12 +198,12 @@ class Race:
         self.next_look = None if status else later[0]
         return decision
 
-    def _only_bounds(self, leader: int, look: int) -> bool:
-        """Whether the leader's scores say no more than that it is no better than they are."""
+    def _only_bounds(self, look: int) -> bool:
+        """Whether no score says more than that its candidate is no better than that."""
         if self.rules.bound is None:
             return False
         sign = 1.0 if self.rules.higher_is_better else -1.0
-        return bool((sign * self._scores[leader, :look] <= sign * self.rules.bound).all())
+        return not bool((sign * self._scores[:, :look] >= sign * self.rules.bound).any())
 
     def standings(self, candidates: Mapping[str, CandidateInfo]) -> tuple[Standing, ...]:
         """The candidates as the verdict lists them: the leader first, then by gap to it.

@@ -22,8 +22,8 @@ class RaceRules:
         diverged_score: Score of a diverged run, in units of the metric; a guess's score is a good
             choice. None takes the worst score of the race, moved further by its own size: 0 for an
             accuracy, twice the worst loss.
-        bound: Scores of this size and worse are bounds of the true ones (steps to a target that was not
-            reached). A leader with nothing else has shown nothing. None: there are no such scores.
+        bound: Scores worse than this are bounds of the true ones (steps to a target that was not reached). A
+            race with nothing else has shown nothing. None: there are no such scores.
 
     Raises:
         ConfigError: A number outside its range.

@@ -4,9 +4,9 @@ A candidate goes through stages: the probe, a few steps on one block, then one r
 blocks of the search. Those that leave a cohort at a rung free slots, which the survivors of others fill: what
 comes after a rung begins as soon as a whole cohort waits for it, or nobody else can come.
 
-A wave asks for new candidates and then collects every cohort that is in training, in a fixed order. What is
-waited for was handed in a wave ago, while the workers have what was handed in since; and what is decided, and
-when, does not depend on how many workers there are.
+A wave asks for new candidates and then collects every cohort that was in training before, in a fixed order.
+While it waits for these, the workers have what was handed in since; and what is decided, and when, does not
+depend on how many workers there are.
 """
 
 import math
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import TrialState
 
-from initsearch.search.blocks import JobMaker, search_seed
+from initsearch.search.blocks import JobMaker, has_state, search_seed
 from initsearch.search.budgets import Budgets
 from initsearch.search.jobs import JobBook, Ticket
 from initsearch.search.metric import Metric
@@ -30,7 +30,7 @@ from initsearch.search.soft_signs import in_order, sign_of
 from initsearch.search.tracker import Measurement, Tracker
 
 
-@dataclass
+@dataclass(eq=False)
 class _Cohort:
     """Candidates between two stages."""
 
@@ -81,10 +81,12 @@ class Search:
         total = self.proposals.total * len(self._seeds) * self._budgets.full
         self._progress.phase("search", total)
         while self.proposals.asked < self.proposals.total or self._training:
+            begun = list(self._training)
             if self.proposals.asked < self.proposals.total:
                 self._ask()
             self._form()
-            for cohort in list(self._training):
+            # A probe is short: it is waited for at once, and what it leads to is there for the next wave.
+            for cohort in [c for c in self._training if c in begun or c.stage == 0]:
                 self._collect(cohort)
                 self._training.remove(cohort)
                 self._form()
@@ -96,7 +98,12 @@ class Search:
         self.records += records
         for record in records:
             self._tracker.start_candidate(record.proposal.info)
-            if record.proposal.twin_of is None:
+            stored = record.proposal.stored
+            if stored is not None and stored.state is TrialState.FAIL:
+                # What a former run told Optuna stands, though it might go well another time.
+                record.status, record.reason = "failed", stored.user_attrs.get("reason", "")
+                self._progress.advance(self._left(0.0))
+            elif record.proposal.twin_of is None:
                 self._waiting[0 if self._ends[0] else 1].append(record)
             else:
                 self._twins.append(record)
@@ -120,22 +127,22 @@ class Search:
         probed = stage == 1 and self._ends[0] > 0
         groups = in_order(members, self._classes) if probed else [members]
         tickets = []
-        for group in groups:
-            for seed in self._seeds[: 1 if stage == 0 else None]:
-                known = {r.proposal.name: r.curves[seed] for r in group if seed in r.curves}
-                begun = start if known else 0.0
-                job = self._maker.make(
-                    [record.proposal.candidate for record in group],
-                    seed,
-                    begun,
-                    stop,
-                    evaluate=[epoch for epoch in self._budgets.points if begun < epoch <= stop],
-                    curves=known,
-                    keep=stage + 1 < len(self._ends),
-                    screen=self._settings.search.screen,
-                    measure_stop=stage > 0,
-                )
-                tickets.append(self._jobs.submit(job, stop - begun))
+        seeds = self._seeds[: 1 if stage == 0 else None]
+        for seed, group in [(s, part) for g in groups for s in seeds for part in _by_state(g, s)]:
+            known = {r.proposal.name: r.curves[seed] for r in group if seed in r.curves}
+            begun = start if known else 0.0
+            job = self._maker.make(
+                [record.proposal.candidate for record in group],
+                seed,
+                begun,
+                stop,
+                evaluate=[epoch for epoch in self._budgets.points if begun < epoch <= stop],
+                curves=known,
+                keep=stage + 1 < len(self._ends),
+                screen=self._settings.search.screen,
+                measure_stop=stage > 0,
+            )
+            tickets.append(self._jobs.submit(job, stop - begun))
         self._training.append(_Cohort(list(members), stage, tickets))
 
     def _start(self, stage: int) -> float:
@@ -260,3 +267,13 @@ class Search:
             states = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}
             self._tell(record, states.get(first.status, TrialState.PRUNED))
         self._twins = [record for record in self._twins if record.status is None]
+
+
+def _by_state(records: Sequence[Record], seed: int) -> list[list[Record]]:
+    """Those whose weights on a block are there to go on from, then those that begin anew; no empty part."""
+    stands = [seed in record.curves and has_state(record.curves[seed]) for record in records]
+    parts = [
+        [record for record, is_kept in zip(records, stands, strict=True) if is_kept is wanted]
+        for wanted in (True, False)
+    ]
+    return [part for part in parts if part]

@@ -113,7 +113,7 @@ def _in_one_go() -> Iterator[None]:
     finally:
         event.remove(Engine, "connect", hasten)
         for connection in connections:
-            with suppress(sqlite3.ProgrammingError):  # it is closed by now
+            with suppress(sqlite3.Error):  # it is closed by now
                 connection.execute("PRAGMA synchronous=FULL")
 
 

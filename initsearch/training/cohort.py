@@ -78,6 +78,7 @@ class CohortModule(LightningModule):
         self.cpu_seconds_elsewhere = 0.0
         self._engine: Engine | None = None
         self._unseen: list[Tensor] = []
+        self._losses_from = step_at(job.losses_from, self.stream.per_epoch)
         self._points: dict[int, list[float]] = {}
         for epoch in job.points:
             self._points.setdefault(step_at(epoch, self.stream.per_epoch), []).append(epoch)
@@ -186,10 +187,14 @@ class CohortModule(LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: tuple[int, Tensor], batch_idx: int) -> None:
         """Look at the losses; at a point of the budget, measure."""
         done = batch[0] + 1
-        if done in self._points or self.device.type == "cpu" or len(self._unseen) >= LOOK_EVERY:
+        stop = done in self._points or done == self._losses_from
+        if stop or self.device.type == "cpu" or len(self._unseen) >= LOOK_EVERY:
             self._look(done)
         if done in self._points:
             self._measure(self._points[done], done)
+        elif done == self._losses_from:
+            for track in self.tracks:
+                track.loss_sum, track.loss_count = 0.0, 0
         if not self.engine.living:
             self.trainer.should_stop = True
 

@@ -48,6 +48,8 @@ class Job:
             score states that an earlier job left.
         screen: Whether candidates that cannot learn (see `screening`) are told instead of trained; only
             where the training starts.
+        losses_from: Training losses count from this epoch on: the last point of an earlier job, where this one
+            trains the same stretch again because a state is gone.
         measure_stop: Whether `stop_epoch` is a point as well. Where it is not, and there is no other, curves
             have losses, but no points.
 
@@ -68,6 +70,7 @@ class Job:
     state_dir: str | None = None
     test: bool = False
     screen: bool = False
+    losses_from: float = 0.0
     measure_stop: bool = True
 
     def __post_init__(self) -> None:

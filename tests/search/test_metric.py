@@ -72,6 +72,14 @@ def test_a_target_that_nobody_reaches_decides_nothing() -> None:
     )
 
 
+def test_one_run_that_gets_there_in_its_last_step_is_something() -> None:
+    scores = {"a": [100.0, 100.3, 100.1, 100.4], "b": [100.3, 100.3, 100.2, 100.5]}
+    decision = decided(scores, bound=100.0, higher_is_better=False, margin=5.0)
+    assert not decision.all_bounds
+    scores = {"a": [101.0, 100.3, 100.1, 99.0], "b": [100.1, 100.1, 100.1, 100.01]}
+    assert not decided(scores, bound=100.0, higher_is_better=False, margin=5.0).all_bounds
+
+
 def test_who_gets_there_beats_who_does_not() -> None:
     scores = {"a": [40.0, 44.0, 41.0, 42.0], "b": [100.3, 100.3, 100.2, 100.5]}
     decision = decided(scores, bound=100.0, higher_is_better=False, margin=5.0)

@@ -333,3 +333,36 @@ def test_states_are_gone_in_the_end(monkeypatch, tmp_path) -> None:
     assert any(states.iterdir())
     run(asked)
     assert not states.exists()
+
+
+def test_newcomers_go_on_from_their_own_weights_beside_candidates_whose_weights_are_gone(
+    monkeypatch, tmp_path
+) -> None:
+    """A finished study has no weights any more; granted more trials, it trains no newcomer twice."""
+    trained = Trained(monkeypatch, simulate)
+    random = {"search": {"sampler": "random", "seeds": 1}}
+    run(settings(tmp_path, n_trials=7, **random))
+    trained.jobs.clear()
+    run(settings(tmp_path, n_trials=19, **random))
+    search = [job for job in trained.jobs if job.seed < 1000]
+    assert {job.stop_epoch for job in search} >= {0.25, 0.5, 1.0}
+    assert all(job.start_epoch > 0 for job in search if job.stop_epoch > 0.25)
+
+
+def test_what_failed_stays_failed(monkeypatch, tmp_path) -> None:
+    def breaking(job: Any) -> Any:
+        if any(candidate.name.startswith("he_normal") for candidate in job.candidates):
+            raise MemoryError("no room")
+        return simulate(job)
+
+    Trained(monkeypatch, breaking)
+    asked = settings(tmp_path, n_trials=6)
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, Listener(at("phase", lambda name, _: name == "race")))
+    trained = Trained(monkeypatch, simulate)
+    rows = {row["name"]: row for row in run(asked).evidence["search"]}
+    assert rows["he_normal"]["status"] == "failed"
+    assert rows["he_normal"]["reason"] == "MemoryError: no room"
+    assert "he_normal" not in {name for name, *_ in trained.pieces}
+    (told,) = (t for t in stored(asked).trials if t.user_attrs.get("baseline") == "he_normal")
+    assert told.state is TrialState.FAIL

@@ -170,6 +170,21 @@ def test_cut_in_pieces_it_is_the_same_training(engine: str, key: str, tmp_path: 
             assert torch.equal(tensor, other["model"][name]), name
 
 
+def test_training_losses_do_not_tell_where_a_job_was_cut_or_begun_anew(tmp_path: Path) -> None:
+    job = make_job(optimizer=optimizer_of("sgd"), eval_epochs=(0.35, 1.3, 2.0), stop_epoch=2.0)
+    whole = {curve.candidate: curve.points for curve in run_job(job).curves}
+    cut = replace(job, stop_epoch=0.2, eval_epochs=(), measure_stop=False, state_dir=str(tmp_path))
+    states = {}
+    for curve in run_job(cut).curves:
+        assert curve.points == ()
+        assert curve.last_loss is not None
+        states[curve.candidate] = str(curve.state)
+    for curve in run_job(replace(job, start_epoch=0.2, state_in=states)).curves:
+        assert curve.points == whole[curve.candidate]
+    for curve in run_job(replace(job, eval_epochs=(), losses_from=1.3)).curves:
+        assert curve.points == whole[curve.candidate][-1:]
+
+
 def test_engines_take_over_from_each_other(tmp_path: Path) -> None:
     job = make_job(
         optimizer=optimizer_of("adam"), model=NORM_NET, candidates=rates(0.05), trainer=FLOAT64
