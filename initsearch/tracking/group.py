@@ -12,41 +12,47 @@ from initsearch.search.tracker import (
     Tracker,
 )
 from initsearch.search.verdict import Verdict
+from initsearch.tracking.undisturbed import undisturbed
 
 
 class TrackerGroup:
-    """Passes every call on to each of its trackers, in their order."""
+    """Passes every call on to each of its trackers, in their order; Ctrl-C waits for the end of each call."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self._trackers = tuple(trackers)
 
     def start_study(self, study: StudyInfo) -> None:
         """See `Tracker`."""
-        for tracker in self._trackers:
-            tracker.start_study(study)
+        with undisturbed():
+            for tracker in self._trackers:
+                tracker.start_study(study)
 
     def start_candidate(self, candidate: CandidateInfo) -> None:
         """See `Tracker`."""
-        for tracker in self._trackers:
-            tracker.start_candidate(candidate)
+        with undisturbed():
+            for tracker in self._trackers:
+                tracker.start_candidate(candidate)
 
     def measure(self, candidate: str, measurements: Sequence[Measurement]) -> None:
         """See `Tracker`."""
-        for tracker in self._trackers:
-            tracker.measure(candidate, measurements)
+        with undisturbed():
+            for tracker in self._trackers:
+                tracker.measure(candidate, measurements)
 
     def end_candidate(self, candidate: str, status: CandidateStatus, reason: str) -> None:
         """See `Tracker`."""
-        for tracker in self._trackers:
-            tracker.end_candidate(candidate, status, reason)
+        with undisturbed():
+            for tracker in self._trackers:
+                tracker.end_candidate(candidate, status, reason)
 
     def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
         """See `Tracker`."""
-        for tracker in self._trackers:
-            tracker.end_study(verdict, study_info)
+        with undisturbed():
+            for tracker in self._trackers:
+                tracker.end_study(verdict, study_info)
 
     def close(self) -> None:
         """Close every tracker, also those after one that raises."""
-        with ExitStack() as stack:
+        with undisturbed(), ExitStack() as stack:
             for tracker in reversed(self._trackers):
                 stack.callback(tracker.close)
