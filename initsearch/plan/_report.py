@@ -115,8 +115,8 @@ def _moments(values: Tensor) -> tuple[float, float]:
     flat = values.reshape(-1)
     deviations = flat - flat[0]
     mean = deviations.mean()
-    variance = deviations.dot(deviations) / len(flat) - mean**2
-    return float(mean + flat[0]), float(variance.clamp(min=0).sqrt())
+    deviations -= mean
+    return float(mean + flat[0]), float(deviations.norm()) / len(flat) ** 0.5
 
 
 def _measurable(values: Tensor) -> Tensor:

@@ -4,16 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from initsearch.search.blocks import JobMaker, race_seed
-from initsearch.search.budgets import Budgets
-from initsearch.search.jobs import JobBook, Ticket
+from initsearch.search.blocks import race_seed
+from initsearch.search.context import StudyContext
+from initsearch.search.jobs import Ticket
 from initsearch.search.metric import Metric
-from initsearch.search.progress import Progress
 from initsearch.search.race import Race
 from initsearch.search.records import Record, curve_measurements
 from initsearch.search.rules import RaceRules
-from initsearch.search.settings import StudySettings
-from initsearch.search.tracker import CandidateStatus, Tracker
+from initsearch.search.tracker import CandidateStatus
 from initsearch.training.job import Candidate, Curve
 
 
@@ -70,25 +68,8 @@ def _ranked(records: Sequence[Record], status: CandidateStatus, metric: Metric) 
 class Confirmation:
     """Runs the race of one study."""
 
-    def __init__(
-        self,
-        settings: StudySettings,
-        jobs: JobBook,
-        maker: JobMaker,
-        metric: Metric,
-        budgets: Budgets,
-        classes: int,
-        tracker: Tracker,
-        progress: Progress,
-    ) -> None:
-        self._settings = settings
-        self._jobs = jobs
-        self._maker = maker
-        self._metric = metric
-        self._budgets = budgets
-        self._classes = classes
-        self._tracker = tracker
-        self._progress = progress
+    def __init__(self, context: StudyContext) -> None:
+        self._context = context
 
     def run(self, entrants: Sequence[Record], baseline: str) -> RaceResult:
         """Train block after block until the race is decided.
@@ -97,19 +78,23 @@ class Confirmation:
             entrants: The short list.
             baseline: The name of the entrant that the report needs to the end.
         """
-        settings = self._settings.race
+        settings = self._context.settings.race
         candidates = {r.proposal.name: r.proposal.candidate for r in entrants}
         rules = RaceRules(
             alpha=settings.alpha,
-            margin=self._metric.margin(settings.margin),
+            margin=self._context.metric.margin(settings.margin),
             looks=settings.looks,
             max_seeds=settings.max_seeds,
-            higher_is_better=self._metric.higher_is_better,
-            diverged_score=self._metric.floor(self._classes, self._budgets.steps),
-            bound=float(self._budgets.steps) if self._metric.has_bounds else None,
+            higher_is_better=self._context.metric.higher_is_better,
+            diverged_score=self._context.metric.floor(
+                self._context.classes, self._context.budgets.steps
+            ),
+            bound=float(self._context.budgets.steps) if self._context.metric.has_bounds else None,
         )
         race = Race(list(candidates), rules, protected=(baseline,))
-        self._progress.phase("race", settings.max_seeds * len(candidates) * self._budgets.full)
+        self._context.progress.phase(
+            "race", settings.max_seeds * len(candidates) * self._context.budgets.full
+        )
         curves: dict[str, dict[int, Curve]] = {name: {} for name in candidates}
         blocks = 0
         while race.next_look is not None:
@@ -122,24 +107,26 @@ class Confirmation:
             before = race.active
             race.decide()
             spared = (len(before) - len(race.active)) * (settings.max_seeds - blocks)
-            self._progress.advance(spared * self._budgets.full)
+            self._context.progress.advance(spared * self._context.budgets.full)
         return RaceResult(race, curves)
 
     def _submit(self, candidates: Sequence[Candidate], blocks: range) -> dict[int, Ticket]:
-        most = self._settings.race.max_seeds
-        self._progress.training(f"blocks {blocks.start + 1} to {blocks.stop} of at most {most}")
-        seeds = [race_seed(self._settings.seed, index) for index in blocks]
+        most = self._context.settings.race.max_seeds
+        self._context.progress.training(
+            f"blocks {blocks.start + 1} to {blocks.stop} of at most {most}"
+        )
+        seeds = [race_seed(self._context.settings.seed, index) for index in blocks]
         return {
-            seed: self._jobs.submit(
-                self._maker.make(
+            seed: self._context.jobs.submit(
+                self._context.maker.make(
                     candidates,
                     seed,
                     0.0,
-                    self._budgets.full,
-                    evaluate=self._budgets.points[:-1],
+                    self._context.budgets.full,
+                    evaluate=self._context.budgets.points[:-1],
                     exact=True,
                 ),
-                self._budgets.full,
+                self._context.budgets.full,
             )
             for seed in seeds
         }
@@ -147,7 +134,7 @@ class Confirmation:
     def _collect(
         self, seed: int, ticket: Ticket, active: Sequence[str], curves: dict[str, dict[int, Curve]]
     ) -> dict[str, float]:
-        outcome = self._jobs.collect(ticket)
+        outcome = self._context.jobs.collect(ticket)
         measured = {}
         for name in active:
             curve = outcome.curves.get(name)
@@ -155,8 +142,8 @@ class Confirmation:
                 measured[name] = math.nan
                 continue
             curves[name][seed] = curve
-            measured[name] = self._metric.score(curve.points, curve.diverged)
-            self._tracker.measure(name, curve_measurements(curve.points, f"/seed_{seed}"))
+            measured[name] = self._context.metric.score(curve.points, curve.diverged)
+            self._context.tracker.measure(name, curve_measurements(curve.points, f"/seed_{seed}"))
         return measured
 
     def test(
@@ -164,17 +151,17 @@ class Confirmation:
     ) -> dict[str, dict[int, float]]:
         """Accuracy on the test set, by candidate and block seed: the one time that it is touched."""
         candidates = {r.proposal.name: r.proposal.candidate for r in entrants}
-        end = self._budgets.full
+        end = self._context.budgets.full
         through = [
             (name, seed, curve)
             for name in names
             for seed, curve in result.curves[name].items()
             if not curve.diverged
         ]
-        self._progress.phase("test", len(through))
+        self._context.progress.phase("test", len(through))
         tickets = {
-            (name, seed): self._jobs.submit(
-                self._maker.make(
+            (name, seed): self._context.jobs.submit(
+                self._context.maker.make(
                     [candidates[name]],
                     seed,
                     end,
@@ -190,7 +177,7 @@ class Confirmation:
         }
         scores: dict[str, dict[int, float]] = {name: {} for name in names}
         for (name, seed), ticket in tickets.items():
-            tested = self._jobs.collect(ticket).curves.get(name)
+            tested = self._context.jobs.collect(ticket).curves.get(name)
             if tested is not None and tested.test_accuracy is not None:
                 scores[name][seed] = tested.test_accuracy
         return scores

@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _SAME = 1e-6  # scores closer than this, relative to their typical size, count as the same number
+#: The power with which a gap counts as one that a test sees.
+CHANCE = 0.8
 _FAR = 1000.0  # a t beyond this is one of few blocks at a tiny level
 
 
@@ -143,7 +145,7 @@ def power(gap: float, spread: float, blocks: int, level: float) -> float:
     return found
 
 
-def detectable_gap(spread: float, blocks: int, level: float, chance: float = 0.8) -> float:
+def detectable_gap(spread: float, blocks: int, level: float, chance: float = CHANCE) -> float:
     """The true gap that a two-sided paired t-test at `level` sees with this chance."""
     freedom = blocks - 1
     bound = -stdtrit(freedom, level / 2.0)

@@ -24,6 +24,7 @@ from initsearch.search.blocks import JobMaker, search_seed
 from initsearch.search.budgets import make_budgets
 from initsearch.search.conclusion import Findings, conclude
 from initsearch.search.confirmation import Confirmation, RaceResult, shortlist
+from initsearch.search.context import StudyContext
 from initsearch.search.engine import engine_choice
 from initsearch.search.jobs import JobBook
 from initsearch.search.metric import Metric, make_metric
@@ -111,9 +112,8 @@ class Study:
         limit = 1 if distributed else self._cohort_limit(maker)
         jobs = JobBook(self.folder / "jobs", executor, self._progress, cohort_limit=limit)
         tracker.start_study(self._info())
-        records = Search(
+        context = StudyContext(
             settings,
-            self._open_study(),
             jobs,
             maker,
             self._metric,
@@ -121,7 +121,8 @@ class Study:
             self._data.num_classes,
             tracker,
             self._progress,
-        ).run()
+        )
+        records = Search(context, self._open_study()).run()
         baseline = next(iter(settings.baselines))
         entrants = shortlist(records, baseline, self._metric, settings.race.shortlist)
         if len(entrants) < 2:
@@ -130,16 +131,7 @@ class Study:
             (r.proposal.name for r in entrants if r.proposal.info.scheme == baseline),
             entrants[0].proposal.name,
         )
-        confirmation = Confirmation(
-            settings,
-            jobs,
-            maker,
-            self._metric,
-            budgets,
-            self._data.num_classes,
-            tracker,
-            self._progress,
-        )
+        confirmation = Confirmation(context)
         result = confirmation.run(entrants, named)
         leader = result.race.decisions[-1].leader
         test = confirmation.test(list(dict.fromkeys((leader, named))), entrants, result)

@@ -17,17 +17,14 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import TrialState
 
-from initsearch.search.blocks import JobMaker, has_state, search_seed
-from initsearch.search.budgets import Budgets
-from initsearch.search.jobs import JobBook, Ticket
-from initsearch.search.metric import Metric
-from initsearch.search.progress import Progress
+from initsearch.search.blocks import has_state, search_seed
+from initsearch.search.context import StudyContext
+from initsearch.search.jobs import Ticket
 from initsearch.search.proposals import Proposals
 from initsearch.search.records import Record, curve_measurements
 from initsearch.search.rungs import RungTable
-from initsearch.search.settings import StudySettings
 from initsearch.search.soft_signs import in_order, sign_of
-from initsearch.search.tracker import Measurement, Tracker
+from initsearch.search.tracker import Measurement
 
 
 @dataclass(eq=False)
@@ -42,33 +39,16 @@ class _Cohort:
 class Search:
     """Runs the search of one study; `records` holds what it found, in the order of the trials."""
 
-    def __init__(
-        self,
-        settings: StudySettings,
-        study: optuna.Study,
-        jobs: JobBook,
-        maker: JobMaker,
-        metric: Metric,
-        budgets: Budgets,
-        classes: int,
-        tracker: Tracker,
-        progress: Progress,
-    ) -> None:
-        self._settings = settings
+    def __init__(self, context: StudyContext, study: optuna.Study) -> None:
+        settings, budgets = context.settings, context.budgets
+        self._context = context
         self._study = study
-        self._jobs = jobs
-        self._maker = maker
-        self._metric = metric
-        self._classes = classes
-        self._tracker = tracker
-        self._progress = progress
         # Without a pruner nobody is compared on the way, but learning curves have the same points.
         rungs = budgets.rungs[-1:] if settings.search.pruner == "none" else budgets.rungs
-        self._budgets = budgets
         #: Where each stage ends. Stage 0 is the probe.
         self._ends = (budgets.probe, *rungs)
         self._seeds = [search_seed(settings.seed, i) for i in range(settings.search.seeds)]
-        self._table = RungTable(settings.search.reduction_factor, metric.higher_is_better)
+        self._table = RungTable(settings.search.reduction_factor, context.metric.higher_is_better)
         self._baseline = next(iter(settings.baselines))
         self.proposals = Proposals(settings, study)
         self.records: list[Record] = []
@@ -78,8 +58,8 @@ class Search:
 
     def run(self) -> list[Record]:
         """Train until every trial is told."""
-        total = self.proposals.total * len(self._seeds) * self._budgets.full
-        self._progress.phase("search", total)
+        total = self.proposals.total * len(self._seeds) * self._context.budgets.full
+        self._context.progress.phase("search", total)
         while self.proposals.asked < self.proposals.total or self._training:
             begun = list(self._training)
             if self.proposals.asked < self.proposals.total:
@@ -97,21 +77,21 @@ class Search:
         records = [Record(proposal) for proposal in self.proposals.ask_bracket()]
         self.records += records
         for record in records:
-            self._tracker.start_candidate(record.proposal.info)
+            self._context.tracker.start_candidate(record.proposal.info)
             stored = record.proposal.stored
             if stored is not None and stored.state is TrialState.FAIL:
                 # What a former run told Optuna stands, though it might go well another time.
                 record.status, record.reason = "failed", stored.user_attrs.get("reason", "")
-                self._progress.advance(self._left(0.0))
+                self._context.progress.advance(self._left(0.0))
             elif record.proposal.twin_of is None:
                 self._waiting[0 if self._ends[0] else 1].append(record)
             else:
                 self._twins.append(record)
-                self._progress.advance(self._left(0.0))
+                self._context.progress.advance(self._left(0.0))
 
     def _form(self) -> None:
         """Start every cohort that is full, or that nobody else can join; newcomers need not wait."""
-        size = self._settings.search.cohort_size
+        size = self._context.settings.search.cohort_size
         for stage, waiting in enumerate(self._waiting):
             coming = self.proposals.asked < self.proposals.total or any(
                 cohort.stage < stage for cohort in self._training
@@ -123,26 +103,26 @@ class Search:
     def _submit(self, members: Sequence[Record], stage: int) -> None:
         start, stop = self._start(stage), self._ends[stage]
         names = ", ".join(record.proposal.name for record in members)
-        self._progress.training(f"{names} to epoch {stop:.3g}")
+        self._context.progress.training(f"{names} to epoch {stop:.3g}")
         probed = stage == 1 and self._ends[0] > 0
-        groups = in_order(members, self._classes) if probed else [members]
+        groups = in_order(members, self._context.classes) if probed else [members]
         tickets = []
         seeds = self._seeds[: 1 if stage == 0 else None]
         for seed, group in [(s, part) for g in groups for s in seeds for part in _by_state(g, s)]:
             known = {r.proposal.name: r.curves[seed] for r in group if seed in r.curves}
             begun = start if known else 0.0
-            job = self._maker.make(
+            job = self._context.maker.make(
                 [record.proposal.candidate for record in group],
                 seed,
                 begun,
                 stop,
-                evaluate=[epoch for epoch in self._budgets.points if begun < epoch <= stop],
+                evaluate=[epoch for epoch in self._context.budgets.points if begun < epoch <= stop],
                 curves=known,
                 keep=stage + 1 < len(self._ends),
-                screen=self._settings.search.screen,
+                screen=self._context.settings.search.screen,
                 measure_stop=stage > 0,
             )
-            tickets.append(self._jobs.submit(job, stop - begun))
+            tickets.append(self._context.jobs.submit(job, stop - begun))
         self._training.append(_Cohort(list(members), stage, tickets))
 
     def _start(self, stage: int) -> float:
@@ -152,7 +132,7 @@ class Search:
     def _collect(self, cohort: _Cohort) -> None:
         by_name = {record.proposal.name: record for record in cohort.records}
         for ticket in cohort.tickets:
-            outcome = self._jobs.collect(ticket)
+            outcome = self._context.jobs.collect(ticket)
             for name, curve in outcome.curves.items():
                 by_name[name].add(curve)
             for name, reason in outcome.failed.items():
@@ -163,11 +143,11 @@ class Search:
                 self._waiting[cohort.stage + 1].append(record)
             else:
                 done = self._ends[cohort.stage] * (len(self._seeds) if cohort.stage else 1)
-                self._progress.advance(self._left(done))
+                self._context.progress.advance(self._left(done))
 
     def _left(self, done: float) -> float:
         """Candidate-epochs that a candidate need not be trained any more."""
-        return len(self._seeds) * self._budgets.full - done
+        return len(self._seeds) * self._context.budgets.full - done
 
     def _judge(self, records: Sequence[Record], stage: int) -> None:
         """Say of each candidate what the stage showed, and end those that go no further."""
@@ -206,11 +186,11 @@ class Search:
         (curve,) = record.curves.values()
         if curve.diverged or curve.last_loss is None:
             return
-        steps = self._settings.search.probe_steps
+        steps = self._context.settings.search.probe_steps
         record.probe_loss = curve.last_loss
-        record.sign = sign_of(curve.last_loss, curve.initial_loss, self._classes, steps)
+        record.sign = sign_of(curve.last_loss, curve.initial_loss, self._context.classes, steps)
         measured = Measurement(f"probe_loss/seed_{curve.seed}", curve.last_loss, steps)
-        self._tracker.measure(record.proposal.name, [measured])
+        self._context.tracker.measure(record.proposal.name, [measured])
 
     def _thin_out(self, standing: Sequence[Record], epoch: float) -> None:
         """End those that are behind at a rung. The verdict's baseline never is."""
@@ -231,17 +211,17 @@ class Search:
             return False
         if proposal.trial is None:
             return proposal.pruned_at(record.step)
-        if self._settings.search.pruner == "halving":
+        if self._context.settings.search.pruner == "halving":
             return not self._table.keep(epoch, proposal.number)
         return bool(proposal.trial.should_prune())
 
     def _measure(self, record: Record, epoch: float) -> None:
-        scores = [self._metric.score(c.points, c.diverged) for c in record.curves.values()]
+        scores = [self._context.metric.score(c.points, c.diverged) for c in record.curves.values()]
         record.scores[epoch] = statistics.fmean(scores)
-        measurements = [Measurement(self._metric.name, record.score, record.step)]
+        measurements = [Measurement(self._context.metric.name, record.score, record.step)]
         for seed, curve in record.curves.items():
             measurements += curve_measurements(curve.points, f"/seed_{seed}")
-        self._tracker.measure(record.proposal.name, measurements)
+        self._context.tracker.measure(record.proposal.name, measurements)
 
     def _tell(self, record: Record, state: TrialState) -> None:
         trial = record.proposal.trial

@@ -1,6 +1,6 @@
 """Several trackers as one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -23,33 +23,28 @@ class TrackerGroup:
 
     def start_study(self, study: StudyInfo) -> None:
         """See `Tracker`."""
-        with undisturbed():
-            for tracker in self._trackers:
-                tracker.start_study(study)
+        self._tell(lambda tracker: tracker.start_study(study))
 
     def start_candidate(self, candidate: CandidateInfo) -> None:
         """See `Tracker`."""
-        with undisturbed():
-            for tracker in self._trackers:
-                tracker.start_candidate(candidate)
+        self._tell(lambda tracker: tracker.start_candidate(candidate))
 
     def measure(self, candidate: str, measurements: Sequence[Measurement]) -> None:
         """See `Tracker`."""
-        with undisturbed():
-            for tracker in self._trackers:
-                tracker.measure(candidate, measurements)
+        self._tell(lambda tracker: tracker.measure(candidate, measurements))
 
     def end_candidate(self, candidate: str, status: CandidateStatus, reason: str) -> None:
         """See `Tracker`."""
-        with undisturbed():
-            for tracker in self._trackers:
-                tracker.end_candidate(candidate, status, reason)
+        self._tell(lambda tracker: tracker.end_candidate(candidate, status, reason))
 
     def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
         """See `Tracker`."""
+        self._tell(lambda tracker: tracker.end_study(verdict, study_info))
+
+    def _tell(self, call: Callable[[Tracker], None]) -> None:
         with undisturbed():
             for tracker in self._trackers:
-                tracker.end_study(verdict, study_info)
+                call(tracker)
 
     def close(self) -> None:
         """Close every tracker, also those after one that raises."""

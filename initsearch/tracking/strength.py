@@ -3,11 +3,9 @@
 import math
 from typing import Any
 
+from initsearch.search.pairs import CHANCE
 from initsearch.search.verdict import Verdict
 from initsearch.tracking.scale import scale_of
-
-#: The chance with which a race sees its `detectable_gap`.
-CHANCE = 0.8
 
 
 def strength_lines(verdict: Verdict) -> list[tuple[str, str]]:

@@ -1,0 +1,36 @@
+"""What the phases of a study, its search and its race, have in common."""
+
+from dataclasses import dataclass
+
+from initsearch.search.blocks import JobMaker
+from initsearch.search.budgets import Budgets
+from initsearch.search.jobs import JobBook
+from initsearch.search.metric import Metric
+from initsearch.search.progress import Progress
+from initsearch.search.settings import StudySettings
+from initsearch.search.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class StudyContext:
+    """What the phases of a study have in common.
+
+    Attributes:
+        settings: What is searched.
+        jobs: Has jobs trained, and keeps their results.
+        maker: Makes the jobs.
+        metric: What candidates are compared by.
+        budgets: How far they are trained.
+        classes: Of the data set.
+        tracker: Keeps the records.
+        progress: Shows how far it is.
+    """
+
+    settings: StudySettings
+    jobs: JobBook
+    maker: JobMaker
+    metric: Metric
+    budgets: Budgets
+    classes: int
+    tracker: Tracker
+    progress: Progress
