@@ -14,6 +14,10 @@ FILE_WIDTH = 110
 
 def run(config: "DictConfig") -> None:
     """Run the study that a composed configuration describes."""
+    from initsearch.training.process import preload
+
+    if config.get("workers") != 1:
+        preload()  # takes the longest of all: the settings are read meanwhile
     from rich.console import Console
 
     from initsearch.config import read_settings, writable
@@ -23,7 +27,6 @@ def run(config: "DictConfig") -> None:
     from initsearch.search.executor import make_executor
 
     output_dir = writable(settings.output_dir)
-    # The workers load while this process does.
     with make_executor(settings.workers, settings.trainer) as executor:
         from initsearch.search.study import Study
         from initsearch.tracking import (

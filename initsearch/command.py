@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
+def conf_dir() -> Path:
+    """The folder of the shipped configs: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
 def run_command(
     config_name: str, task: "Callable[[DictConfig], None]", stopped: str = "stopped"
 ) -> None:
@@ -51,8 +58,6 @@ def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> 
     import hydra
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
-
-    from initsearch.config import conf_dir
 
     errors: list[InitSearchError] = []
 

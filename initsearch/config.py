@@ -1,4 +1,4 @@
-"""From Hydra's configuration to a study's settings, and where the shipped configs lie."""
+"""From Hydra's configuration to a study's settings."""
 
 import os
 import tempfile
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
+from initsearch.command import conf_dir
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
 from initsearch.space import Space
@@ -16,13 +17,6 @@ from initsearch.training.models import architecture_label
 from initsearch.training.trainer_settings import TrainerSettings
 
 Rules = TypeVar("Rules", SearchRules, RaceSettings)
-
-
-def conf_dir() -> Path:
-    """The folder of the shipped configs: beside the package in a checkout, inside it in a wheel."""
-    package = Path(__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 def shipped_sweeps() -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from initsearch.errors import ConfigError
 from initsearch.search.settings import StudySettings
+from initsearch.training.choice import EngineChoice
 from initsearch.training.job import Candidate, Curve, Job
-from initsearch.training.probe import EngineChoice
 
 #: Each study seed owns so many block seeds, so that two studies of different seeds share no block.
 SEEDS_PER_STUDY = 10_000

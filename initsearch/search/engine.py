@@ -2,18 +2,23 @@
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 from initsearch.files import write_whole
+from initsearch.training.choice import EngineChoice
 from initsearch.training.job import Job
-from initsearch.training.probe import EngineChoice, choose_engine
+from initsearch.training.trainer_settings import TrainerSettings
+from initsearch.training.worker import probe_engines
 
 #: Trainer settings that a probe can decide.
 PROBED = ("engine", "autocast", "channels_last")
 
 
-def engine_choice(trainer: Mapping[str, Any], job: Job, file: Path) -> EngineChoice | None:
+def engine_choice(
+    trainer: Mapping[str, Any], job: Job, file: Path, executor: Executor
+) -> EngineChoice | None:
     """The study's choice: as it was made before, or made now; None where nothing is left to choose.
 
     A probe goes by time, so that two of them may differ. A study keeps its choice in a file: all its jobs, now
@@ -23,11 +28,15 @@ def engine_choice(trainer: Mapping[str, Any], job: Job, file: Path) -> EngineCho
         trainer: The config group `trainer`.
         job: Any job of the study, which the probe trains for a few steps.
         file: Where the choice is kept.
+        executor: Who trains: what is fast is asked of the process that shall train, not of this one.
     """
     if "auto" not in [trainer.get(key) for key in PROBED]:
         return None
     if file.exists():
         return EngineChoice.from_json(json.loads(file.read_text(encoding="utf-8")))
-    choice = choose_engine(job)
+    if TrainerSettings.from_mapping(trainer).distributed:
+        choice = probe_engines(job)  # there is one way, known without a step
+    else:
+        choice = executor.submit(probe_engines, job).result()
     write_whole(file, json.dumps(choice.to_json(), indent=2) + "\n")
     return choice

@@ -4,18 +4,17 @@ All of it stands behind `concurrent.futures.Executor`, so that another one can b
 """
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures import ThreadPoolExecutor as Threads
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,7 +25,7 @@ from initsearch import errors
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.training._settings import check_int
 from initsearch.training.job import CohortResult, Job
-from initsearch.training.process import begin, load
+from initsearch.training.process import LOADED, begin, load, preload, sigint_blocked, worker_context
 from initsearch.training.trainer_settings import TrainerSettings
 
 P = ParamSpec("P")
@@ -35,7 +34,7 @@ T = TypeVar("T")
 # A job whose process is killed is tried again: once may be a neighbour's fault (memory), three
 # times not.
 ATTEMPTS = 3
-#: Where `run_job` is: not imported here, so that workers can be started before this process has loaded it.
+#: Where `run_job` is, which a program of its own runs.
 WORKER = "initsearch.training.worker"
 
 
@@ -105,7 +104,7 @@ class SerialExecutor(JobExecutor):
 class ProcessExecutor(JobExecutor):
     """Worker processes, each with one call at a time; a killed one is replaced and its call repeated.
 
-    The processes start at once, and load what a job needs while this one goes on.
+    What a job needs is loaded while this process goes on.
 
     Ctrl-C is this process's to handle: the workers do not see it. They end when this process does,
     however it ends.
@@ -115,6 +114,8 @@ class ProcessExecutor(JobExecutor):
     """
 
     def __init__(self, devices: list[int | None]) -> None:
+        if None in devices:
+            preload()
         self._threads = Threads(len(devices), thread_name_prefix="worker")
         self._workers = [_Worker(device) for device in devices]
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
@@ -160,28 +161,21 @@ class _Worker:
 
     def __init__(self, device: int | None) -> None:
         self._device = device
+        self._context = worker_context(device)
         self._pool: ProcessPoolExecutor | None = None
         self._lifeline: Connection | None = None
         self._lock = threading.Lock()
         self._killed = False
 
     def warm_up(self) -> None:
-        """Start the process, and have it load what a job needs."""
-        with self._lock:
-            pool = self._pool = self._start()
-            with _sigint_blocked():
-                pool.submit(load, WORKER)
+        """Start the process and have it load what a job needs, unless it will be forked with that loaded."""
+        if self._context.get_start_method() != "forkserver":
+            self._submit(lambda pool: pool.submit(load, LOADED))
 
     def run(self, submit: "Callable[[ProcessPoolExecutor], Future[T]]") -> T:
         for _ in range(ATTEMPTS):
             try:
-                with self._lock:
-                    if self._killed:
-                        raise CancelledError
-                    pool = self._pool = self._pool or self._start()
-                    with _sigint_blocked():  # what the new process inherits
-                        future = submit(pool)
-                return future.result()
+                return self._submit(submit).result()
             except BrokenProcessPool:
                 self.close()
         raise InitSearchError(
@@ -189,11 +183,23 @@ class _Worker:
             "lower workers=, or train fewer candidates together"
         )
 
+    def _submit(self, submit: "Callable[[ProcessPoolExecutor], Future[T]]") -> "Future[T]":
+        with self._lock:
+            if self._killed:
+                raise CancelledError
+            pool = self._pool = self._pool or self._start()
+        # Not under the lock: a fork server answers when it has loaded all, and `kill` must not wait for that.
+        # A process that starts after its lifeline was cut ends at once.
+        try:
+            with sigint_blocked():  # what the new process inherits
+                return submit(pool)
+        except (EOFError, ConnectionError) as error:
+            raise BrokenProcessPool("the process that workers are forked from has ended") from error
+
     def _start(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        reader, self._lifeline = context.Pipe(duplex=False)
+        reader, self._lifeline = self._context.Pipe(duplex=False)
         return ProcessPoolExecutor(
-            1, mp_context=context, initializer=begin, initargs=(reader, self._device)
+            1, mp_context=self._context, initializer=begin, initargs=(reader, self._device)
         )
 
     def close(self) -> None:
@@ -214,16 +220,6 @@ class _Worker:
         if self._lifeline is not None:
             self._lifeline.close()
             self._lifeline = None
-
-
-@contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Keep Ctrl-C from this thread, and from the processes that it starts, from their first moment."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class ProgramExecutor(JobExecutor):

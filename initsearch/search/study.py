@@ -108,7 +108,7 @@ class Study:
         # A training over several processes takes longer to begin than a probe takes.
         budgets = make_budgets(settings, self._metric, self._sizes[0], probe=not distributed)
         maker = JobMaker(settings, self._job_data(), self.folder / "states")
-        self._choose_engine(maker, budgets.full)
+        self._choose_engine(maker, budgets.full, executor)
         limit = 1 if distributed else self._cohort_limit(maker)
         jobs = JobBook(self.folder / "jobs", executor, self._progress, cohort_limit=limit)
         tracker.start_study(self._info())
@@ -159,13 +159,15 @@ class Study:
         verdict.save(self.folder / "verdict.json")
         return verdict
 
-    def _choose_engine(self, maker: JobMaker, budget: float) -> None:
+    def _choose_engine(self, maker: JobMaker, budget: float, executor: Executor) -> None:
         """Probe how to train cohorts, if the trainer's settings leave it open, and say what was chosen."""
         name, plan = next(iter(self.settings.baselines.items()))
         lr = float(self.settings.optimizer["lr"])
         sample = Candidate(name, InitPlan.from_spec(plan).spec(), lr)
         job = maker.make([sample], search_seed(self.settings.seed, 0), 0.0, budget, keep=False)
-        maker.choice = engine_choice(self.settings.trainer, job, self.folder / "engine.json")
+        maker.choice = engine_choice(
+            self.settings.trainer, job, self.folder / "engine.json", executor
+        )
         if maker.choice is not None:
             self._progress.message(f"cohorts: {maker.choice.reason}")
 

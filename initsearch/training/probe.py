@@ -9,13 +9,13 @@ where a job was run.
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from itertools import product
-from typing import Any
 
 import torch
 
 from initsearch.training.bench import Bench, Way, free_memory
+from initsearch.training.choice import EngineChoice
 from initsearch.training.job import Job
 from initsearch.training.lightning_run import make_trainer, one_thread, quiet
 from initsearch.training.process import own_device
@@ -26,56 +26,6 @@ COHORT_SIZES = (1, 2, 4, 8, 16, 32)
 GAIN = 1.1
 GAIN_BF16 = 1.3
 NEAR = 1.03  # a larger cohort that gains less than this is the last one that is tried
-
-
-@dataclass(frozen=True)
-class EngineChoice:
-    """What the probe chose, and why.
-
-    Attributes:
-        engine: `loop` or `stacked`.
-        cohort_size: Candidates to train in one job.
-        channels_last: Whether images and convolutions lie in channels-last order.
-        autocast: `none` or `bf16`; meant for a search, whose winners are confirmed without it.
-        reason: The choice in plain words.
-        timings: Milliseconds per candidate and step of every way that was timed.
-        member_bytes: Memory that a further candidate of a cohort takes in the chosen engine.
-        memory_bytes: The bound that was kept.
-    """
-
-    engine: str
-    cohort_size: int
-    channels_last: bool
-    autocast: str
-    reason: str
-    timings: Mapping[str, float] = field(default_factory=dict)
-    member_bytes: int = 0
-    memory_bytes: int = 0
-
-    def apply(self, trainer: Mapping[str, Any], *, exact: bool = False) -> dict[str, Any]:
-        """The config group `trainer` with every `auto` decided.
-
-        Args:
-            trainer: As configured; what is not `auto` there was kept in the choice.
-            exact: For a race: without autocast, unless it was asked for by name.
-        """
-        asked = trainer.get("autocast", "auto")
-        autocast = ("none" if asked == "auto" else asked) if exact else self.autocast
-        return {
-            **trainer,
-            "engine": self.engine,
-            "autocast": autocast,
-            "channels_last": self.channels_last,
-        }
-
-    def to_json(self) -> dict[str, Any]:
-        """The choice as JSON has it; `from_json` reads it back as an equal choice."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "EngineChoice":
-        """The choice that `to_json` wrote."""
-        return cls(**values)
 
 
 def choose_engine(

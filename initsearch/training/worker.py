@@ -1,142 +1,36 @@
-"""`run_job`: a cohort from its job to its result, in any process; also a script, for `ddp`.
+"""What a coordinator has other processes do; also a script, for `ddp`.
 
 `python -m initsearch.training.worker JOB.json RESULT.json` runs one job whose training spreads over
 processes. Lightning starts the other ranks by the same command, so that they re-run this job and
 nothing else.
+
+Imports nothing heavy: a coordinator hands in these functions, and need not load Lightning for it.
 """
 
 import argparse
 import json
-import math
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import compress
 from pathlib import Path
 
-import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch import Trainer
-from torch import nn
-
-from initsearch.errors import ConfigError, InitSearchError
+from initsearch.errors import InitSearchError
 from initsearch.files import write_whole
-from initsearch.training.block import build_members, load_block
-from initsearch.training.cohort import CohortModule
-from initsearch.training.data import ImageData
-from initsearch.training.engines import InputSettings, Ranks
-from initsearch.training.job import CohortResult, Curve, Job
-from initsearch.training.lightning_run import fit, make_trainer, one_thread, quiet
-from initsearch.training.measure import score
-from initsearch.training.process import die_with, own_device
-from initsearch.training.screening import screened
-from initsearch.training.states import State
-from initsearch.training.trainer_settings import TrainerSettings
+from initsearch.training.choice import EngineChoice
+from initsearch.training.job import CohortResult, Job
+from initsearch.training.process import die_with
 
 
 def run_job(job: Job) -> CohortResult:
-    """Train a cohort and measure it.
+    """Train a cohort and measure it; see `run.train_cohort`."""
+    from initsearch.training.run import train_cohort
 
-    The result is a function of the job alone: neither the process, the other candidates nor the
-    global random state (left as it was) enter it.
-
-    Args:
-        job: What is asked.
-
-    Raises:
-        ConfigError: A setting breaks a rule.
-        DataError: The data set cannot be had.
-        ModelError: The model cannot be built, initialized or trained.
-        KeyboardInterrupt: Ctrl-C was pressed; nothing is left half-written.
-    """
-    wall, cpu = time.perf_counter(), time.process_time()
-    settings = TrainerSettings.from_mapping(job.trainer)
-    if settings.distributed and len(job.candidates) > 1:
-        raise ConfigError(
-            f"a job over several processes (trainer.strategy={settings.strategy}, "
-            f"{settings.device_count} devices) must have one candidate, "
-            f"but got {len(job.candidates)}: give each candidate a job of its own"
-        )
-    with quiet():
-        trainer = make_trainer(settings, own_device())
-        where = trainer.strategy.root_device
-        generators = [where] if where.type == "cuda" else []
-        with one_thread(where), torch.random.fork_rng(generators):
-            data, parts = load_block(job.data, job.seed, where)
-            if job.start_epoch == job.stop_epoch:
-                return _test_only(job, build_members(job, data, parts), data, trainer, wall, cpu)
-            members = build_members(job, data, parts)
-            screening = job.screen and job.start_epoch == 0
-            stopped = screened(job, members, data, parts) if screening else {}
-            if len(stopped) == len(members):
-                return _nothing_trained(job, stopped, where, wall, cpu)
-            alive = [c.name not in stopped for c in job.candidates]
-            part = replace(job, candidates=tuple(compress(job.candidates, alive)))
-            module = CohortModule(part, list(compress(members, alive)), data, parts)
-            fit(trainer, module)
-        curves = {curve.candidate: curve for curve in (*module.curves(), *_stopped(job, stopped))}
-        return CohortResult(
-            curves=tuple(curves[candidate.name] for candidate in job.candidates),
-            wall_seconds=time.perf_counter() - wall,
-            cpu_seconds=time.process_time() - cpu + module.cpu_seconds_elsewhere,
-            engine=module.engine.name,
-            reason=module.reason,
-            device=str(where),
-        )
+    return train_cohort(job)
 
 
-def _stopped(job: Job, reasons: Mapping[str, str]) -> tuple[Curve, ...]:
-    return tuple(
-        Curve(name, job.seed, (), math.nan, stopped=reason) for name, reason in reasons.items()
-    )
+def probe_engines(job: Job) -> EngineChoice:
+    """Time the ways to train a job's candidates, and choose; see `probe.choose_engine`."""
+    from initsearch.training.probe import choose_engine
 
-
-def _nothing_trained(
-    job: Job, stopped: Mapping[str, str], device: torch.device, wall: float, cpu: float
-) -> CohortResult:
-    """The result of a job none of whose candidates can learn."""
-    return CohortResult(
-        curves=_stopped(job, stopped),
-        wall_seconds=time.perf_counter() - wall,
-        cpu_seconds=time.process_time() - cpu,
-        engine="none",
-        reason="no candidate can learn",
-        device=str(device),
-    )
-
-
-def _test_only(
-    job: Job,
-    members: Sequence[nn.Module],
-    data: ImageData,
-    trainer: Trainer,
-    wall: float,
-    cpu: float,
-) -> CohortResult:
-    """Score on the test set what an earlier job left, without a step more."""
-    settings = TrainerSettings.from_mapping(job.trainer)
-    states = [State.load(job.state_in[candidate.name]) for candidate in job.candidates]
-    device = trainer.strategy.root_device
-    for member, state in zip(members, states, strict=True):
-        trainer.precision_plugin.convert_module(member).to(device)
-        member.load_state_dict(state.model)
-    inputs = InputSettings(next(members[0].parameters()).dtype, False, settings.autocast == "bf16")
-    with trainer.precision_plugin.val_step_context():
-        scores = score(members, data, data.test_x, data.test_y, inputs, Ranks())
-    return CohortResult(
-        curves=tuple(
-            Curve(candidate.name, job.seed, (), state.initial_loss, False, None, accuracy, loss)
-            for candidate, state, (loss, accuracy) in zip(
-                job.candidates, states, scores, strict=True
-            )
-        ),
-        wall_seconds=time.perf_counter() - wall,
-        cpu_seconds=time.process_time() - cpu,
-        engine="none",
-        reason="nothing is trained",
-        device=str(device),
-    )
+    return choose_engine(job)
 
 
 def main() -> int:
@@ -148,6 +42,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.lifeline:
         die_with(sys.stdin.fileno())
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
     try:
         job = Job.from_json(json.loads(arguments.job.read_text(encoding="utf-8")))
         answer = {"result": run_job(job).to_json()}

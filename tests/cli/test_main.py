@@ -18,7 +18,8 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from initsearch import cli
-from initsearch.config import conf_dir, read_settings, shipped_sweeps
+from initsearch.command import conf_dir
+from initsearch.config import read_settings, shipped_sweeps
 from initsearch.plan import InitPlan
 from initsearch.search import jobs
 from initsearch.search.verdict import Verdict

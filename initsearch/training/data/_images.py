@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 from initsearch.errors import DataError
 
@@ -114,6 +113,9 @@ def _resize(x: Tensor, size: int) -> Tensor:
     """Square images of `size` pixels: the shorter side resized, then the centre cropped."""
     if tuple(x.shape[-2:]) == (size, size):
         return x
+    # Here, since torchvision takes seconds to load and most data sets are not resized.
+    from torchvision.transforms.v2 import functional as transforms
+
     resized: Tensor = transforms.center_crop(transforms.resize(x, [size], antialias=True), [size])
     return resized
 

@@ -1,22 +1,23 @@
 """Load the data set that a config names, or the fallback that the config allows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import torch
 
-from . import _digits, _folder, _torchvision
 from ._config import NAMES, DataConfig
 from ._download import MissingDataError
 from ._images import ImageData
 from ._split import split_sizes
 
-_LOADERS: dict[str, Callable[[DataConfig], ImageData]] = {
-    "digits": _digits.load,
-    "mnist": _torchvision.load_mnist,
-    "cifar10": _torchvision.load_cifar10,
-    "image_folder": _folder.load,
+#: Where each data set is read: loaded when it is asked for, since torchvision and scikit-learn take seconds.
+_LOADERS = {
+    "digits": ("_digits", "load"),
+    "mnist": ("_torchvision", "load_mnist"),
+    "cifar10": ("_torchvision", "load_cifar10"),
+    "image_folder": ("_folder", "load"),
 }
 
 
@@ -39,7 +40,8 @@ def load_data(config: DataConfig | Mapping[str, Any]) -> ImageData:
     if isinstance(config, Mapping):
         config = DataConfig.from_mapping(config)
     try:
-        images = _LOADERS[config.name](config)
+        module, function = _LOADERS[config.name]
+        images: ImageData = getattr(import_module(f".{module}", __package__), function)(config)
         if config.scaling == "unit":
             images = replace(
                 images, mean=torch.zeros_like(images.mean), std=torch.ones_like(images.std)

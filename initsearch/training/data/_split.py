@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.model_selection import StratifiedShuffleSplit
 from torch import Tensor
 
 from initsearch.errors import ConfigError, DataError
@@ -106,6 +105,9 @@ def _draw(
                 f"class {label!r} of data set {name!r} must have at least 2 images to split, but "
                 f"has {count}: add images, or remove the class"
             )
+    # Here, since a process that only reads a data set, as a coordinator does, need not load it.
+    from sklearn.model_selection import StratifiedShuffleSplit
+
     # SeedSequence spreads seeds of any size; scikit-learn itself takes 32 bits only.
     state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
     first, second = sizes
