@@ -9,7 +9,9 @@ are those that the race measured. (The looks before the last add to the search's
 not counted; the margin is the same for all and cancels out.)
 """
 
+import ctypes
 import json
+import os
 import random
 import subprocess
 import sys
@@ -39,13 +41,33 @@ class Run:
     cost: Cost
 
 
+#: `prctl`'s number for becoming the one to whom processes fall whose parent has ended (linux/prctl.h).
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def wait_for_all() -> None:
+    """Wait for every process below this one, so that its processor time is counted.
+
+    The process from which a search's workers are forked ends a moment after the search itself.
+    """
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
 def run_search(overrides: Sequence[str]) -> Run:
     """Run `python -m initsearch` in an empty folder."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "initsearch", *overrides, f"output_dir={folder}/outputs"]
         begun = now()
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        cost = now().since(begun)
+        wall = now()
+        wait_for_all()
+        cost = Cost(wall.since(begun).wall, now().since(begun).cpu)
         if done.returncode:
             sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
         (verdict,) = Path(folder, "outputs").glob("*/verdict.json")
