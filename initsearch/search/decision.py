@@ -59,9 +59,9 @@ class Decision:
         p_pairs: Holm-adjusted p-value of each pair, by name and name.
         correlation: Mean correlation of two candidates over the blocks; None where not defined.
         variance_removed: Share of a difference's variance that pairing removed; None likewise.
-        power: Chance of a test at this look to see a true gap as large as that to the runner-up.
-        power_margin: Its chance to see a true gap as large as the margin.
-        detectable_gap: The gap to the runner-up that it sees with a chance of 0.8.
+        power: Chance that a true gap as large as that to the runner-up is found, at this look, to exceed the
+            margin: what the leader needs to win.
+        detectable_gap: The true gap to the runner-up of which that is found with a chance of 0.8.
         diverged: Number of diverged runs by candidate, where there are any.
         all_diverged: Whether no run of the leader came through.
         all_bounds: Whether every score is but a bound of the true one.
@@ -83,7 +83,6 @@ class Decision:
     correlation: float | None
     variance_removed: float | None
     power: float
-    power_margin: float
     detectable_gap: float
     diverged: Mapping[str, int] = field(default_factory=dict)
     all_diverged: bool = False

@@ -145,6 +145,25 @@ def power(gap: float, spread: float, blocks: int, level: float) -> float:
     return found
 
 
+def win_power(gap: float, margin: float, spread: float, blocks: int, level: float) -> float:
+    """Chance that the interval of a true `gap` is found to lie above the margin (noncentral t).
+
+    Args:
+        gap: True mean difference, in units of the metric; below the margin it is less than `level` / 2.
+        margin: What the lower end has to exceed, same units.
+        spread: Standard deviation of the difference, same units.
+        blocks: Number of paired blocks, at least 2.
+        level: Two-sided level of the interval.
+    """
+    if spread == 0.0:
+        return float(gap > margin)
+    freedom, shift = blocks - 1, (gap - margin) / spread * blocks**0.5
+    bound = -stdtrit(freedom, level / 2.0)
+    found = 1.0 - float(nctdtr(freedom, shift, bound))
+    # The series gives up far out, where the shift drowns the normal noise, or nothing can be found.
+    return power(gap - margin, spread, blocks, level) if np.isnan(found) and shift > 0 else found
+
+
 def detectable_gap(spread: float, blocks: int, level: float, chance: float = CHANCE) -> float:
     """The true gap that a two-sided paired t-test at `level` sees with this chance."""
     freedom = blocks - 1

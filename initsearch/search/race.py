@@ -156,7 +156,7 @@ class Race:
         dropped = () if status else tuple(self.names[i] for i in stopped)
 
         runner_up = next(i for i in others if i in active)
-        spread = float(evidence.table.spread[leader, runner_up])
+        spread, margin = float(evidence.table.spread[leader, runner_up]), self.rules.margin
         complete = self._scores[active, :look]
         shared = pairs.correlation(complete[:, np.isfinite(complete).all(axis=0)])
         decision = Decision(
@@ -170,7 +170,7 @@ class Race:
             level=evidence.level,
             tie_level=evidence.tie_level,
             alpha=self.rules.alpha,
-            margin=self.rules.margin,
+            margin=margin,
             comparisons=tuple(evidence.compare(leader, i, self.names[i]) for i in others),
             p_pairs={
                 name: {
@@ -182,9 +182,8 @@ class Race:
             },
             correlation=shared[0] if shared else None,
             variance_removed=shared[1] if shared else None,
-            power=pairs.power(float(gap[runner_up]), spread, look, evidence.level),
-            power_margin=pairs.power(self.rules.margin, spread, look, evidence.level),
-            detectable_gap=pairs.detectable_gap(spread, look, evidence.level),
+            power=pairs.win_power(float(gap[runner_up]), margin, spread, look, evidence.level),
+            detectable_gap=margin + pairs.detectable_gap(spread, look, evidence.level),
             diverged={
                 name: int(count) for name, count in zip(self.names, diverged, strict=True) if count
             },

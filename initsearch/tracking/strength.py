@@ -34,28 +34,23 @@ def strength_lines(verdict: Verdict) -> list[tuple[str, str]]:
 
 
 def _power(verdict: Verdict, last: dict[str, Any]) -> str:
-    scale = scale_of(verdict.metric)
-    parts = []
-    if last.get("power_margin") is not None and last.get("margin"):
-        margin = f"{scale.text(last['margin'])}{scale.gap_unit}"
-        parts.append(
-            f"{last['look']} seeds see a gap as large as the margin ({margin}) with a chance of "
-            f"{100 * last['power_margin']:.0f} %"
-        )
     gap = last.get("detectable_gap")
-    if gap is not None and math.isfinite(gap):
-        seen = f"{scale.text(gap)}{scale.gap_unit}"
-        parts.append(f"one of {seen} with {100 * CHANCE:.0f} %")
-    return ", ".join(parts)
+    if gap is None or not math.isfinite(gap):
+        return ""
+    scale = scale_of(verdict.metric)
+    seen = f"{scale.text(gap)}{scale.gap_unit}"
+    return (
+        f"{last['look']} seeds find a winner with a chance of {100 * CHANCE:.0f} % where it is truly "
+        f"ahead by {seen}"
+    )
 
 
 def strength_metrics(verdict: Verdict) -> dict[str, float]:
-    """The same as numbers, for MLflow: `evidence/correlation`, `evidence/power_at_margin`, ..."""
+    """The same as numbers, for MLflow: `evidence/correlation`, `evidence/power_at_gap`, ..."""
     last = _last_look(verdict)
     named = {
         "correlation": last.get("correlation"),
         "variance_removed": last.get("variance_removed"),
-        "power_at_margin": last.get("power_margin"),
         "power_at_gap": last.get("power"),
         "detectable_gap": last.get("detectable_gap"),
     }

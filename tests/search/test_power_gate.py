@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 from simulated_races import Noise, heavy_tailed, least_found, normal, race, races
 
+from initsearch.search.pairs import win_power
 from initsearch.search.race import RaceRules
 from initsearch.search.spending import nominal_levels
 
@@ -38,6 +39,26 @@ def test_a_planted_gap_is_found_as_often_as_stated(
     found = sum(outcome.winner == "c0" for outcome in outcomes)
     assert found >= least_found(REPLICATES, power)
     assert sum(outcome.winner not in ("c0", None) for outcome in outcomes) == 0
+
+
+@pytest.mark.parametrize(("gap", "margin"), [(0.005, 0.001), (0.002, 0.001), (0.0005, 0.001)])
+def test_the_power_that_is_reported_is_the_share_of_winners(gap: float, margin: float) -> None:
+    rules = RaceRules(looks=(12,), max_seeds=12, margin=margin)
+    spread, level = 0.0015, 2 * nominal_levels(rules.schedule, rules.alpha / 2)[-1]
+    told = win_power(gap, margin, spread, 12, level)
+    assert told == pytest.approx(predicted(gap, spread, rules), abs=1e-6)
+    outcomes = races(REPLICATES, [0.97, 0.97 - gap], rules, sd=spread / 2**0.5)
+    found = sum(outcome.winner == "c0" for outcome in outcomes)
+    low, high = stats.binom.ppf([0.001, 0.999], REPLICATES, told)
+    assert low <= found <= high
+
+
+def test_the_detectable_gap_of_a_decision_is_found_as_often_as_it_says() -> None:
+    rules = RaceRules(looks=(12,), max_seeds=12)
+    (outcome,) = races(1, [0.97, 0.965], rules, sd=0.003)
+    decision = outcome.decision
+    spread = decision.comparisons[0].spread
+    assert predicted(decision.detectable_gap, spread, rules) == pytest.approx(0.8, abs=1e-4)
 
 
 def test_the_gap_is_found_in_heavy_tailed_scores() -> None:
