@@ -1,12 +1,11 @@
 """How a study's cohorts are trained: chosen once, by a probe where the configuration says `auto`."""
 
 import json
-from collections.abc import Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
 
 from initsearch.files import write_whole
+from initsearch.search.settings import StudySettings
 from initsearch.training.choice import EngineChoice
 from initsearch.training.job import Job
 from initsearch.training.trainer_settings import TrainerSettings
@@ -17,7 +16,7 @@ PROBED = ("engine", "autocast", "channels_last")
 
 
 def engine_choice(
-    trainer: Mapping[str, Any], job: Job, file: Path, executor: Executor
+    settings: StudySettings, job: Job, file: Path, executor: Executor
 ) -> EngineChoice | None:
     """The study's choice: as it was made before, or made now; None where nothing is left to choose.
 
@@ -25,18 +24,20 @@ def engine_choice(
     and after an interruption, are trained in one way.
 
     Args:
-        trainer: The config group `trainer`.
+        settings: What is searched, the config group `trainer` among it.
         job: Any job of the study, which the probe trains for a few steps.
         file: Where the choice is kept.
         executor: Who trains: what is fast is asked of the process that shall train, not of this one.
     """
+    trainer = settings.trainer
     if "auto" not in [trainer.get(key) for key in PROBED]:
         return None
     if file.exists():
         return EngineChoice.from_json(json.loads(file.read_text(encoding="utf-8")))
+    asked = (job, settings.search.cohort_size, settings.workers)
     if TrainerSettings.from_mapping(trainer).distributed:
-        choice = probe_engines(job)  # there is one way, known without a step
+        choice = probe_engines(*asked)  # there is one way, known without a step
     else:
-        choice = executor.submit(probe_engines, job).result()
+        choice = executor.submit(probe_engines, *asked).result()
     write_whole(file, json.dumps(choice.to_json(), indent=2) + "\n")
     return choice

@@ -44,8 +44,9 @@ class Ticket:
 class JobBook:
     """Hands jobs to an executor and keeps each candidate's result in a file.
 
-    A file is named by all that the result depends on. The others of its cohort are not among that: a
-    cohort that is joined by a newcomer trains the newcomer alone.
+    A file is named by all that the result depends on. The others of its cohort are not among that: where
+    some results are there, a loop trains the missing candidates alone. The stacked engine rounds a cohort as
+    a whole, in its last digits, so that it trains the whole cohort again for those that are missing.
 
     Args:
         folder: Where results, and tracebacks of failures, are kept.
@@ -83,8 +84,12 @@ class JobBook:
         kept = tuple(part for part in alone if self._file(part).exists())
         self._progress.advance(work * len(kept))
         missing = [part.candidates[0] for part in alone if part not in kept]
-        limit = self._limit or max(1, len(missing))
-        parts = [_part(job, missing[at : at + limit]) for at in range(0, len(missing), limit)]
+        # What lies stacked is rounded as a whole: whoever is missing is trained in the cohort it belongs to.
+        stacked = job.trainer.get("engine") == "stacked"
+        pool = job.candidates if stacked and missing else missing
+        limit = self._limit or max(1, len(pool))
+        chunks = [pool[at : at + limit] for at in range(0, len(pool), limit)]
+        parts = [_part(job, chunk) for chunk in chunks if any(c in missing for c in chunk)]
         return Ticket(kept, tuple((part, self._start(part, work)) for part in parts))
 
     def _start(self, job: Job, work: float) -> "Future[CohortResult]":
@@ -115,8 +120,11 @@ class JobBook:
                 wall_seconds=result.wall_seconds / share,
                 cpu_seconds=result.cpu_seconds / share,
             )
+            file = self._file(_part(job, [candidate]))
+            if file.exists():  # a stacked cohort was trained again for the sake of another
+                continue
             try:
-                write_whole(self._file(_part(job, [candidate])), json.dumps(own.to_json()))
+                write_whole(file, json.dumps(own.to_json()))
             except OSError as error:
                 # This may be a thread of the executor, where nobody would hear of it: `collect` tells it.
                 self._unwritable = error
@@ -128,7 +136,7 @@ class JobBook:
             InitSearchError: All candidates fail alike, for a reason that initsearch knows; or a result
                 cannot be written.
         """
-        results = [self._read(job) for job in ticket.kept]
+        results: list[CohortResult] = []
         errors: dict[str, Exception] = {}
         for job, future in ticket.training:
             try:
@@ -136,6 +144,7 @@ class JobBook:
                 self._tell_engine(job, results[-1])
             except Exception as error:  # noqa: BLE001  # whatever a user's code raises is a result here
                 results += self._one_by_one(job, error, errors)
+        results += [self._read(job) for job in ticket.kept]  # last: what is kept stands
         if self._unwritable is not None:
             raise InitSearchError(
                 f"results cannot be written to {str(self._folder)!r} ({self._unwritable.strerror}): make "

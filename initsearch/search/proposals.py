@@ -1,6 +1,7 @@
 """Candidates by ask and tell: Optuna proposes, a stored study proposes the same again."""
 
 import itertools
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -172,7 +173,7 @@ class Proposals:
             label += f" lr={lr:.3g}"
         rate = default_rate if lr is None else lr
         spec = plan.spec()
-        twin_of = self._seen.setdefault(short_hash([spec, rate]), source.number)
+        twin_of = self._seen.setdefault(json.dumps([spec, rate], sort_keys=True), source.number)
         info = CandidateInfo(
             number=source.number,
             name=self._unique(label),

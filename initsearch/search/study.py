@@ -165,9 +165,7 @@ class Study:
         lr = float(self.settings.optimizer["lr"])
         sample = Candidate(name, InitPlan.from_spec(plan).spec(), lr)
         job = maker.make([sample], search_seed(self.settings.seed, 0), 0.0, budget, keep=False)
-        maker.choice = engine_choice(
-            self.settings.trainer, job, self.folder / "engine.json", executor
-        )
+        maker.choice = engine_choice(self.settings, job, self.folder / "engine.json", executor)
         if maker.choice is not None:
             self._progress.message(f"cohorts: {maker.choice.reason}")
 

@@ -29,7 +29,10 @@ NEAR = 1.03  # a larger cohort that gains less than this is the last one that is
 
 
 def choose_engine(
-    job: Job, cohort_sizes: Sequence[int] = COHORT_SIZES, memory_bytes: int | None = None
+    job: Job,
+    cohort_sizes: Sequence[int] = COHORT_SIZES,
+    memory_bytes: int | None = None,
+    processes: int = 1,
 ) -> EngineChoice:
     """Time the ways to train this job's candidates, and choose.
 
@@ -38,7 +41,8 @@ def choose_engine(
     Args:
         job: Any job of the study; its first candidate is trained for a few steps, in copies.
         cohort_sizes: The sizes to try, ascending.
-        memory_bytes: What a cohort may take; None: half of what is free now.
+        memory_bytes: What a cohort may take; None: its share of half of what is free now.
+        processes: That train at the same time, each a cohort of its own.
 
     Raises:
         ConfigError: A setting breaks a rule.
@@ -61,7 +65,7 @@ def choose_engine(
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         bench = Bench(job, device, trainer.precision_plugin.convert_module)
         stack.enter_context(trainer.precision_plugin.train_step_context())
-        bound = free_memory(device) // 2 if memory_bytes is None else memory_bytes
+        bound = free_memory(device) // 2 // processes if memory_bytes is None else memory_bytes
         return choose(bench, settings, cohort_sizes, bound)
 
 

@@ -26,11 +26,17 @@ def run_job(job: Job) -> CohortResult:
     return train_cohort(job)
 
 
-def probe_engines(job: Job) -> EngineChoice:
-    """Time the ways to train a job's candidates, and choose; see `probe.choose_engine`."""
-    from initsearch.training.probe import choose_engine
+def probe_engines(job: Job, largest: int, processes: int) -> EngineChoice:
+    """Time the ways to train a job's candidates, and choose; see `probe.choose_engine`.
 
-    return choose_engine(job)
+    Args:
+        job: Any job of the study.
+        largest: Candidates in its largest cohort.
+        processes: That share the memory of this machine or GPU.
+    """
+    from initsearch.training.probe import COHORT_SIZES, choose_engine
+
+    return choose_engine(job, [size for size in COHORT_SIZES if size <= largest], None, processes)
 
 
 def main() -> int:

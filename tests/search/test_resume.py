@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from simulated_jobs import simulate
 from study_runs import Call, Listener, Trained, folder, numbers, run, settings, stored
 
+from initsearch.search import jobs
 from initsearch.search.study import Study
 from initsearch.training.worker import run_job
 
@@ -366,3 +367,37 @@ def test_what_failed_stays_failed(monkeypatch, tmp_path) -> None:
     assert "he_normal" not in {name for name, *_ in trained.pieces}
     (told,) = (t for t in stored(asked).trials if t.user_attrs.get("baseline") == "he_normal")
     assert told.state is TrialState.FAIL
+
+
+def test_a_stacked_cohort_of_which_one_result_was_kept_gives_the_same_verdict(
+    monkeypatch, tmp_path
+) -> None:
+    """Odd sizes and a wild rate: a smaller stack would round differently, and the scores would differ."""
+    wild: dict[str, Any] = {
+        "trainer": {"accelerator": "cpu", "devices": 1, "engine": "stacked"},
+        "model": {"name": "mlp", "depth": 2, "width": 19, "activation": "tanh"},
+        "optimizer": {"name": "sgd", "lr": 0.6, "momentum": 0.9, "batch_size": 17},
+        "space": {"plans": {"a": "lecun_normal", "b": "orthogonal"}},
+        "n_trials": 4,
+        "search": {"seeds": 1},
+        "race": {"margin": 0.0, "max_seeds": 3, "looks": (3,)},
+        "metric": "val_loss",
+    }
+    whole = numbers(run(settings(tmp_path / "whole", **wild)))
+
+    write, written = jobs.write_whole, itertools.count(1)
+
+    def cut_off(path: Path, text: str) -> Any:
+        """The first result of a cohort of the race is kept, and no more."""
+        if '"seed": 1001' in text and next(written) == 2:
+            raise KeyboardInterrupt
+        return write(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "write_whole", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings(tmp_path / "cut", **wild))
+    trained = Trained(monkeypatch, run_job)
+    assert numbers(run(settings(tmp_path / "cut", **wild))) == whole
+    sizes = {len(job.candidates) for job in trained.jobs if job.seed == 1001 and not job.test}
+    assert sizes == {len(whole["candidates"])}

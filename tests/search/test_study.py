@@ -1,5 +1,6 @@
 """A whole study on digits, with real training: what it trains, what it records, what it says."""
 
+import json
 import math
 import os
 import re
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import odd_initializers
@@ -19,11 +21,14 @@ from study_runs import Listener, Trained, folder, numbers, run, settings, stored
 
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.plan import InitPlan
+from initsearch.search import engine
 from initsearch.search.blocks import FIRST_RACE_BLOCK, SEEDS_PER_STUDY, race_seed, search_seed
 from initsearch.search.executor import make_executor
 from initsearch.search.settings import StudySettings
 from initsearch.search.study import Study
 from initsearch.search.verdict import Verdict
+from initsearch.training.choice import EngineChoice
+from initsearch.training.job import Job
 from initsearch.training.worker import run_job
 
 #: Three sound plans, one that raises an error and one that bursts; all of them are tried.
@@ -428,3 +433,28 @@ def test_a_study_takes_no_other_s_verdict(plain) -> None:
     same = Study(settings(plain.asked.output_dir, workers=7), Listener(), Listener()).finished
     assert same is not None
     assert same.to_json() == plain.verdict.to_json()
+
+
+def test_how_cohorts_are_trained_is_probed_once_told_and_kept(monkeypatch, tmp_path) -> None:
+    trainer = {"accelerator": "cpu", "devices": 1, "engine": "auto", "autocast": "auto"}
+    choice = EngineChoice("loop", 4, False, "bf16", "because it is so")
+    probed: list[Any] = []
+
+    def probe(job: Job, largest: int, processes: int) -> EngineChoice:
+        probed.append((largest, processes))
+        return choice
+
+    monkeypatch.setattr(engine, "probe_engines", probe)
+    trained, listener = Trained(monkeypatch, simulate), Listener()
+    asked = settings(tmp_path, trainer=trainer)
+    run(asked, listener)
+    assert ("cohorts: because it is so",) in listener.heard("message")
+    assert probed == [(asked.search.cohort_size, asked.workers)]
+    kept = json.loads((folder(asked) / "engine.json").read_text())
+    assert EngineChoice.from_json(kept) == choice
+    # bf16 may change who wins: it is for the search alone.
+    seeds = {job.trainer["autocast"]: {job.seed >= 1000} for job in trained.jobs}
+    assert seeds == {"bf16": {False}, "none": {True}}
+    # A study that goes on goes on in the same way, whatever a probe would say by then.
+    run(settings(tmp_path, trainer=trainer, n_trials=11))
+    assert len(probed) == 1
