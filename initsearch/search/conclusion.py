@@ -12,7 +12,7 @@ from initsearch.search.records import Record
 from initsearch.search.rungs import kendall
 from initsearch.search.settings import StudySettings
 from initsearch.search.verdict import Verdict
-from initsearch.search.wording import sentence
+from initsearch.search.wording import after_races, sentence
 
 PACKAGES = (
     "initsearch",
@@ -39,6 +39,7 @@ class Findings:
         test: Accuracy on the test set by candidate and block seed.
         wall_seconds: Time from start to now, over all runs.
         cpu_seconds: Processor time of all jobs.
+        earlier: Alphas of the races that this study has decided before, with other limits.
     """
 
     records: Sequence[Record]
@@ -49,6 +50,7 @@ class Findings:
     test: Mapping[str, Mapping[int, float]]
     wall_seconds: float
     cpu_seconds: float
+    earlier: Sequence[float] = ()
 
 
 def conclude(
@@ -83,13 +85,15 @@ def conclude(
         tie_set=decision.tie_set,
         sentence=sentence(
             decision, f"{settings.architecture}/{dataset}", metric.unit, metric.remedy
-        ),
+        )
+        + after_races(found.earlier, settings.race.alpha),
         test={
             first: _test_score(decision.leader, found.test),
             "baseline": _test_score(found.baseline, found.test),
         },
         evidence={
             "request": settings.request(),
+            "alphas": [*found.earlier, settings.race.alpha],
             "looks": [made.to_json() for made in race.decisions],
             "rank_agreement": rank_agreement(found.race, metric, found.rungs),
             "initial_loss": {

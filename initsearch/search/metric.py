@@ -25,6 +25,7 @@ class Metric:
         whole_curve: Whether points between the rungs matter.
         has_bounds: Whether a score of all steps, or more, is but a bound of the true one.
         remedy: What to change where there is nothing but bounds.
+        widest: The largest margin that makes sense, in the metric's unit, by the number of classes.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Metric:
     whole_curve: bool = False
     has_bounds: bool = False
     remedy: str = ""
+    widest: Callable[[int], float] = lambda classes: math.inf
 
     def score(self, points: Sequence[Point], diverged: bool) -> float:
         """The score, NaN for a candidate that diverged or was never measured."""
@@ -45,6 +47,19 @@ class Metric:
     def margin(self, configured: float) -> float:
         """A configured margin in the metric's own unit."""
         return configured / self.unit.scale
+
+    def check_margin(self, configured: float, classes: int) -> None:
+        """Refuse a margin that was meant for another metric: 1.5 points are little, 1.5 nats are everything.
+
+        Raises:
+            ConfigError: It is wider than makes sense.
+        """
+        widest = self.widest(classes) * self.unit.scale
+        if configured > widest:
+            raise ConfigError(
+                f"race.margin must be at most {widest:.2g} for {self.name}, a tenth of a guess's, but got "
+                f"{configured:g}: give one in the metric's own unit, race.margin=0.02"
+            )
 
 
 def _area(points: Sequence[Point]) -> float:
@@ -91,7 +106,13 @@ METRICS = {
     metric.name: metric
     for metric in (
         Metric("val_accuracy", True, _last_accuracy, _guess, POINTS),
-        Metric("val_loss", False, _last_loss, lambda classes, steps: math.log(classes)),
+        Metric(
+            "val_loss",
+            False,
+            _last_loss,
+            lambda classes, steps: math.log(classes),
+            widest=lambda classes: math.log(classes) / 10,
+        ),
         Metric("learning_curve_area", True, _area, _guess, POINTS, whole_curve=True),
         Metric(
             "steps_to_target",

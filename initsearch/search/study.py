@@ -58,6 +58,7 @@ class Study:
         config = DataConfig.from_mapping(settings.data)
         self._data = load_data(config)
         self._sizes = split_sizes(self._data, config.train_size, config.val_size)
+        self._metric.check_margin(settings.race.margin, self._data.num_classes)
         self.dataset = dataset_name(self._data)
         self._check_model()
         if self._data.is_fallback:
@@ -73,11 +74,23 @@ class Study:
     @property
     def finished(self) -> Verdict | None:
         """The verdict, if this study has been asked the same before and has answered."""
+        verdict = self._last
+        same = verdict is not None and verdict.evidence.get("request") == self.settings.request()
+        return verdict if same else None
+
+    @property
+    def _last(self) -> Verdict | None:
+        """The verdict that this study gave last, whatever it was asked."""
         file = self.folder / "verdict.json"
-        if not file.exists():
-            return None
-        verdict = Verdict.load(file)
-        return verdict if verdict.evidence.get("request") == self.settings.request() else None
+        return Verdict.load(file) if file.exists() else None
+
+    @property
+    def _earlier_alphas(self) -> list[float]:
+        """What the races of this study that were decided before, with other limits, might spend on errors."""
+        if self._last is None:
+            return []
+        spent: list[float] = self._last.evidence.get("alphas", [])
+        return spent[:-1] if self.finished else spent
 
     def run(self, executor: Executor) -> Verdict:
         """Search, race and judge, from wherever an interrupted run stopped.
@@ -149,6 +162,7 @@ class Study:
                 test,
                 clock.seconds,
                 jobs.cpu_seconds,
+                self._earlier_alphas,
             ),
         )
         self._end_candidates(records)

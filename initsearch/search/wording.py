@@ -76,8 +76,24 @@ def sentence(decision: Decision, subject: str, unit: Unit = POINTS, remedy: str 
         f"interval {_number(nearest.low * unit.scale)} to {_number(nearest.high * unit.scale)})"
     )
     if decision.status:
-        text += f"; raise race.max_seeds above {decision.max_seeds}"
+        text += (
+            f"; raise race.max_seeds above {decision.max_seeds}, which is a second chance: the two races "
+            f"together name a false winner with up to {2 * decision.alpha:g}"
+        )
     return text + _diverged(decision)
+
+
+def after_races(earlier: Sequence[float], alpha: float) -> str:
+    """What a verdict has to say of earlier races on the same blocks: each had a chance of its own to err.
+
+    Args:
+        earlier: Their alphas.
+        alpha: That of this race.
+    """
+    if not earlier:
+        return ""
+    races = "an earlier race" if len(earlier) == 1 else f"{len(earlier)} earlier races"
+    return f"; after {races} of this study, so that alpha is {sum(earlier) + alpha:g} in all"
 
 
 def _names(names: Sequence[str], most: int = 3) -> str:

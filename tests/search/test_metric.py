@@ -1,6 +1,7 @@
 """Metrics of learning curves, against NumPy and by hand."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,3 +101,20 @@ def test_a_study_counts_steps_to_its_target(monkeypatch, tmp_path) -> None:
     beyond = run(settings(tmp_path / "beyond", target_accuracy=1.0, **asked))
     assert beyond.status == "undecided"
     assert beyond.sentence.endswith("; raise max_epochs, or lower target_accuracy")
+
+
+@pytest.mark.parametrize("metric", ["val_accuracy", "learning_curve_area", "steps_to_target"])
+def test_margins_in_points_and_steps_may_be_any(metric: str) -> None:
+    make_metric(metric, 0.9).check_margin(1.5, 10)
+
+
+def test_a_margin_in_points_is_refused_for_a_loss() -> None:
+    """Within 1.5 nats a net that has learned everything is as good as a guess, log 10 = 2.3."""
+    metric = make_metric("val_loss", 0.9)
+    metric.check_margin(0.23, 10)
+    with pytest.raises(
+        ConfigError, match=r"race.margin must be at most 0.23 for val_loss.*got 1.5"
+    ):
+        metric.check_margin(1.5, 10)
+    with pytest.raises(ConfigError, match=r"race.margin must be at most"):
+        run(settings(Path("nowhere"), metric="val_loss", race={"margin": 1.5}))

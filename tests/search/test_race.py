@@ -556,7 +556,7 @@ def test_the_sentence_of_an_open_end_names_the_remedy() -> None:
     text = sentence(last(run(scores)), "mlp/digits", POINTS)
     assert text.startswith("undecided: 12 paired seeds cannot tell whether ")
     assert " and 2 more differ by more than 0.1 points on mlp/digits (gap of " in text
-    assert "; raise race.max_seeds above 12; c0 diverged on 1 of 12" in text
+    assert "; raise race.max_seeds above 12, which is a second chance: " in text
 
 
 def test_an_undecided_look_says_that_the_race_goes_on() -> None:

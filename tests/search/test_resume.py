@@ -224,6 +224,13 @@ def test_more_seeds_keep_the_blocks_that_are_there(monkeypatch, tmp_path) -> Non
     first = run(settings(tmp_path, race=race | {"max_seeds": 4}))
     second = run(settings(tmp_path, race=race | {"max_seeds": 8}))
     assert first.n_seeds < second.n_seeds
+    # A race that goes on after it was decided has had two chances to err, and says so.
+    assert "alpha is" not in first.sentence
+    assert second.sentence.endswith(
+        "; after an earlier race of this study, so that alpha is 0.002 in all"
+    )
+    third = run(settings(tmp_path, race=race | {"max_seeds": 9}))
+    assert "after 2 earlier races of this study, so that alpha is 0.003 in all" in third.sentence
     assert max(Counter(trained.pieces).values()) == 1
     scores = {candidate["name"]: candidate["scores"] for candidate in numbers(second)["candidates"]}
     for candidate in numbers(first)["candidates"]:
@@ -238,7 +245,7 @@ def test_more_seeds_keep_the_blocks_that_are_there(monkeypatch, tmp_path) -> Non
     [
         {"space": TWO_BY_TWO},
         {"seed": 1},
-        {"metric": "val_loss"},
+        {"metric": "val_loss", "race": {"margin": 0.1}},
         {"max_epochs": 4},
         {"model": {"name": "mlp", "depth": 2, "width": 16, "activation": "relu"}},
         {"baselines": {"zeros": "zeros", "torch_default": "torch_default"}},
