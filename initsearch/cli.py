@@ -18,11 +18,12 @@ def run(config: "DictConfig") -> None:
 
     if config.get("workers") != 1:
         preload()  # takes the longest of all: the settings are read meanwhile
+    from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
     from initsearch.config import read_settings, writable
 
-    settings = read_settings(config)
+    settings = read_settings(config, list(HydraConfig.get().overrides.task))
     # Imported after the settings are checked: a mistyped name is told at once, not after MLflow has loaded.
     from initsearch.search.executor import make_executor
 

@@ -2,13 +2,14 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
+from initsearch.choices import as_chosen
 from initsearch.command import conf_dir
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
@@ -16,6 +17,8 @@ from initsearch.space import Space
 from initsearch.training.models import architecture_label
 from initsearch.training.trainer_settings import TrainerSettings
 
+#: Config groups.
+GROUPS = ("data", "model", "optimizer", "trainer")
 Rules = TypeVar("Rules", SearchRules, RaceSettings)
 
 
@@ -24,13 +27,39 @@ def shipped_sweeps() -> list[str]:
     return sorted(path.stem for path in (conf_dir() / "sweep").glob("*.yaml"))
 
 
-def read_settings(config: DictConfig) -> StudySettings:
+#: What a configuration has at its top.
+KEYS = (
+    *("name", "seed", "metric", "target_accuracy", "evaluations_per_epoch", "space", "baselines"),
+    *("n_trials", "max_epochs", "workers", "search", "race", "output_dir", *GROUPS),
+)
+
+
+def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySettings:
     """Check a composed configuration and turn it into a study's settings.
+
+    Args:
+        config: As Hydra composed it.
+        overrides: The command line's, which say what was chosen there; see `as_chosen`.
 
     Raises:
         ConfigError: A key, name or value that breaks a rule; the message says which and how to mend it.
     """
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    for key in plain:
+        if key not in KEYS:
+            raise unknown_name("key of the configuration", key, KEYS)
+    for group in (*GROUPS, "search", "race"):
+        if not isinstance(plain.get(group), Mapping):
+            raise ConfigError(
+                f"{group} must be a mapping of settings, but got {plain.get(group)!r}: "
+                f"choose {group}=NAME or set {group}.KEY=VALUE"
+            )
+    missing = [key for key in KEYS if key not in plain]
+    if missing or not isinstance(plain["output_dir"], str):
+        raise ConfigError(
+            f"{(missing or ['output_dir'])[0]} must be set, but is not: leave it as conf/config.yaml has it"
+        )
+    plain = as_chosen(plain, overrides)
     if not plain.get("space"):
         raise ConfigError(
             f"the space is empty: choose a sweep, +sweep=NAME with NAME one of {', '.join(shipped_sweeps())}"
@@ -90,6 +119,11 @@ def _baselines(spec: Any) -> Mapping[str, Any]:
         spec = [spec]
     if isinstance(spec, Mapping):
         return spec
+    if not isinstance(spec, list | tuple | None):
+        raise ConfigError(
+            f"baselines must be a list of plans or a mapping of names to plans, but got {spec!r}: "
+            "try [torch_default]"
+        )
     plans: dict[str, Any] = {}
     for entry in spec or ():
         plans |= entry if isinstance(entry, Mapping) else {str(entry): entry}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,10 @@ class SearchRules:
         _at_least("search.seeds", self.seeds, 1)
         _at_least("search.probe_steps", self.probe_steps, 0)
         _at_least("search.cohort_size", self.cohort_size, 1)
+        _number("search.first_rung", self.first_rung)
+        _number("search.reduction_factor", self.reduction_factor)
+        if not isinstance(self.screen, bool):
+            raise ConfigError(f"search.screen must be true or false, but got {self.screen!r}")
         if not 0 < self.first_rung <= 1:
             raise ConfigError(f"search.first_rung must lie in (0, 1], but got {self.first_rung}")
         if not self.reduction_factor > 1:
@@ -81,6 +86,14 @@ class RaceSettings:
     def __post_init__(self) -> None:
         _at_least("race.max_seeds", self.max_seeds, 2)
         _at_least("race.shortlist", self.shortlist, 1)
+        _number("race.alpha", self.alpha)
+        _number("race.margin", self.margin)
+        if not isinstance(self.looks, tuple) or not self.looks:
+            raise ConfigError(
+                f"race.looks must be a list of numbers of blocks, but got {self.looks!r}: try [4,6,8,12]"
+            )
+        for look in self.looks:
+            _at_least("race.looks", look, 2)
         if not 0 < self.alpha < 0.5:
             raise ConfigError(
                 f"race.alpha must lie between 0 and 0.5, but got {self.alpha}: try 0.05"
@@ -140,6 +153,7 @@ class StudySettings:
         _at_least("workers", self.workers, 1)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise ConfigError(f"seed must be an integer of at least 0, but got {self.seed!r}")
+        _number("max_epochs", self.max_epochs)
         if not self.max_epochs > 0:
             raise ConfigError(f"max_epochs must be positive, but got {self.max_epochs}")
         if not self.baselines:
@@ -151,6 +165,7 @@ class StudySettings:
                 InitPlan.from_spec(plan)
             except ConfigError as error:
                 raise ConfigError(f"baseline {name!r}: {error}") from error
+        _number("target_accuracy", self.target_accuracy)
         make_metric(self.metric, self.target_accuracy)
         _at_least("evaluations_per_epoch", self.evaluations_per_epoch, 1)
         lr = self.optimizer.get("lr")
@@ -167,19 +182,26 @@ class StudySettings:
             dataset: What was found in place of the data set that was asked for, if so.
         """
         parts = {
-            "data": {key: value for key, value in self.data.items() if key not in FETCHING},
+            "data": {key: self.data[key] for key in self.data if self._says_which(key)},
             "dataset": dataset or self.data.get("name"),
             "model": dict(self.model),
             "optimizer": dict(self.optimizer),
             "arithmetic": [self.trainer.get(key) for key in ARITHMETIC],
             "space": self.space.key(),
-            "baselines": dict(self.baselines),
+            # The plans themselves: a file may have been edited.
+            "baselines": {
+                name: InitPlan.from_spec(plan).spec() for name, plan in self.baselines.items()
+            },
             "max_epochs": self.max_epochs,
             "seed": self.seed,
             "metric": [self.metric, self.target_accuracy, self.evaluations_per_epoch],
             "search": repr(self.search),
         }
         return short_hash(parts)
+
+    def _says_which(self, key: str) -> bool:
+        """Whether a setting of the data says which images they are; a place does for a folder's."""
+        return key not in FETCHING and (key != "root" or self.data.get("name") == "image_folder")
 
     def request(self) -> str:
         """A short hash of what a verdict was asked for: the study, and what is afforded for it."""
@@ -192,6 +214,11 @@ def short_hash(parts: Any) -> str:
     """Eight hexadecimal digits that stand for plain data."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def _number(argument: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{argument} must be a finite number, but got {value!r}")
 
 
 def _at_least(argument: str, value: Any, least: int) -> None:

@@ -19,7 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.files import write_whole
 from initsearch.layers import describe
-from initsearch.plan import InitPlan
+from initsearch.plan import InitPlan, Where
 from initsearch.search.blocks import JobMaker, search_seed
 from initsearch.search.budgets import make_budgets
 from initsearch.search.conclusion import Findings, conclude
@@ -31,7 +31,7 @@ from initsearch.search.metric import Metric, make_metric
 from initsearch.search.progress import Progress
 from initsearch.search.records import Record
 from initsearch.search.sampling import experimental, make_pruner
-from initsearch.search.settings import FETCHING, StudySettings
+from initsearch.search.settings import FETCHING, StudySettings, short_hash
 from initsearch.search.thinning import Search
 from initsearch.search.tracker import StudyInfo, Tracker
 from initsearch.search.verdict import Verdict
@@ -67,7 +67,7 @@ class Study:
                 f"{self._data.name} instead"
             )
         self._check_sizes(config)
-        identity = settings.identity(self.dataset)
+        identity = settings.identity(_contents(self._data))
         self.name = re.sub(r"[^\w.-]+", "-", f"{settings.name}-{self.dataset}-{identity}")
         self.folder = settings.output_dir / self.name
 
@@ -215,7 +215,16 @@ class Study:
         """Build the model once, so that what is wrong with it, or with a rule, is told before any training."""
         model = build_model(self.settings.model, self._data.input_shape, self._data.num_classes)
         slots = describe(model, self._data.normalize(self._data.train_x[:2]))
-        for where in self.settings.space.without_effect(slots):
+        idle = self.settings.space.without_effect(slots)
+        conditions = [Where.from_spec(g.where).spec() for g in self.settings.space.groups]
+        if conditions and all(where in idle for where in conditions):
+            found = sorted({slot.activation for slot in slots if slot.activation})
+            raise ConfigError(
+                f"a group of the space must hold for a layer of {self.settings.architecture}, but none "
+                f"does of {', '.join(map(str, conditions))}: its layers are followed by "
+                f"{', '.join(found) or 'nothing'}"
+            )
+        for where in idle:
             self._progress.message(
                 f"no layer of {self.settings.architecture} is like {where}: what the space says of it is idle"
             )
@@ -285,6 +294,16 @@ class Study:
         plan.save(self.folder / "winner.yaml", comment=f"{verdict.status}: {verdict.sentence}")
 
 
+def _contents(data: ImageData) -> str:
+    """What tells a data set from another one of its name: a folder's images may come and go."""
+    if data.name != "image_folder":
+        return data.name
+    moments = [round(value, 6) for value in (*data.mean.tolist(), *data.std.tolist())]
+    return short_hash(
+        [dataset_name(data), len(data.train_y), len(data.test_y), data.classes, moments]
+    )
+
+
 def dataset_name(data: ImageData) -> str:
     """What records call a data set; a folder of images goes by its own name as well."""
     if data.name != "image_folder":
@@ -319,7 +338,8 @@ def _nobody(records: Sequence[Record]) -> str:
     return (
         f"a race needs two candidates, but of {len(records)} only {counts['complete']} came through "
         f"({counts['diverged']} diverged, {counts['failed']} failed: {'; '.join(reasons[:2])}): "
-        "lower optimizer.lr, widen the space, or raise n_trials"
+        "lower optimizer.lr, widen the space, or raise n_trials; tracebacks of failures lie in the study's "
+        "folder, jobs/failed-*.txt, and once mended they are tried again under another seed= or output_dir="
     )
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 
 from initsearch.errors import ConfigError
@@ -46,7 +47,8 @@ def make_trainer(settings: TrainerSettings, device: int | None = None) -> Traine
         ValueError,
         TypeError,
         RuntimeError,
-    ) as error:  # Lightning's MisconfigurationException too
+        MisconfigurationException,
+    ) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"trainer settings {arguments}: {reason}") from error
 

@@ -52,6 +52,22 @@ def run(
         ([*DIGITS, "race.alpha=2"], "alpha"),
         ([*DIGITS, "seed=one"], "seed must be an integer"),
         ([*DIGITS, "optimizer.lr=-1"], "optimizer.lr must be a positive number, but got -1"),
+        ([*DIGITS, "max_epochs=abc"], "max_epochs must be a finite number, but got 'abc'"),
+        ([*DIGITS, "max_epochs=.inf"], "max_epochs must be a finite number"),
+        ([*DIGITS, "race.looks=4"], "race.looks must be a list"),
+        ([*DIGITS, "race.margin=null"], "race.margin must be a finite number, but got None"),
+        ([*DIGITS, "search=null"], "search must be a mapping of settings"),
+        ([*DIGITS, "baselines=5"], "baselines must be a list of plans"),
+        ([*DIGITS, "~seed"], "seed must be set"),
+        ([*DIGITS, "+n_trails=3"], r"n_trails.*n_trials"),
+        (
+            [
+                *DIGITS,
+                "space.groups.relu.where.activation=reelu",
+                "space.groups.head.where.role=hed",
+            ],
+            r"hed|reelu",
+        ),
     ],
 )
 def test_a_bad_setting_is_one_line(
@@ -92,3 +108,11 @@ def test_the_program_itself_ends_with_one_line_and_status_1(tmp_path: Path) -> N
     assert done.returncode == 1
     assert done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_space_that_varies_nothing_of_this_model(monkeypatch, capsys, tmp_path) -> None:
+    groups = "{tanh: {where: {activation: reelu}, weight: [he_normal, zeros]}}"
+    line = run(
+        monkeypatch, capsys, *DIGITS, "~space.groups", f"+space.groups={groups}", f"output_dir={tmp_path}"
+    )  # fmt: skip
+    assert re.search("none does of .*reelu.*its layers are followed by .*relu", line), line

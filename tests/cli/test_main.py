@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
@@ -22,9 +23,11 @@ from initsearch.command import conf_dir
 from initsearch.config import read_settings, shipped_sweeps
 from initsearch.plan import InitPlan
 from initsearch.search import jobs
+from initsearch.search.settings import StudySettings
 from initsearch.search.verdict import Verdict
 from initsearch.tracking import MlflowTracker
 from initsearch.training.cohort import CohortModule
+from initsearch.training.models import build_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL_DIGITS = ["data=digits", "data.train_size=200", "data.val_size=100"]
@@ -309,3 +312,60 @@ def test_a_stand_in_is_named_wherever_results_are(monkeypatch, capsys, out, tmp_
             ("dataset", "digits"),
             ("requested_dataset", "mnist"),
         }
+
+
+def chosen(*overrides: str) -> StudySettings:
+    """The settings that the command line comes to."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return read_settings(compose("config", overrides=list(overrides)), overrides)
+
+
+@pytest.mark.parametrize("model", ["mlp", "convnet", "plain_cnn", "resnet", "torchvision_resnet18"])
+@pytest.mark.parametrize("sweep", shipped_sweeps())
+def test_a_model_that_is_chosen_has_settings_of_its_own(sweep: str, model: str) -> None:
+    asked = chosen(f"+sweep={sweep}", f"model={model}").model
+    plain = yaml.safe_load((conf_dir() / "model" / f"{model}.yaml").read_text())
+    assert asked.keys() == plain.keys()
+    own = {"activation", *(key for key in plain if key in ("num_classes",))}
+    assert {k: v for k, v in asked.items() if k not in own} == {
+        k: v for k, v in plain.items() if k not in own
+    }
+    build_model(asked, (1, 28, 28), 10)
+
+
+def test_the_command_line_overrides_a_chosen_group_and_an_own_class_takes_nothing_else() -> None:
+    asked = chosen("+sweep=deep_relu_mlp", "model=mlp", "model.width=7")
+    assert (asked.model["width"], asked.model["activation"]) == (7, "relu")
+    assert asked.model["depth"] < 30
+    own = chosen("+sweep=relu_mlp", "+model._target_=torch.nn.Flatten", "+model.start_dim=1")
+    assert own.model == {"_target_": "torch.nn.Flatten", "start_dim": 1}
+    adam = chosen("+sweep=tf_mnist_tutorial", "optimizer=adam").optimizer
+    sgd = chosen("+sweep=tf_mnist_tutorial").optimizer
+    assert "momentum" not in adam
+    assert (adam["lr"], adam["batch_size"]) == (0.001, sgd["batch_size"])
+
+
+def test_an_edited_plan_file_and_another_folder_of_images_make_another_study(tmp_path) -> None:
+    plan = tmp_path / "plan.yaml"
+    asked = ("+sweep=relu_mlp", f"baselines=[torch_default,{{mine: '{plan}'}}]")
+    names = []
+    for scheme in ("he_normal", "zeros"):
+        InitPlan.from_spec(scheme).save(plan)
+        names.append(chosen(*asked).identity())
+    assert names[0] != names[1]
+    one, other = (
+        chosen("+sweep=relu_mlp", f"data.root={root}").identity() for root in ("a", "./a")
+    )
+    assert one == other
+
+
+def test_a_wrong_device_spoils_no_study(monkeypatch, capsys, here) -> None:
+    asked = ["initsearch", "+sweep=relu_mlp", *SMALL_DIGITS, *BRIEF, "output_dir=out"]
+    monkeypatch.setattr(sys, "argv", [*asked, "trainer.accelerator=no_such_thing"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "invalid accelerator name" in capsys.readouterr().err.splitlines()[-1]
+    monkeypatch.setattr(sys, "argv", asked)
+    cli.main()
+    (verdict,) = Path("out").glob("*/verdict.json")
+    assert {row["status"] for row in Verdict.load(verdict).evidence["search"]} & {"complete"}
