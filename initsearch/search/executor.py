@@ -199,7 +199,10 @@ class _Worker:
     def _start(self) -> ProcessPoolExecutor:
         reader, self._lifeline = self._context.Pipe(duplex=False)
         return ProcessPoolExecutor(
-            1, mp_context=self._context, initializer=begin, initargs=(reader, self._device)
+            1,
+            mp_context=self._context,
+            initializer=begin,
+            initargs=(reader, self._device, dict(os.environ)),
         )
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -55,16 +55,19 @@ def sigint_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def begin(lifeline: Connection, device: int | None) -> None:
+def begin(lifeline: Connection, device: int | None, environment: Mapping[str, str]) -> None:
     """What a worker process does first.
 
     Args:
         lifeline: The reading end of a pipe; the process ends when the other end is closed.
         device: The number of the GPU that is this process's own, whatever jobs say; None: as they say.
+        environment: The coordinator's environment variables of now; a fork server has those of its own start.
     """
     global _lifeline, _device
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator to handle
     die_with(lifeline.fileno())
+    os.environ.clear()
+    os.environ.update(environment)
     _lifeline, _device = lifeline, device
 
 

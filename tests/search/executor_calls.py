@@ -18,6 +18,10 @@ def process_id() -> int:
     return os.getpid()
 
 
+def variable(name: str) -> str | None:
+    return os.environ.get(name)
+
+
 def die_times(times: int, folder: str) -> int:
     """Kill the process that runs it, the first `times` times; then the number of tries."""
     mine = Path(folder) / f"{os.getpid()}-{time.monotonic_ns()}"

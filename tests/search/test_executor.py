@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executor_calls import die_times, fail, ignores_interrupts, nap, process_id, square
+from executor_calls import die_times, fail, ignores_interrupts, nap, process_id, square, variable
 
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.search.executor import (
@@ -87,6 +87,17 @@ def test_results_and_errors_come_back_from_workers(pool: Executor) -> None:
     with pytest.raises(ValueError, match="no"):
         pool.submit(fail, "no").result()
     assert pool.submit(process_id).result() != os.getpid()
+
+
+def test_workers_have_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of the moment when the process started from which they are forked."""
+    for value in ("first", "second"):
+        monkeypatch.setenv("INITSEARCH_TEST_VALUE", value)
+        with make_executor(2, {}) as executor:
+            assert executor.submit(variable, "INITSEARCH_TEST_VALUE").result() == value
+    monkeypatch.delenv("INITSEARCH_TEST_VALUE")
+    with make_executor(2, {}) as executor:
+        assert executor.submit(variable, "INITSEARCH_TEST_VALUE").result() is None
 
 
 def test_workers_do_not_see_ctrl_c(pool: Executor) -> None:
