@@ -13,6 +13,9 @@ _KINDS = ("linear", "conv")
 # is no difference.
 _ROUNDING = 1e3
 _MOST_ROUNDING = 0.02  # of the half-precision types
+# Gradients that cancel, as those behind a constant head do, leave noise on the scale of what was summed; so
+# many times the type's precision of the model's largest gradient is no difference either.
+_NOISE = 1e2
 
 
 def one_unit_layers(done: Pass) -> list[tuple[LayerCall, int]]:
@@ -45,7 +48,8 @@ def _equal_incoming(done: Pass, call: LayerCall) -> int:
         parts += [read(done.model, slot), gradient]
     values, gradients = parts[::2], parts[1::2]
     same = all(_equal_rows(value) for value in values)
-    return len(rows[0]) if same and all(_close_rows(gradient) for gradient in gradients) else 0
+    noise = _noise(done)
+    return len(rows[0]) if same and all(_close_rows(g, noise) for g in gradients) else 0
 
 
 def _equal_outgoing(done: Pass, call: LayerCall, units: int) -> bool:
@@ -62,7 +66,7 @@ def _equal_outgoing(done: Pass, call: LayerCall, units: int) -> bool:
         value, gradient = (
             part.reshape(len(part), units, -1).movedim(1, 0).reshape(units, -1) for part in pair
         )
-        if not (_equal_rows(value) and _close_rows(gradient)):
+        if not (_equal_rows(value) and _close_rows(gradient, _noise(done))):
             return False
         moved = moved or bool(gradient.count_nonzero())
     # Where all these gradients are zero, nothing shows that the units will not part later.
@@ -101,7 +105,19 @@ def _equal_rows(values: Tensor) -> bool:
     return torch.equal(values, values[:1].expand_as(values))
 
 
-def _close_rows(values: Tensor) -> bool:
-    """Whether all rows are equal, up to rounding on the scale of the largest entry."""
+def _close_rows(values: Tensor, noise: float) -> bool:
+    """Whether all rows are equal, up to noise and to rounding on the scale of the largest entry."""
     tolerance = min(_ROUNDING * torch.finfo(values.dtype).eps, _MOST_ROUNDING)
-    return bool((values - values[:1]).abs().max() <= tolerance * values.abs().max())
+    allowed = max(tolerance * float(values.abs().max()), noise)
+    return float((values - values[:1]).abs().max()) <= allowed
+
+
+def _noise(done: Pass) -> float:
+    """What rounding may leave of gradients that cancel."""
+    largest = 0.0
+    for gradients in done.gradients.values():
+        for gradient in gradients:
+            if gradient is not None and gradient.numel():
+                eps = torch.finfo(gradient.dtype).eps
+                largest = max(largest, eps * float(gradient.abs().max()))
+    return _NOISE * largest
