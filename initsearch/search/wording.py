@@ -78,7 +78,7 @@ def sentence(decision: Decision, subject: str, unit: Unit = POINTS, remedy: str 
     if decision.status:
         text += (
             f"; raise race.max_seeds above {decision.max_seeds}, which is a second chance: the two races "
-            f"together name a false winner with up to {2 * decision.alpha:g}"
+            f"together name a false winner with a chance of up to {2 * decision.alpha:g}"
         )
     return text + _diverged(decision)
 
