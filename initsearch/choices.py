@@ -31,9 +31,8 @@ def as_chosen(plain: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
         given = [override.lstrip("+~").partition("=")[0] for override in overrides]
         own = {name.split(".")[1] for name in given if name.startswith(f"{group}.")}
         chosen = [o.partition("=")[2] for o in overrides if o.startswith(f"{group}=")]
-        if (
-            "_target_" in own
-        ):  # somebody's own class: it takes what the command line says, and no more
+        if "_target_" in own:
+            # Somebody's own class: it takes what the command line says, and no more.
             settings[group] = {key: value for key, value in composed.items() if key in own}
         elif chosen and (file := conf_dir() / group / f"{chosen[-1]}.yaml").exists():
             base = yaml.safe_load(file.read_text(encoding="utf-8"))

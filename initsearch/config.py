@@ -19,19 +19,17 @@ from initsearch.training.trainer_settings import TrainerSettings
 
 #: Config groups.
 GROUPS = ("data", "model", "optimizer", "trainer")
+#: What a configuration has at its top.
+KEYS = (
+    *("name", "seed", "metric", "target_accuracy", "evaluations_per_epoch", "space", "baselines"),
+    *("n_trials", "max_epochs", "workers", "search", "race", "output_dir", *GROUPS),
+)
 Rules = TypeVar("Rules", SearchRules, RaceSettings)
 
 
 def shipped_sweeps() -> list[str]:
     """The names that `+sweep=` takes."""
     return sorted(path.stem for path in (conf_dir() / "sweep").glob("*.yaml"))
-
-
-#: What a configuration has at its top.
-KEYS = (
-    *("name", "seed", "metric", "target_accuracy", "evaluations_per_epoch", "space", "baselines"),
-    *("n_trials", "max_epochs", "workers", "search", "race", "output_dir", *GROUPS),
-)
 
 
 def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySettings:

@@ -47,9 +47,10 @@ def _equal_incoming(done: Pass, call: LayerCall) -> int:
             return 0
         parts += [read(done.model, slot), gradient]
     values, gradients = parts[::2], parts[1::2]
-    same = all(_equal_rows(value) for value in values)
+    if not all(_equal_rows(value) for value in values):
+        return 0
     noise = _noise(done)
-    return len(rows[0]) if same and all(_close_rows(g, noise) for g in gradients) else 0
+    return len(rows[0]) if all(_close_rows(gradient, noise) for gradient in gradients) else 0
 
 
 def _equal_outgoing(done: Pass, call: LayerCall, units: int) -> bool:
