@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from initsearch.errors import ConfigError
-from initsearch.search.settings import StudySettings
+from initsearch.search.settings import StudySettings, short_hash
 from initsearch.training.choice import EngineChoice
 from initsearch.training.job import Candidate, Curve, Job
 
@@ -53,6 +53,11 @@ class JobMaker:
         #: How cohorts are trained, where a probe decides it.
         self.choice: EngineChoice | None = None
 
+    @property
+    def stacks(self) -> bool:
+        """Whether cohorts are stacked, as far as model and optimizer allow it."""
+        return self._trainer(exact=False).get("engine") == "stacked"
+
     def make(
         self,
         candidates: Sequence[Candidate],
@@ -83,31 +88,34 @@ class JobMaker:
             screen: Whether candidates that cannot learn are told before they are trained.
             measure_stop: Whether to validate at `stop`.
         """
-        trainer = self._settings.trainer
-        if self.choice is not None:
-            trainer = self.choice.apply(trainer, exact=exact)
         known = {c.name: curves[c.name] for c in candidates if curves and c.name in curves}
         states = {name: curve.state for name, curve in known.items() if curve.state is not None}
         whole = len(known) == len(candidates) and all(map(has_state, known.values()))
+        # Two cohorts may train a candidate on the same block at once, and stacked they differ in last digits.
+        cohort = short_hash([candidate.name for candidate in candidates])
         # A state that is gone (a run was stopped while it tidied up) costs time, not the result.
         measured = [p.epoch for curve in known.values() for p in curve.points]
         return Job(
             data=self._data,
             model=self._settings.model,
             optimizer=job_optimizer(self._settings),
-            trainer=trainer,
+            trainer=self._trainer(exact),
             candidates=tuple(candidates),
             seed=seed,
             start_epoch=start if whole else 0.0,
             stop_epoch=stop,
             eval_epochs=(*evaluate, stop) if measure_stop else tuple(evaluate),
             state_in=states if whole else {},
-            state_dir=str(self._states) if keep else None,
+            state_dir=str(self._states / cohort) if keep else None,
             test=test,
             screen=screen,
             losses_from=0.0 if whole else max(measured, default=0.0),
             measure_stop=measure_stop,
         )
+
+    def _trainer(self, exact: bool) -> Mapping[str, Any]:
+        trainer = self._settings.trainer
+        return trainer if self.choice is None else self.choice.apply(trainer, exact=exact)
 
     def tidy(self) -> None:
         """Remove all states."""

@@ -96,25 +96,30 @@ class Confirmation:
             "race", settings.max_seeds * len(candidates) * self._context.budgets.full
         )
         curves: dict[str, dict[int, Curve]] = {name: {} for name in candidates}
-        blocks = 0
         while race.next_look is not None:
-            look = race.next_look
-            tickets = self._submit([candidates[name] for name in race.active], range(blocks, look))
+            active, told, look = race.active, len(race.seeds), race.next_look
+            trained = [candidates[name] for name in active]
+            self._context.progress.training(
+                f"blocks {told + 1} to {look} of at most {settings.max_seeds}"
+            )
+            tickets = self._submit(trained, range(told, look), self._context.budgets.full)
+            # So that no worker waits for the last of a look, all but one begin with the blocks that follow.
+            # What they find counts once those blocks are due, and for nothing if they never are.
+            beyond = min(look + self._context.settings.workers - 1, settings.max_seeds)
+            ahead = self._submit(trained, range(look, beyond), 0.0)
             for seed, ticket in tickets.items():
-                measured = self._collect(seed, ticket, race.active, curves)
-                race.add_block(seed, measured)
-            blocks = look
-            before = race.active
+                race.add_block(seed, self._collect(seed, ticket, active, curves))
             race.decide()
-            spared = (len(before) - len(race.active)) * (settings.max_seeds - blocks)
+            if race.active != active or race.finished:
+                for ticket in ahead.values():
+                    self._context.jobs.withdraw(ticket)
+            spared = (len(active) - len(race.active)) * (settings.max_seeds - look)
             self._context.progress.advance(spared * self._context.budgets.full)
         return RaceResult(race, curves)
 
-    def _submit(self, candidates: Sequence[Candidate], blocks: range) -> dict[int, Ticket]:
-        most = self._context.settings.race.max_seeds
-        self._context.progress.training(
-            f"blocks {blocks.start + 1} to {blocks.stop} of at most {most}"
-        )
+    def _submit(
+        self, candidates: Sequence[Candidate], blocks: range, work: float
+    ) -> dict[int, Ticket]:
         seeds = [race_seed(self._context.settings.seed, index) for index in blocks]
         return {
             seed: self._context.jobs.submit(
@@ -126,7 +131,7 @@ class Confirmation:
                     evaluate=self._context.budgets.points[:-1],
                     exact=True,
                 ),
-                self._context.budgets.full,
+                work,
             )
             for seed in seeds
         }

@@ -3,8 +3,9 @@
 import json
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from initsearch.errors import InitSearchError
@@ -33,20 +34,34 @@ class Ticket:
     """A job that was handed in: `JobBook.collect` waits for its outcome.
 
     Attributes:
-        kept: Jobs of one candidate each that were trained before.
-        training: Jobs of the other candidates, with their results to come.
+        kept: Files with the results of candidates that were trained before.
+        training: Jobs of the other candidates, with the results to come; these may be of more candidates.
     """
 
-    kept: tuple[Job, ...]
-    training: "tuple[tuple[Job, Future[CohortResult]], ...]"
+    kept: tuple[Path, ...]
+    training: "tuple[tuple[Job, _Training], ...]"
+
+
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """What an executor has in hand.
+
+    Attributes:
+        source: The executor's own future.
+        result: The same result, once it is kept.
+    """
+
+    source: "Future[CohortResult]"
+    result: "Future[CohortResult]"
 
 
 class JobBook:
     """Hands jobs to an executor and keeps each candidate's result in a file.
 
-    A file is named by all that the result depends on. The others of its cohort are not among that: where
-    some results are there, a loop trains the missing candidates alone. The stacked engine rounds a cohort as
-    a whole, in its last digits, so that it trains the whole cohort again for those that are missing.
+    A file is named by all that the result depends on. For a loop the others of the cohort are not among that:
+    where some results are there, the missing candidates are trained alone. The stacked engine rounds a cohort
+    as a whole, in its last digits, so that a result belongs to its cohort, which is trained again as a whole
+    for those that are missing.
 
     Args:
         folder: Where results, and tracebacks of failures, are kept.
@@ -71,60 +86,89 @@ class JobBook:
         self._limit = cohort_limit
         self._unwritable: OSError | None = None
         self._told: set[str] = set()
+        self._in_hand: dict[Path, _Training] = {}
         self.cpu_seconds = 0.0
 
     def submit(self, job: Job, work: float) -> Ticket:
-        """Start a job for those of its candidates whose results are not there.
+        """Start a job for those of its candidates whose results are neither there nor on their way.
 
         Args:
             job: What shall be trained.
             work: What it adds to the progress per candidate, in candidate-epochs.
         """
-        alone = [_part(job, [candidate]) for candidate in job.candidates]
-        kept = tuple(part for part in alone if self._file(part).exists())
-        self._progress.advance(work * len(kept))
-        missing = [part.candidates[0] for part in alone if part not in kept]
-        # What lies stacked is rounded as a whole: whoever is missing is trained in the cohort it belongs to.
-        stacked = job.trainer.get("engine") == "stacked"
-        pool = job.candidates if stacked and missing else missing
-        limit = self._limit or max(1, len(pool))
-        chunks = [pool[at : at + limit] for at in range(0, len(pool), limit)]
-        parts = [_part(job, chunk) for chunk in chunks if any(c in missing for c in chunk)]
-        return Ticket(kept, tuple((part, self._start(part, work)) for part in parts))
-
-    def _start(self, job: Job, work: float) -> "Future[CohortResult]":
-        """Start a job whose result is kept as soon as it is there, whether or not anybody waits for it."""
-        kept: Future[CohortResult] = Future()
-
-        def keep(done: "Future[CohortResult]") -> None:
-            if done.cancelled():
-                kept.cancel()
-            elif (error := done.exception()) is not None:
-                kept.set_exception(error)
+        kept: list[Path] = []
+        training: list[tuple[Job, _Training]] = []
+        for cohort in self._cohorts(job):
+            on_their_way: dict[_Training, list[Candidate]] = {}
+            missing = []
+            for candidate, file in self._files(cohort):
+                # In this order: a result leaves what is in hand once its file is there.
+                if (begun := self._in_hand.get(file)) is not None:
+                    on_their_way.setdefault(begun, []).append(candidate)
+                elif file.exists():
+                    kept.append(file)
+                else:
+                    missing.append(candidate)
+            training += [(_part(cohort, some), begun) for begun, some in on_their_way.items()]
+            if missing and _is_stacked(job):
+                training.append((_part(cohort, missing), self._start(cohort)))
             else:
-                self._keep(job, done.result())
-                kept.set_result(done.result())
-            self._progress.advance(work * len(job.candidates))
+                chunks = (_part(cohort, chunk) for chunk in self._chunks(missing))
+                training += [(chunk, self._start(chunk)) for chunk in chunks]
+        self._progress.advance(work * len(kept))
+        for part, begun in training:
+            done = partial(self._advance, work * len(part.candidates))
+            begun.result.add_done_callback(done)
+        return Ticket(tuple(kept), tuple(training))
 
-        self._executor.submit(run_job, job).add_done_callback(keep)
-        return kept
+    def withdraw(self, ticket: Ticket) -> None:
+        """Take a job back, as far as nobody has begun with it; what has begun is kept when it is done."""
+        for _, training in ticket.training:
+            training.source.cancel()
+
+    def _cohorts(self, job: Job) -> list[Job]:
+        """The parts of a job whose results belong together."""
+        if not _is_stacked(job):
+            return [job]
+        return [_part(job, chunk) for chunk in self._chunks(job.candidates)]
+
+    def _chunks(self, candidates: Sequence[Candidate]) -> list[Sequence[Candidate]]:
+        size = self._limit or max(1, len(candidates))
+        return [candidates[at : at + size] for at in range(0, len(candidates), size)]
+
+    def _start(self, job: Job) -> _Training:
+        """Start a job whose result is kept as soon as it is there, whether or not anybody waits for it."""
+        files = [file for _, file in self._files(job)]
+        training = _Training(self._executor.submit(run_job, job), Future())
+        self._in_hand.update(dict.fromkeys(files, training))
+
+        def settle(done: "Future[CohortResult]") -> None:
+            error = CancelledError() if done.cancelled() else done.exception()
+            if error is None:
+                try:
+                    self._keep(job, done.result())
+                except Exception as unexpected:  # noqa: BLE001  # told to whoever waits for the result
+                    error = unexpected
+            for file in files:
+                self._in_hand.pop(file, None)
+            if error is None:
+                training.result.set_result(done.result())
+            else:
+                training.result.set_exception(error)
+
+        training.source.add_done_callback(settle)
+        return training
+
+    def _advance(self, work: float, _: "Future[CohortResult]") -> None:
+        self._progress.advance(work)
 
     def _keep(self, job: Job, result: CohortResult) -> None:
         """Write each candidate's part of a result."""
-        share = len(result.curves)
-        curves = {curve.candidate: curve for curve in result.curves}
-        for candidate in job.candidates:
-            own = replace(
-                result,
-                curves=(curves[candidate.name],),
-                wall_seconds=result.wall_seconds / share,
-                cpu_seconds=result.cpu_seconds / share,
-            )
-            file = self._file(_part(job, [candidate]))
+        for candidate, file in self._files(job):
             if file.exists():  # a stacked cohort was trained again for the sake of another
                 continue
             try:
-                write_whole(file, json.dumps(own.to_json()))
+                write_whole(file, json.dumps(_share(result, [candidate]).to_json()))
             except OSError as error:
                 # This may be a thread of the executor, where nobody would hear of it: `collect` tells it.
                 self._unwritable = error
@@ -138,13 +182,13 @@ class JobBook:
         """
         results: list[CohortResult] = []
         errors: dict[str, Exception] = {}
-        for job, future in ticket.training:
+        for job, training in ticket.training:
             try:
-                results.append(future.result())
+                results.append(_share(training.result.result(), job.candidates))
                 self._tell_engine(job, results[-1])
             except Exception as error:  # noqa: BLE001  # whatever a user's code raises is a result here
                 results += self._one_by_one(job, error, errors)
-        results += [self._read(job) for job in ticket.kept]  # last: what is kept stands
+        results += [_read(file) for file in ticket.kept]
         if self._unwritable is not None:
             raise InitSearchError(
                 f"results cannot be written to {str(self._folder)!r} ({self._unwritable.strerror}): make "
@@ -179,11 +223,13 @@ class JobBook:
             return []
         parts = [_part(job, [candidate]) for candidate in job.candidates]
         results = []
-        for part, future in [(part, self._start(part, 0.0)) for part in parts]:
-            try:
-                results.append(future.result())
-            except Exception as own:  # noqa: BLE001  # as above
-                self._one_by_one(part, own, errors)
+        for part, ticket in [(part, self.submit(part, 0.0)) for part in parts]:
+            results += [_read(file) for file in ticket.kept]
+            for _, training in ticket.training:
+                try:
+                    results.append(training.result.result())
+                except Exception as own:  # noqa: BLE001  # as above
+                    self._one_by_one(part, own, errors)
         return results
 
     def _note(self, candidate: Candidate, error: Exception) -> None:
@@ -191,24 +237,42 @@ class JobBook:
         file = self._folder / f"failed-{short_hash(candidate.name)}.txt"
         write_whole(file, f"{candidate.name}\n{text}")
 
-    def _read(self, job: Job) -> CohortResult:
-        return CohortResult.from_json(json.loads(self._file(job).read_text(encoding="utf-8")))
-
-    def _file(self, job: Job) -> Path:
-        return self._folder / f"{job_key(job)}.json"
+    def _files(self, job: Job) -> list[tuple[Candidate, Path]]:
+        """Where each candidate's result is kept."""
+        return [(c, self._folder / f"{result_key(job, c)}.json") for c in job.candidates]
 
 
-def job_key(job: Job) -> str:
-    """A hash of all that a job's result depends on.
+def result_key(job: Job, candidate: Candidate) -> str:
+    """A hash of all that a candidate's result depends on.
 
     Where it starts from is left out: going on from a state gives what training from the start gives.
     """
-    parts = asdict(job)
+    parts = asdict(_part(job, [candidate]))
     for place in ("start_epoch", "state_in", "state_dir", "losses_from"):
         del parts[place]
-    return short_hash(parts) + short_hash(
-        [job.seed, [candidate.name for candidate in job.candidates]]
+    if _is_stacked(job):
+        parts["cohort"] = [asdict(member) for member in job.candidates]
+    return short_hash(parts) + short_hash([job.seed, candidate.name])
+
+
+def _is_stacked(job: Job) -> bool:
+    return job.trainer.get("engine") == "stacked"
+
+
+def _share(result: CohortResult, candidates: Sequence[Candidate]) -> CohortResult:
+    """The part of a result that is of some candidates, with their share of the time."""
+    curves = {curve.candidate: curve for curve in result.curves}
+    share = len(candidates) / len(curves)
+    return replace(
+        result,
+        curves=tuple(curves[candidate.name] for candidate in candidates),
+        wall_seconds=result.wall_seconds * share,
+        cpu_seconds=result.cpu_seconds * share,
     )
+
+
+def _read(file: Path) -> CohortResult:
+    return CohortResult.from_json(json.loads(file.read_text(encoding="utf-8")))
 
 
 def _part(job: Job, candidates: Sequence[Candidate]) -> Job:

@@ -27,6 +27,8 @@ class SearchRules:
     Attributes:
         seeds: Blocks on which each candidate is trained; its score is the mean over them.
         cohort_size: Candidates that are asked for, trained and compared together.
+        open_cohorts: Cohorts in training at a time. More keep more workers busy, fewer let the sampler learn
+            sooner; how many workers there are changes nothing in what is found.
         first_rung: The first budget at which candidates are compared, as a share of `max_epochs`.
         reduction_factor: At each rung about one in so many goes on; budgets grow by the same factor.
         sampler: How new candidates are proposed (`auto`, `tpe`, `random`, `grid`).
@@ -38,6 +40,7 @@ class SearchRules:
 
     seeds: int = 2
     cohort_size: int = 8
+    open_cohorts: int = 3
     first_rung: float = 0.25
     reduction_factor: float = 2.0
     sampler: str = "auto"
@@ -49,6 +52,7 @@ class SearchRules:
         _at_least("search.seeds", self.seeds, 1)
         _at_least("search.probe_steps", self.probe_steps, 0)
         _at_least("search.cohort_size", self.cohort_size, 1)
+        _at_least("search.open_cohorts", self.open_cohorts, 1)
         _number("search.first_rung", self.first_rung)
         _number("search.reduction_factor", self.reduction_factor)
         if not isinstance(self.screen, bool):

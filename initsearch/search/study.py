@@ -123,6 +123,7 @@ class Study:
         maker = JobMaker(settings, self._job_data(), self.folder / "states")
         self._choose_engine(maker, budgets.full, executor)
         limit = 1 if distributed else self._cohort_limit(maker)
+        self._tell_of_idle_workers(limit)
         jobs = JobBook(self.folder / "jobs", executor, self._progress, cohort_limit=limit)
         tracker.start_study(self._info())
         context = StudyContext(
@@ -183,7 +184,7 @@ class Study:
         if maker.choice is not None:
             self._progress.message(f"cohorts: {maker.choice.reason}")
 
-    def _cohort_limit(self, maker: JobMaker) -> int | None:
+    def _cohort_limit(self, maker: JobMaker) -> int:
         """Candidates that one job may train: few enough that the blocks' jobs keep all workers busy.
 
         Only a loop's cohorts are cut for that: its numbers do not depend on who else is in a cohort, not even
@@ -191,11 +192,27 @@ class Study:
         """
         settings, choice = self.settings, maker.choice
         limit = choice.cohort_size if choice else settings.search.cohort_size
-        engine = choice.engine if choice else settings.trainer.get("engine")
-        if engine == "loop":
+        if not maker.stacks:
             parts = math.ceil(settings.workers / settings.search.seeds)
             limit = min(limit, math.ceil(settings.search.cohort_size / parts))
         return limit
+
+    def _tell_of_idle_workers(self, limit: int) -> None:
+        """Say so where more workers are there than the search has jobs in training at a time."""
+        workers, trials, search = (
+            self.settings.workers,
+            self.settings.n_trials,
+            self.settings.search,
+        )
+        jobs = search.seeds * math.ceil(search.cohort_size / limit)
+        if (
+            workers > search.open_cohorts * jobs
+            and trials > search.open_cohorts * search.cohort_size
+        ):
+            self._progress.message(
+                f"{workers} workers, but the search trains at most {search.open_cohorts * jobs} jobs at a time: "
+                f"search.open_cohorts={math.ceil(workers / jobs)} keeps all of them busy"
+            )
 
     @property
     def _requested(self) -> str:

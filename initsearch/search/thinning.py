@@ -4,9 +4,9 @@ A candidate goes through stages: the probe, a few steps on one block, then one r
 blocks of the search. Those that leave a cohort at a rung free slots, which the survivors of others fill: what
 comes after a rung begins as soon as a whole cohort waits for it, or nobody else can come.
 
-A wave asks for new candidates and then collects every cohort that was in training before, in a fixed order.
-While it waits for these, the workers have what was handed in since; and what is decided, and when, does not
-depend on how many workers there are.
+Several cohorts are in training at a time, so that no worker waits for one that others train. They are judged
+in the order in which they would be done if each had workers of its own and all candidates took the same time
+for an epoch: about the order in which they are done, but one that does not depend on how many workers there are.
 """
 
 import math
@@ -29,11 +29,19 @@ from initsearch.search.tracker import Measurement
 
 @dataclass(eq=False)
 class _Cohort:
-    """Candidates between two stages."""
+    """Candidates between two stages.
+
+    Attributes:
+        records: The candidates.
+        stage: The stage that they are in.
+        tickets: Their jobs.
+        due: When it would be done, in candidate-epochs from the start of the search.
+    """
 
     records: list[Record]
     stage: int
     tickets: list[Ticket]
+    due: float
 
 
 class Search:
@@ -55,23 +63,33 @@ class Search:
         self._twins: list[Record] = []  # those whose first is still in training
         self._waiting: list[list[Record]] = [[] for _ in self._ends]
         self._training: list[_Cohort] = []
+        self._clock = 0.0
 
     def run(self) -> list[Record]:
         """Train until every trial is told."""
         total = self.proposals.total * len(self._seeds) * self._context.budgets.full
         self._context.progress.phase("search", total)
-        while self.proposals.asked < self.proposals.total or self._training:
-            begun = list(self._training)
-            if self.proposals.asked < self.proposals.total:
-                self._ask()
-            self._form()
-            # A probe is short: it is waited for at once, and what it leads to is there for the next wave.
-            for cohort in [c for c in self._training if c in begun or c.stage == 0]:
-                self._collect(cohort)
-                self._training.remove(cohort)
-                self._form()
+        self._start_cohorts()
+        while self._training:
+            cohort = min(self._training, key=lambda cohort: cohort.due)
+            self._training.remove(cohort)
+            self._clock = cohort.due
+            self._collect(cohort)
             self._tell_twins()
+            self._start_cohorts()
         return self.records
+
+    def _start_cohorts(self) -> None:
+        """Have as many cohorts in training as may be: survivors go on first, newcomers fill up."""
+        self._form()
+        while self._has_more and len(self._training) < self._context.settings.search.open_cohorts:
+            self._ask()
+            self._form()
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether there are candidates that have not been asked for."""
+        return self.proposals.asked < self.proposals.total
 
     def _ask(self) -> None:
         records = [Record(proposal) for proposal in self.proposals.ask_bracket()]
@@ -93,9 +111,7 @@ class Search:
         """Start every cohort that is full, or that nobody else can join; newcomers need not wait."""
         size = self._context.settings.search.cohort_size
         for stage, waiting in enumerate(self._waiting):
-            coming = self.proposals.asked < self.proposals.total or any(
-                cohort.stage < stage for cohort in self._training
-            )
+            coming = self._has_more or any(cohort.stage < stage for cohort in self._training)
             while len(waiting) >= size or (waiting and (stage < 2 or not coming)):
                 members, waiting[:] = waiting[:size], waiting[size:]
                 self._submit(members, stage)
@@ -108,7 +124,7 @@ class Search:
         groups = in_order(members, self._context.classes) if probed else [members]
         tickets = []
         seeds = self._seeds[: 1 if stage == 0 else None]
-        for seed, group in [(s, part) for g in groups for s in seeds for part in _by_state(g, s)]:
+        for seed, group in [(s, part) for g in groups for s in seeds for part in self._parts(g, s)]:
             known = {r.proposal.name: r.curves[seed] for r in group if seed in r.curves}
             begun = start if known else 0.0
             job = self._context.maker.make(
@@ -123,7 +139,22 @@ class Search:
                 measure_stop=stage > 0,
             )
             tickets.append(self._context.jobs.submit(job, stop - begun))
-        self._training.append(_Cohort(list(members), stage, tickets))
+        due = self._clock + len(members) * (stop - start)
+        self._training.append(_Cohort(list(members), stage, tickets, due))
+
+    def _parts(self, records: Sequence[Record], seed: int) -> list[list[Record]]:
+        """Those whose weights on a block are there to go on from, then those that begin anew; no empty part.
+
+        A stacked cohort stays whole: in another one its members would be rounded otherwise.
+        """
+        if self._context.maker.stacks:
+            return [list(records)]
+        stands = [seed in record.curves and has_state(record.curves[seed]) for record in records]
+        parts = [
+            [record for record, is_kept in zip(records, stands, strict=True) if is_kept is wanted]
+            for wanted in (True, False)
+        ]
+        return [part for part in parts if part]
 
     def _start(self, stage: int) -> float:
         """Where a stage begins on a block that all stages before have trained on."""
@@ -247,13 +278,3 @@ class Search:
             states = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}
             self._tell(record, states.get(first.status, TrialState.PRUNED))
         self._twins = [record for record in self._twins if record.status is None]
-
-
-def _by_state(records: Sequence[Record], seed: int) -> list[list[Record]]:
-    """Those whose weights on a block are there to go on from, then those that begin anew; no empty part."""
-    stands = [seed in record.curves and has_state(record.curves[seed]) for record in records]
-    parts = [
-        [record for record, is_kept in zip(records, stands, strict=True) if is_kept is wanted]
-        for wanted in (True, False)
-    ]
-    return [part for part in parts if part]

@@ -20,6 +20,7 @@ from simulated_jobs import simulate
 from study_runs import Listener, Trained, folder, numbers, run, settings, stored
 
 from initsearch.errors import ConfigError, InitSearchError
+from initsearch.files import write_whole
 from initsearch.plan import InitPlan
 from initsearch.search import engine
 from initsearch.search.blocks import FIRST_RACE_BLOCK, SEEDS_PER_STUDY, race_seed, search_seed
@@ -40,6 +41,7 @@ ODD_SPACE = {
         "fine": "orthogonal",
     }
 }
+TRAINER = {"accelerator": "cpu", "devices": 1}
 
 
 class Finished:
@@ -86,6 +88,39 @@ def pool(tmp_path_factory) -> Iterator[Executor]:
 def test_two_workers_come_to_the_same_verdict(plain, pool, tmp_path) -> None:
     verdict = run(settings(tmp_path, workers=2), executor=pool)
     assert numbers(verdict) == numbers(plain.verdict)
+
+
+@pytest.mark.parametrize("engine_of", ["stacked", "auto"])
+def test_two_workers_come_to_the_same_verdict_stacked(pool, tmp_path, engine_of: str) -> None:
+    """Where a probe decides, with the choice that one of them made: two probes may time differently."""
+    chosen = EngineChoice("stacked", 3, False, "none", "it was faster")
+    few = {"trainer": TRAINER | {"engine": engine_of}, "n_trials": 6}
+    verdicts = []
+    for workers, executor in ((1, None), (2, pool)):
+        asked = settings(tmp_path / str(workers), workers=workers, **few)
+        if engine_of == "auto":
+            write_whole(folder(asked) / "engine.json", json.dumps(chosen.to_json()))
+        verdicts.append(numbers(run(asked, executor=executor)))
+    assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.parametrize("engine_of", ["loop", "stacked"])
+def test_two_names_for_one_scheme_are_a_tie(tmp_path, engine_of: str) -> None:
+    """By another rule, so that nobody sees before the training that they are one."""
+    same = {"rules": [{"where": {"kind": "linear"}, "weight": "he_normal", "bias": "zeros"}]}
+    few = {"baselines": {"he_normal": "he_normal", "by_kind": same}, "n_trials": 2}
+    asked = settings(
+        tmp_path,
+        space={"plans": {"unused": "zeros"}},
+        trainer=TRAINER | {"engine": engine_of},
+        race={"margin": 0.0},
+        **few,
+    )
+    verdict = run(asked)
+    assert verdict.status == "tie"
+    one, other = verdict.candidates
+    assert {one.name, other.name} == {"he_normal", "by_kind"}
+    assert one.scores == other.scores
 
 
 def test_a_killed_worker_changes_nothing(pool, tmp_path) -> None:
@@ -338,9 +373,9 @@ def test_samplers_and_pruners(tmp_path, monkeypatch, sampler: str, pruner: str) 
             }
         },
     }
-    asked = settings(
-        tmp_path, space=space, n_trials=24, search={"sampler": sampler, "pruner": pruner}
-    )
+    # One cohort after the other: the median needs some that are complete.
+    search = {"sampler": sampler, "pruner": pruner, "open_cohorts": 1}
+    asked = settings(tmp_path, space=space, n_trials=24, search=search)
     verdict = run(asked)
     rows = verdict.evidence["search"]
     grid = sampler in ("grid", "auto")  # 5 schemes at 2 rates, and 3 baselines at 2 rates, are 16

@@ -1,0 +1,92 @@
+"""Workers in made-up time: what a coordinator keeps them busy with, without waiting for anything."""
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import pytest
+from study_runs import Listener
+
+from initsearch.search import jobs
+from initsearch.training.job import CohortResult, Job
+
+
+class VirtualWorkers(Executor):
+    """An executor whose clock goes on when somebody waits for a result, and only then.
+
+    Jobs take one unit of time per candidate and epoch, more or less by up to 30%; they begin in the order in
+    which they were handed in.
+
+    Attributes:
+        begun: Start, end and job, for every job that was begun.
+    """
+
+    def __init__(
+        self, workers: int, work: Callable[[Job], CohortResult], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.now = 0.0
+        self.begun: list[tuple[float, float, Job]] = []
+        self._workers, self._work = workers, work
+        self._queue: deque[tuple[Job, Future[CohortResult]]] = deque()
+        self._running: list[tuple[float, int, Job, Future[CohortResult]]] = []
+        executor = self
+
+        class Awaited(Future[CohortResult]):
+            def result(self, timeout: float | None = None) -> CohortResult:
+                while not self.done():
+                    executor.tick()
+                return super().result(timeout)
+
+        monkeypatch.setattr(jobs, "Future", Awaited)
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        (job,) = args
+        future: Future[Any] = Future()
+        self._queue.append((job, future))
+        self._fill()
+        return future
+
+    def tick(self) -> None:
+        """Let the job end that ends next."""
+        self.now, _, job, future = heapq.heappop(self._running)
+        self._fill()
+        future.set_result(self._work(job))
+
+    def _fill(self) -> None:
+        while self._queue and len(self._running) < self._workers:
+            job, future = self._queue.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            luck = random.Random(f"{job.seed}{job.candidates[0].name}{job.stop_epoch}")
+            end = self.now + _work_of(job) * luck.uniform(0.7, 1.3)
+            self.begun.append((self.now, end, job))
+            heapq.heappush(self._running, (end, len(self.begun), job, future))
+
+    def busy_share(self, start: float, end: float) -> float:
+        """The share of the workers' time in which they trained."""
+        busy = sum(max(0.0, min(stop, end) - max(begin, start)) for begin, stop, _ in self.begun)
+        return busy / (self._workers * (end - start))
+
+
+def _work_of(job: Job) -> float:
+    return len(job.candidates) * (job.stop_epoch - job.start_epoch)
+
+
+class Stopwatch(Listener):
+    """Notes when each phase of a study begins.
+
+    Attributes:
+        phases: By phase the time at which it began.
+    """
+
+    def __init__(self, workers: VirtualWorkers) -> None:
+        super().__init__()
+        self.phases: dict[str, float] = {}
+        self._workers = workers
+
+    def phase(self, name: str, total: float) -> None:
+        super().phase(name, total)
+        self.phases[name] = self._workers.now
