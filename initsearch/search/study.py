@@ -205,12 +205,10 @@ class Study:
             self.settings.search,
         )
         jobs = search.seeds * math.ceil(search.cohort_size / limit)
-        if (
-            workers > search.open_cohorts * jobs
-            and trials > search.open_cohorts * search.cohort_size
-        ):
+        most, opened = search.open_cohorts * jobs, search.open_cohorts * search.cohort_size
+        if workers > most and trials > opened:
             self._progress.message(
-                f"{workers} workers, but the search trains at most {search.open_cohorts * jobs} jobs at a time: "
+                f"{workers} workers, but the search trains at most {most} jobs at a time: "
                 f"search.open_cohorts={math.ceil(workers / jobs)} keeps all of them busy"
             )
 

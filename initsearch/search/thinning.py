@@ -6,7 +6,7 @@ comes after a rung begins as soon as a whole cohort waits for it, or nobody else
 
 Several cohorts are in training at a time, so that no worker waits for one that others train. They are judged
 in the order in which they would be done if each had workers of its own and all candidates took the same time
-for an epoch: about the order in which they are done, but one that does not depend on how many workers there are.
+for an epoch: about the order in which they are done, but one that the number of workers does not change.
 """
 
 import math
