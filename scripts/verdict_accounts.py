@@ -27,7 +27,7 @@ from scipy import stats
 
 from initsearch.search import pairs
 from initsearch.search.rules import RaceRules
-from initsearch.search.spending import nominal_levels
+from initsearch.search.spending import t_levels
 
 MOST = 100_000  # seeds; more than that is no experiment
 
@@ -160,7 +160,7 @@ def account(run: Run, power: float) -> Account:
     spread = 100 * ((leader["std"] ** 2 + other["std"] ** 2) / 2) ** 0.5
     if not (paired_spread > 0 and spread > 0):
         sys.exit("the race's scores do not vary: nothing can be said about power")
-    level = 2 * nominal_levels(rules.schedule, alpha / 2)[-1]
+    level = 2 * t_levels(rules.schedule, alpha / 2)[-1]
     gap = pairs.detectable_gap(paired_spread, blocks, level, power)
     search_seeds = int(settings["search"]["seeds"])
     return Account(

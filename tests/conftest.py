@@ -27,6 +27,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "mnist" not in item.keywords)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """State what tests measured: those that say more than that it was enough."""
+    told = [
+        f"{report.nodeid.rpartition('::')[2]}: {text}"
+        for report in terminalreporter.getreports("passed")
+        for name, text in report.user_properties
+        if name == "figure"
+    ]
+    if told:
+        terminalreporter.section("measured")
+        for line in sorted(told):
+            terminalreporter.line(line)
+
+
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
     """The folder that holds `MNIST/raw`: `INITSEARCH_DATA`, or `../shared/data` by the checkout."""

@@ -9,7 +9,7 @@ from initsearch.search import pairs
 from initsearch.search.decision import Comparison
 from initsearch.search.pairs import Floats, Pairs
 from initsearch.search.rules import RaceRules
-from initsearch.search.spending import nominal_levels
+from initsearch.search.spending import t_levels
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def weigh(scores: Floats, look: int, rules: RaceRules) -> Evidence:
     """
     schedule = rules.schedule
     levels = np.ones(look + 1)
-    for at, level in zip(schedule, nominal_levels(schedule, rules.alpha / 2.0), strict=True):
+    for at, level in zip(schedule, t_levels(schedule, rules.alpha / 2.0), strict=True):
         levels[at : at + 1] = 2.0 * level
     judged_scores = judged(scores, rules)
     table = pairs.compare(judged_scores)
@@ -93,7 +93,7 @@ def weigh(scores: Floats, look: int, rules: RaceRules) -> Evidence:
     low = table.low(levels[table.blocks])
     return Evidence(
         level=float(levels[look]),
-        tie_level=nominal_levels(schedule, rules.alpha)[schedule.index(look)],
+        tie_level=t_levels(schedule, rules.alpha)[schedule.index(look)],
         scores=judged_scores,
         table=table,
         low=low,

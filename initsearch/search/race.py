@@ -20,8 +20,8 @@ The rules, so that "winner" is never cheap:
   every candidate. Setting a candidate aside for one divergence would crown one of two equal ones.
 
 How far alpha holds, by simulation of two equal candidates without a margin and 12 seeds: normal
-scores 5.0% false winners, heavy-tailed 4 to 4.5%, skewed 4.2%, uniform 5.3%; where about half of the
-runs collapse, so that scores fall into two sharp modes, 6 to 6.5% (a t-test on four blocks cannot
+scores 5.0% false winners, heavy-tailed 4%, skewed 2.5 to 4%, uniform 5.5%; where about half of the
+runs collapse, so that scores fall into two sharp modes, 5.5 to 6% (a t-test on four blocks cannot
 know better). A margin lowers all of them.
 """
 

@@ -3,8 +3,9 @@
 The spending function is the O'Brien-Fleming type of Lan and DeMets (Discrete sequential boundaries
 for clinical trials, Biometrika 70, 1983, alpha_1*); the levels follow by the recursive integration
 of Armitage, McPherson and Rowe (JRSS A 132, 1969), as in Jennison and Turnbull (Group Sequential
-Methods, 2000, chapters 7 and 19). Used with t-tests through their p-values: the "significance level
-approach" of Pocock (Biometrika 64, 1977) and of Jennison and Turnbull, section 3.8.
+Methods, 2000, chapters 7 and 19). They hold for a known variance. Used with t-tests through their p-values
+(the "significance level approach", Jennison and Turnbull, section 3.8) few blocks err more often, 5.3% instead
+of 5% with looks at 4, 6, 8 and 12; `t_levels` mends that.
 """
 
 from functools import lru_cache
@@ -13,11 +14,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from initsearch.errors import ConfigError
 
 _TAIL = 8.5  # standard deviations kept on either side: less than 1e-16 of the mass is cut off
+_PATHS = 400_000  # simulated races of two equal candidates; both sides of each count
 _LEAST = 1e-300  # a first look at very little of the budget spends less than a float can hold
 
 
@@ -74,6 +76,44 @@ def nominal_levels(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
         bound = _solve(at, mass, step**0.5, target, fractions[k] ** 0.5)
         levels.append(float(ndtr(-bound / fractions[k] ** 0.5)))
     return tuple(levels)
+
+
+@lru_cache(maxsize=256)
+def t_levels(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
+    """`nominal_levels` for t-tests: all of them times the factor with which the looks together err by `alpha`.
+
+    The law of t at several looks has no closed form, but it depends on nothing: it is simulated, from normal
+    differences, always the same ones. The error rate that this leaves is 0.04 percentage points (one standard
+    error, for an alpha of 0.05).
+
+    Args:
+        looks: Number of blocks at each look, increasing, from 2 up; the last is the whole budget.
+        alpha: One-sided error rate of all looks together, in (0, 0.5).
+
+    Returns:
+        One level per look, at most the nominal one. A single look needs no correction.
+    """
+    levels = nominal_levels(looks, alpha)
+    if len(looks) == 1:
+        return levels
+    draw = np.random.default_rng(0)
+    total, squares = np.zeros(_PATHS), np.zeros(_PATHS)
+    # By side and path: the factor on the levels from which on one of them is crossed, if it is below 1.
+    crosses = np.full((2, _PATHS), np.inf)
+    for level, before, blocks in zip(levels, (0, *looks), looks, strict=False):
+        # What the blocks since the last look add: a sum, and squares that have it and the spread around it.
+        new = blocks - before
+        shift = draw.standard_normal(_PATHS)
+        total += new**0.5 * shift
+        squares += shift * shift + (draw.chisquare(new - 1, _PATHS) if new > 1 else 0.0)
+        t = total / np.sqrt(blocks * (squares - total * total / blocks) / (blocks - 1))
+        bound = -float(stdtrit(blocks - 1, level))
+        for side, sign in enumerate((1.0, -1.0)):
+            beyond = sign * t > bound
+            factor = stdtr(blocks - 1, -sign * t[beyond]) / level
+            crosses[side, beyond] = np.minimum(crosses[side, beyond], factor)
+    factor = min(1.0, float(np.quantile(crosses, alpha, method="lower")))
+    return tuple(factor * level for level in levels)
 
 
 def _quadrature(

@@ -39,10 +39,10 @@ class Outcome:
         return sum(self.race.dropped_at.get(name, self.decision.look) for name in self.race.names)
 
 
-def race(scores: np.ndarray, rules: RaceRules) -> Outcome:
+def race(scores: np.ndarray, rules: RaceRules, protected: tuple[str, ...] = ()) -> Outcome:
     """Race the rows of `scores` (candidates x blocks), named c0, c1, …, until it is decided."""
     names = [f"c{i}" for i in range(len(scores))]
-    running = Race(names, rules)
+    running = Race(names, rules, protected)
     decision = None
     while running.next_look is not None:
         for block in range(len(running.seeds), running.next_look):
@@ -60,6 +60,7 @@ def races(
     sd: float = 0.004,
     shared_sd: float = 0.008,
     seed: int = 0,
+    protected: tuple[str, ...] = (),
 ) -> list[Outcome]:
     """Races of candidates with these true means; noise of their own, and noise that a block shares."""
     rng = np.random.default_rng(seed)
@@ -70,6 +71,7 @@ def races(
             + shared_sd * rng.normal(size=(1, rules.max_seeds))
             + sd * noise(rng, shape),
             rules,
+            protected,
         )
         for _ in range(replicates)
     ]

@@ -12,7 +12,7 @@ from simulated_races import Noise, heavy_tailed, least_found, normal, race, race
 
 from initsearch.search.pairs import win_power
 from initsearch.search.race import RaceRules
-from initsearch.search.spending import nominal_levels
+from initsearch.search.spending import t_levels
 
 REPLICATES = 400
 OTHERS = [0.955, 0.94, 0.90]
@@ -21,7 +21,7 @@ OTHERS = [0.955, 0.94, 0.90]
 def predicted(gap: float, spread: float, rules: RaceRules) -> float:
     """Power of the one-sided t-test of a gap above the margin, at the level of the last look."""
     n = rules.max_seeds
-    bound = stats.t.isf(nominal_levels(rules.schedule, rules.alpha / 2)[-1], n - 1)
+    bound = stats.t.isf(t_levels(rules.schedule, rules.alpha / 2)[-1], n - 1)
     return float(stats.nct.sf(bound, n - 1, (gap - rules.margin) / spread * n**0.5))
 
 
@@ -44,7 +44,7 @@ def test_a_planted_gap_is_found_as_often_as_stated(
 @pytest.mark.parametrize(("gap", "margin"), [(0.005, 0.001), (0.002, 0.001), (0.0005, 0.001)])
 def test_the_power_that_is_reported_is_the_share_of_winners(gap: float, margin: float) -> None:
     rules = RaceRules(looks=(12,), max_seeds=12, margin=margin)
-    spread, level = 0.0015, 2 * nominal_levels(rules.schedule, rules.alpha / 2)[-1]
+    spread, level = 0.0015, 2 * t_levels(rules.schedule, rules.alpha / 2)[-1]
     told = win_power(gap, margin, spread, 12, level)
     assert told == pytest.approx(predicted(gap, spread, rules), abs=1e-6)
     outcomes = races(REPLICATES, [0.97, 0.97 - gap], rules, sd=spread / 2**0.5)
@@ -79,7 +79,7 @@ def test_a_wide_gap_is_found_early_and_the_rest_of_the_budget_is_saved() -> None
 def test_what_the_last_look_would_find_the_race_finds() -> None:
     rng = np.random.default_rng(0)
     rules = RaceRules()
-    level = 2 * nominal_levels(rules.schedule, rules.alpha / 2)[-1]
+    level = 2 * t_levels(rules.schedule, rules.alpha / 2)[-1]
     seen = 0
     for _ in range(200):
         scores = np.array([[0.97], [0.966]]) + 0.003 * rng.normal(size=(2, 12))

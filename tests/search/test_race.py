@@ -13,7 +13,7 @@ from scipy import stats
 from initsearch.errors import ConfigError
 from initsearch.search import pairs
 from initsearch.search.race import Decision, Race, RaceRules
-from initsearch.search.spending import nominal_levels
+from initsearch.search.spending import t_levels
 from initsearch.search.tracker import CandidateInfo
 from initsearch.search.wording import PLAIN, POINTS, STEPS, sentence
 
@@ -204,11 +204,9 @@ def test_a_finished_race_takes_nothing_more() -> None:
 
 def test_levels_are_those_of_the_spending_function() -> None:
     race = run(noisy([0.95, 0.95], 12, seed=3))
-    two_sided = 2 * np.array(nominal_levels((4, 6, 8, 12), 0.025))
+    two_sided = 2 * np.array(t_levels((4, 6, 8, 12), 0.025))
     assert [d.level for d in race.decisions] == pytest.approx(two_sided)
-    assert [d.tie_level for d in race.decisions] == pytest.approx(
-        nominal_levels((4, 6, 8, 12), 0.05)
-    )
+    assert [d.tie_level for d in race.decisions] == pytest.approx(t_levels((4, 6, 8, 12), 0.05))
     assert [d.information for d in race.decisions] == pytest.approx([1 / 3, 1 / 2, 2 / 3, 1])
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import multivariate_normal, norm, ttest_1samp
 
 from initsearch.errors import ConfigError
-from initsearch.search.spending import alpha_spent, nominal_levels
+from initsearch.search.spending import alpha_spent, nominal_levels, t_levels
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,33 @@ def test_a_first_look_at_almost_nothing_does_no_harm() -> None:
     levels = nominal_levels((2, 5000), 0.025)
     assert levels[0] < 1e-100
     assert levels[1] == pytest.approx(0.025, rel=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.025, 0.05])
+@pytest.mark.parametrize("looks", [(4, 6, 8, 12), (2, 3, 4), (4, 6, 8, 12, 16, 24, 32)])
+def test_t_tests_at_all_looks_together_err_with_probability_alpha(
+    looks: tuple[int, ...], alpha: float
+) -> None:
+    races = 200_000
+    differences = np.random.default_rng(1).normal(size=(races, looks[-1]))
+    wrong = {"known variance": nominal_levels(looks, alpha), "t": t_levels(looks, alpha)}
+    errors = {}
+    for name, levels in wrong.items():
+        crossed = np.zeros(races, dtype=bool)
+        for look, level in zip(looks, levels, strict=True):
+            found = ttest_1samp(differences[:, :look], 0.0, axis=1, alternative="greater")
+            crossed |= found.pvalue < level
+        errors[name] = crossed.mean()
+    # Three standard errors of these races, and of those that the levels were found by.
+    assert errors["t"] == pytest.approx(alpha, abs=3 * (alpha * (1 / races + 1 / 800_000)) ** 0.5)
+    assert errors["known variance"] > errors["t"]
+
+
+def test_t_levels_are_never_above_the_nominal_ones() -> None:
+    assert t_levels((7,), 0.025) == nominal_levels((7,), 0.025)
+    for looks in ((2, 12), (2, 5000), tuple(range(2, 13))):
+        pairs = zip(t_levels(looks, 0.025), nominal_levels(looks, 0.025), strict=True)
+        assert all(0.8 * nominal < level <= nominal for level, nominal in pairs)
 
 
 @pytest.mark.parametrize("looks", [(), (4, 4), (6, 4), (0, 4)])
