@@ -110,8 +110,8 @@ def t_levels(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
         bound = -float(stdtrit(blocks - 1, level))
         for side, sign in enumerate((1.0, -1.0)):
             beyond = sign * t > bound
-            factor = stdtr(blocks - 1, -sign * t[beyond]) / level
-            crosses[side, beyond] = np.minimum(crosses[side, beyond], factor)
+            crossing = stdtr(blocks - 1, -sign * t[beyond]) / level
+            crosses[side, beyond] = np.minimum(crosses[side, beyond], crossing)
     factor = min(1.0, float(np.quantile(crosses, alpha, method="lower")))
     return tuple(factor * level for level in levels)
 
