@@ -4,6 +4,7 @@ Little is imported before `run_command`: what a program needs takes seconds to l
 in them as well.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Callable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: What a shell reports for a program that Ctrl-C ended.
 INTERRUPTED = 130
+#: And for one that wrote where nobody reads any more.
+BROKEN_PIPE = 141
 
 
 def conf_dir() -> Path:
@@ -51,6 +54,7 @@ def run_command(
         sys.exit(INTERRUPTED)
     if error is not None:
         _fail(error)
+    _leave()
 
 
 def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> str | None:
@@ -79,6 +83,17 @@ def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> 
     except (HydraException, OmegaConfBaseException) as error:
         return str(error)
     return str(errors[0]) if errors else None
+
+
+def _leave() -> NoReturn:
+    """End the program that has done its work: torch, Lightning and MLflow take seconds to be torn down."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has seen enough
+        os._exit(BROKEN_PIPE)
+    sys.stderr.flush()
+    atexit._run_exitfuncs()
+    os._exit(0)
 
 
 def _fail(message: str) -> NoReturn:

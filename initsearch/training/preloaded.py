@@ -4,6 +4,7 @@ Importing this module does it. It ends the process where nobody waits for it any
 two imports where its owner has ended, say with an error in the settings.
 """
 
+import atexit
 import importlib
 import os
 import signal
@@ -20,3 +21,5 @@ for _module in ("torch", "torchvision", "lightning.pytorch", LOADED):
     importlib.import_module(_module)
     if os.getppid() != _OWNER:
         raise SystemExit
+# With all this loaded, a process takes seconds to tidy up, for which whoever reads its output would wait.
+atexit.register(os._exit, 0)
