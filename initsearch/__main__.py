@@ -1,6 +1,6 @@
 """`python -m initsearch`: the command line."""
 
-from initsearch.cli import main
+from initsearch.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()

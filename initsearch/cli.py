@@ -1,9 +1,9 @@
 """The command line of a study: runs it as its configuration says, and prints the verdict."""
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from initsearch.command import run_command
+from initsearch.command import leave, run_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -53,6 +53,12 @@ def run(config: "DictConfig") -> None:
     print_verdict(console, verdict, folder=study.folder, ui=ui_command(output_dir))
 
 
-def main() -> None:
+def program() -> NoReturn:
     """Entry point of `initsearch` and `python -m initsearch`."""
+    main()
+    leave()
+
+
+def main() -> None:
+    """Run what the command line says; raises `SystemExit` where it goes wrong."""
     run_command("config", run, stopped="stopped: the same command goes on from here")

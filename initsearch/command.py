@@ -54,7 +54,17 @@ def run_command(
         sys.exit(INTERRUPTED)
     if error is not None:
         _fail(error)
-    _leave()
+
+
+def leave() -> NoReturn:
+    """End a program that has done its work: tearing down torch, Lightning and MLflow takes seconds."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has seen enough
+        os._exit(BROKEN_PIPE)
+    sys.stderr.flush()
+    atexit._run_exitfuncs()
+    os._exit(0)
 
 
 def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> str | None:
@@ -83,17 +93,6 @@ def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> 
     except (HydraException, OmegaConfBaseException) as error:
         return str(error)
     return str(errors[0]) if errors else None
-
-
-def _leave() -> NoReturn:
-    """End the program that has done its work: torch, Lightning and MLflow take seconds to be torn down."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has seen enough
-        os._exit(BROKEN_PIPE)
-    sys.stderr.flush()
-    atexit._run_exitfuncs()
-    os._exit(0)
 
 
 def _fail(message: str) -> NoReturn:
