@@ -44,9 +44,9 @@ def run(config: "DictConfig") -> None:
             study = Study(settings, tracker, progress)
             try:
                 verdict = study.finished or study.run(executor)
-            except BaseException:  # the workers first: what is not kept by now is trained anew
+            finally:  # the workers first: what they still train nobody waits for, or is trained anew
                 executor.terminate()
-                raise
+    study.tidy()
     console = Console()
     if not console.is_terminal:
         console = Console(width=FILE_WIDTH)

@@ -58,12 +58,12 @@ def run_command(
 
 def leave() -> NoReturn:
     """End a program that has done its work: tearing down torch, Lightning and MLflow takes seconds."""
+    atexit._run_exitfuncs()
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read has seen enough
         os._exit(BROKEN_PIPE)
     sys.stderr.flush()
-    atexit._run_exitfuncs()
     os._exit(0)
 
 

@@ -63,6 +63,7 @@ class Decision:
             margin: what the leader needs to win.
         detectable_gap: The true gap to the runner-up of which that is found with a chance of 0.8.
         diverged: Number of diverged runs by candidate, where there are any.
+        bounds: Number of scores by candidate that are but bounds of the true ones, where there are any.
         all_diverged: Whether no run of the leader came through.
         all_bounds: Whether every score is but a bound of the true one.
     """
@@ -85,6 +86,7 @@ class Decision:
     power: float
     detectable_gap: float
     diverged: Mapping[str, int] = field(default_factory=dict)
+    bounds: Mapping[str, int] = field(default_factory=dict)
     all_diverged: bool = False
     all_bounds: bool = False
 

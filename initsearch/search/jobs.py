@@ -47,10 +47,12 @@ class _Training:
     """What an executor has in hand.
 
     Attributes:
+        size: How many candidates are trained together.
         source: The executor's own future.
         result: The same result, once it is kept.
     """
 
+    size: int
     source: "Future[CohortResult]"
     result: "Future[CohortResult]"
 
@@ -139,7 +141,7 @@ class JobBook:
     def _start(self, job: Job) -> _Training:
         """Start a job whose result is kept as soon as it is there, whether or not anybody waits for it."""
         files = [file for _, file in self._files(job)]
-        training = _Training(self._executor.submit(run_job, job), Future())
+        training = _Training(len(files), self._executor.submit(run_job, job), Future())
         self._in_hand.update(dict.fromkeys(files, training))
 
         def settle(done: "Future[CohortResult]") -> None:
@@ -150,7 +152,8 @@ class JobBook:
                 except Exception as unexpected:  # noqa: BLE001  # told to whoever waits for the result
                     error = unexpected
             for file in files:
-                self._in_hand.pop(file, None)
+                if self._in_hand.get(file) is training:  # and not of a later one, that began since
+                    del self._in_hand[file]
             if error is None:
                 training.result.set_result(done.result())
             else:
@@ -187,7 +190,10 @@ class JobBook:
                 results.append(_share(training.result.result(), job.candidates))
                 self._tell_engine(job, results[-1])
             except Exception as error:  # noqa: BLE001  # whatever a user's code raises is a result here
-                results += self._one_by_one(job, error, errors)
+                if training.size == 1:
+                    self._note(job.candidates[0], error, errors)
+                else:
+                    results += self._one_by_one(job, errors)
         results += [_read(file) for file in ticket.kept]
         if self._unwritable is not None:
             raise InitSearchError(
@@ -213,14 +219,8 @@ class JobBook:
             self._told.add(result.reason)
             self._progress.message(f"cohorts are trained by {result.engine}: {result.reason}")
 
-    def _one_by_one(
-        self, job: Job, error: Exception, errors: dict[str, Exception]
-    ) -> list[CohortResult]:
-        """Train the candidates of a job that failed each alone, and note those that fail again."""
-        if len(job.candidates) == 1:
-            self._note(job.candidates[0], error)
-            errors[job.candidates[0].name] = error
-            return []
+    def _one_by_one(self, job: Job, errors: dict[str, Exception]) -> list[CohortResult]:
+        """Train candidates whose cohort failed each alone, and note those that fail again."""
         parts = [_part(job, [candidate]) for candidate in job.candidates]
         results = []
         for part, ticket in [(part, self.submit(part, 0.0)) for part in parts]:
@@ -228,11 +228,13 @@ class JobBook:
             for _, training in ticket.training:
                 try:
                     results.append(training.result.result())
-                except Exception as own:  # noqa: BLE001  # as above
-                    self._one_by_one(part, own, errors)
+                except Exception as error:  # noqa: BLE001  # as above
+                    self._note(part.candidates[0], error, errors)
         return results
 
-    def _note(self, candidate: Candidate, error: Exception) -> None:
+    def _note(self, candidate: Candidate, error: Exception, errors: dict[str, Exception]) -> None:
+        """Note that a candidate's own training failed."""
+        errors[candidate.name] = error
         text = "".join(traceback.format_exception(error))
         file = self._folder / f"failed-{short_hash(candidate.name)}.txt"
         write_whole(file, f"{candidate.name}\n{text}")
@@ -262,10 +264,11 @@ def _is_stacked(job: Job) -> bool:
 def _share(result: CohortResult, candidates: Sequence[Candidate]) -> CohortResult:
     """The part of a result that is of some candidates, with their share of the time."""
     curves = {curve.candidate: curve for curve in result.curves}
-    share = len(candidates) / len(curves)
+    own = tuple(curves[candidate.name] for candidate in candidates)
+    share = len(own) / len(curves)
     return replace(
         result,
-        curves=tuple(curves[candidate.name] for candidate in candidates),
+        curves=own,
         wall_seconds=result.wall_seconds * share,
         cpu_seconds=result.cpu_seconds * share,
     )

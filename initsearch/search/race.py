@@ -28,6 +28,7 @@ know better). A margin lowers all of them.
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from initsearch.errors import ConfigError
@@ -141,7 +142,10 @@ class Race:
         worse = [i for i in others if beats[i] and evidence.p_holm[leader, i] < evidence.level]
         tied = [i for i in others if (i not in worse if i in active else not beats[i])]
         diverged = np.isinf(self._scores).sum(axis=1)
-        only_bounds = self._only_bounds(look)
+        bounds = self._bounds(look)
+        only_bounds = self.rules.bound is not None and bool(
+            (bounds | ~np.isfinite(self._scores[:, :look])).all()
+        )
 
         status: Status | None = None
         if diverged[leader] == look or only_bounds:
@@ -188,6 +192,11 @@ class Race:
                 name: int(count) for name, count in zip(self.names, diverged, strict=True) if count
             },
             all_diverged=bool(diverged[leader] == look),
+            bounds={
+                name: int(count)
+                for name, count in zip(self.names, bounds.sum(axis=1), strict=True)
+                if count
+            },
             all_bounds=only_bounds,
         )
         self.decisions.append(decision)
@@ -197,12 +206,14 @@ class Race:
         self.next_look = None if status else later[0]
         return decision
 
-    def _only_bounds(self, look: int) -> bool:
-        """Whether no score says more than that its candidate is no better than that."""
+    def _bounds(self, look: int) -> NDArray[np.bool_]:
+        """(K, look) which scores say no more than that their candidate is no better than that."""
+        told = self._scores[:, :look]
         if self.rules.bound is None:
-            return False
+            return np.zeros_like(told, dtype=bool)
         sign = 1.0 if self.rules.higher_is_better else -1.0
-        return not bool((sign * self._scores[:, :look] >= sign * self.rules.bound).any())
+        better = sign * told >= sign * self.rules.bound
+        return np.isfinite(told) & ~better
 
     def standings(self, candidates: Mapping[str, CandidateInfo]) -> tuple[Standing, ...]:
         """The candidates as the verdict lists them: the leader first, then by gap to it.

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import re
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -70,6 +71,7 @@ class Study:
         identity = settings.identity(_contents(self._data))
         self.name = re.sub(r"[^\w.-]+", "-", f"{settings.name}-{self.dataset}-{identity}")
         self.folder = settings.output_dir / self.name
+        self._states = self.folder / "states"
 
     @property
     def finished(self) -> Verdict | None:
@@ -109,6 +111,11 @@ class Study:
                 f"study {self.name} is being run by another process: wait for it, or give another output_dir"
             ) from error
 
+    def tidy(self) -> None:
+        """Remove what a worker left after the verdict: a block that was begun and turned out not to be due."""
+        if self.finished is not None:
+            shutil.rmtree(self._states, ignore_errors=True)
+
     def _run(self, executor: Executor) -> Verdict:
         clock = _Clock(self.folder / "elapsed.json")
         with contextlib.closing(clock):
@@ -120,7 +127,7 @@ class Study:
         distributed = TrainerSettings.from_mapping(settings.trainer).distributed
         # A training over several processes takes longer to begin than a probe takes.
         budgets = make_budgets(settings, self._metric, self._sizes[0], probe=not distributed)
-        maker = JobMaker(settings, self._job_data(), self.folder / "states")
+        maker = JobMaker(settings, self._job_data(), self._states)
         self._choose_engine(maker, budgets.full, executor)
         limit = 1 if distributed else self._cohort_limit(maker)
         self._tell_of_idle_workers(limit)

@@ -77,6 +77,7 @@ class Search:
             self._collect(cohort)
             self._tell_twins()
             self._start_cohorts()
+        self._tell_twins()  # those that were asked for last, of candidates that were done by then
         return self.records
 
     def _start_cohorts(self) -> None:
@@ -139,7 +140,8 @@ class Search:
                 measure_stop=stage > 0,
             )
             tickets.append(self._context.jobs.submit(job, stop - begun))
-        due = self._clock + len(members) * (stop - start)
+        # A cohort counts as whole: one that lacks a candidate that failed in a former run keeps its place.
+        due = self._clock + self._context.settings.search.cohort_size * (stop - start)
         self._training.append(_Cohort(list(members), stage, tickets, due))
 
     def _parts(self, records: Sequence[Record], seed: int) -> list[list[Record]]:

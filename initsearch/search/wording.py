@@ -50,14 +50,18 @@ def sentence(decision: Decision, subject: str, unit: Unit = POINTS, remedy: str 
     blocks = f"{decision.look} paired seeds"
     if decision.status == "winner":
         return (
-            f"{decision.leader} beats every other scheme on {subject} by at least "
-            f"{unit.amount(decision.lead, at_least=True)}; {blocks}, {_p(decision.p_value)}"
-        ) + _diverged(decision)
+            (
+                f"{decision.leader} beats every other scheme on {subject} by at least "
+                f"{unit.amount(decision.lead, at_least=True)}; {blocks}, {_p(decision.p_value)}"
+            )
+            + _on_fewer(decision)
+            + _shortcomings(decision)
+        )
     if decision.status == "tie":
         return (
             f"{_names(decision.tie_set)} are as good as equal on {subject} "
             f"(within {unit.amount(decision.margin)}; {blocks})"
-        ) + _diverged(decision)
+        ) + _shortcomings(decision)
     if decision.all_diverged:
         return (
             f"undecided: every candidate diverged on each of {blocks} on {subject}; "
@@ -80,7 +84,7 @@ def sentence(decision: Decision, subject: str, unit: Unit = POINTS, remedy: str 
             f"; raise race.max_seeds above {decision.max_seeds}, which is a second chance: the two races "
             f"together name a false winner with a chance of up to {2 * decision.alpha:g}"
         )
-    return text + _diverged(decision)
+    return text + _shortcomings(decision)
 
 
 def after_races(earlier: Sequence[float], alpha: float) -> str:
@@ -108,11 +112,26 @@ def _p(p_value: float) -> str:
     return f"p = {p_value:.2g}" if p_value >= 1e-4 else "p < 0.0001"
 
 
-def _diverged(decision: Decision) -> str:
-    """Which of the candidates still in question diverged: a tie or an open race has to say so."""
+def _on_fewer(decision: Decision) -> str:
+    """Who was stopped before the end: the winner's comparison with them rests on fewer seeds."""
+    fewer = [
+        f"{comparison.name} on {comparison.blocks}"
+        for comparison in decision.comparisons
+        if comparison.blocks < decision.look
+    ]
+    return f"; beaten on fewer seeds: {_names(fewer)}" if fewer else ""
+
+
+def _shortcomings(decision: Decision) -> str:
+    """Which of the candidates still in question diverged, or missed the target, on how many of their seeds."""
+    blocks = {decision.leader: decision.look} | {c.name: c.blocks for c in decision.comparisons}
     told = [
-        f"{name} diverged on {count} of {decision.look}"
-        for name, count in decision.diverged.items()
+        f"{name} {what} on {count} of {blocks[name]}"
+        for what, counts in (
+            ("diverged", decision.diverged),
+            ("missed the target", decision.bounds),
+        )
+        for name, count in counts.items()
         if name in decision.tie_set
     ]
     return f"; {_names(told)}" if told else ""

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
-from initsearch.signal import exact_checks
+from initsearch.signal import ExactFinding, exact_checks
 from initsearch.training.data import ImageData, Split
 from initsearch.training.job import Job
 
-#: Training images of the block that the checks see: enough for units that are rarely on.
+#: Training images that the checks see at a time.
 IMAGES = 128
+NO_GRADIENT = "no_gradient"
 
 
 def screened(
@@ -27,11 +28,21 @@ def screened(
         data: The images.
         parts: The block's split.
     """
-    index = parts.train[:IMAGES]
-    batch = (data.normalize(data.train_x[index]).cpu(), data.train_y[index].cpu())
+    batches = parts.train.tensor_split(max(1, len(parts.train) // IMAGES))
     reasons = {}
     for candidate, member in zip(job.candidates, members, strict=True):
-        found = [f for f in exact_checks(member, batch) if f.check != "non_finite"]
+        found = _findings(member, data, batches[0])
+        if any(one.check == NO_GRADIENT for one in found):
+            # Units that are off for some images may be on for others: all of the block's have to agree.
+            later = (_findings(member, data, batch) for batch in batches[1:])
+            if not all(any(one.check == NO_GRADIENT for one in told) for told in later):
+                found = [one for one in found if one.check != NO_GRADIENT]
         if found:
             reasons[candidate.name] = "; ".join(map(str, found))
     return reasons
+
+
+def _findings(member: nn.Module, data: ImageData, index: Tensor) -> list[ExactFinding]:
+    """What the exact checks find with some of the images."""
+    batch = (data.normalize(data.train_x[index]).cpu(), data.train_y[index].cpu())
+    return [found for found in exact_checks(member, batch) if found.check != "non_finite"]

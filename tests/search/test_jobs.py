@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from simulated_jobs import simulate
 from study_runs import Listener, Trained
+from virtual_workers import VirtualWorkers
 
 from initsearch.errors import InitSearchError, ModelError
 from initsearch.search.executor import SerialExecutor
@@ -137,6 +138,44 @@ def test_one_failure_spoils_no_other_s_result(monkeypatch, tmp_path, limit) -> N
     trained.jobs.clear()
     do(book(tmp_path, limit=limit), job_of(ANNA, BERT, CARL))
     assert {name for name, *_ in trained.pieces} == {"bert"}
+
+
+def test_who_joins_a_cohort_that_fails_has_not_failed(monkeypatch, tmp_path) -> None:
+    """It is on its way with others, one of whom raises."""
+    work = refusing("bert", error=lambda name: ModelError(f"not {name}"))
+    pool = VirtualWorkers(1, work, monkeypatch)
+    jobs = JobBook(tmp_path, pool, Listener())
+    jobs.submit(job_of(ANNA, BERT), 0.0)
+    outcome = do(jobs, job_of(ANNA))
+    assert (set(outcome.curves), outcome.failed) == ({"anna"}, {})
+
+
+def test_what_is_on_its_way_is_not_trained_twice(monkeypatch, tmp_path) -> None:
+    pool, listener = VirtualWorkers(1, simulate, monkeypatch), Listener()
+    jobs = JobBook(tmp_path, pool, listener)
+    jobs.submit(job_of(ANNA, BERT), 0.0)
+    outcome = do(jobs, job_of(BERT, CARL))
+    assert [[c.name for c in job.candidates] for *_, job in pool.begun] == [
+        ["anna", "bert"],
+        ["carl"],
+    ]
+    assert set(outcome.curves) == {"bert", "carl"}
+    assert sum(amount for (amount,) in listener.heard("advance")) == 4.0
+
+
+def test_a_result_that_lacks_a_candidate_is_its_failure_and_nobody_waits(
+    monkeypatch, tmp_path
+) -> None:
+    """What goes wrong while a result is kept happens in a thread of the executor."""
+
+    def forgetful(job: Job) -> CohortResult:
+        result = simulate(job)
+        return replace(result, curves=tuple(c for c in result.curves if c.candidate != "bert"))
+
+    Trained(monkeypatch, forgetful)
+    outcome = do(book(tmp_path), job_of(ANNA, BERT))
+    assert set(outcome.curves) == {"anna"}
+    assert set(outcome.failed) == {"bert"}
 
 
 @pytest.mark.parametrize("limit", [None, 1])

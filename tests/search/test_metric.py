@@ -81,6 +81,16 @@ def test_one_run_that_gets_there_in_its_last_step_is_something() -> None:
     assert not decided(scores, bound=100.0, higher_is_better=False, margin=5.0).all_bounds
 
 
+def test_runs_that_miss_the_target_are_counted() -> None:
+    """They count as at their last step, which is better than they are: whoever reads a mean should know."""
+    scores = {"a": [40.0, 44.0, 100.2, 42.0], "b": [100.3, 100.3, 100.2, 100.5]}
+    decision = decided(scores, bound=100.0, higher_is_better=False, margin=5.0)
+    assert decision.bounds == {"a": 1, "b": 4}
+    text = sentence(decision, "net/data", STEPS)
+    assert text.endswith("; a missed the target on 1 of 4 and b missed the target on 4 of 4")
+    assert decided(scores, higher_is_better=False, margin=5.0).bounds == {}
+
+
 def test_who_gets_there_beats_who_does_not() -> None:
     scores = {"a": [40.0, 44.0, 41.0, 42.0], "b": [100.3, 100.3, 100.2, 100.5]}
     decision = decided(scores, bound=100.0, higher_is_better=False, margin=5.0)

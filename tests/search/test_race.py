@@ -538,6 +538,15 @@ def test_the_sentence_of_a_winner_promises_no_more_than_the_interval() -> None:
     assert f"; {decision.look} paired seeds, p " in text
 
 
+def test_the_sentence_of_a_winner_says_who_was_beaten_on_fewer_seeds() -> None:
+    race = run(noisy([0.97, 0.965, 0.85], 12, sd=0.003))
+    decision = last(race)
+    assert (decision.status, race.dropped_at) == ("winner", {"c2": 4})
+    text = sentence(decision, "mlp/digits")
+    assert f"; {decision.look} paired seeds, p " in text
+    assert text.endswith("; beaten on fewer seeds: c2 on 4")
+
+
 def test_the_sentence_of_a_tie_names_the_margin() -> None:
     scores = noisy([0.97, 0.97, 0.5], 12)
     scores[1] = scores[0]

@@ -172,6 +172,16 @@ def test_free_slots_are_filled_by_the_survivors_of_other_cohorts(monkeypatch, tm
     assert not (folder(asked) / "states").exists()
 
 
+def test_the_last_twin_of_a_candidate_that_is_done_is_told(monkeypatch, tmp_path) -> None:
+    """One cohort at a time, and a space of few plans: the last trial repeats one that is complete."""
+    Trained(monkeypatch, simulate)
+    search = {"sampler": "random", "pruner": "none", "open_cohorts": 1, "cohort_size": 4}
+    space = {"plans": {"lecun": "lecun_normal"}}
+    verdict = run(settings(tmp_path, space=space, search=search, n_trials=5))
+    last = verdict.evidence["search"][-1]
+    assert (last["status"], last["reason"]) == ("complete", "same as trial 3")
+
+
 @pytest.mark.parametrize("workers", [2, 8])
 def test_a_loop_s_cohorts_are_cut_so_that_all_workers_have_work(
     monkeypatch, tmp_path, workers: int

@@ -53,7 +53,10 @@ class VirtualWorkers(Executor):
         """Let the job end that ends next."""
         self.now, _, job, future = heapq.heappop(self._running)
         self._fill()
-        future.set_result(self._work(job))
+        try:
+            future.set_result(self._work(job))
+        except Exception as error:  # noqa: BLE001  # as an executor does
+            future.set_exception(error)
 
     def _fill(self) -> None:
         while self._queue and len(self._running) < self._workers:

@@ -4,8 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+from initsearch.training.data import DataConfig, load_data, split
 from initsearch.training.job import Candidate, Job
+from initsearch.training.screening import screened
 from initsearch.training.worker import run_job
 
 RANDOM = {"name": "normal", "std": 0.3}
@@ -77,3 +81,20 @@ def test_zeroed_residual_branches_are_trained(norm: str) -> None:
     candidates = (Candidate("zero_last", plan, 0.1),)
     result = run_job(job("relu", "he_normal", model=model, candidates=candidates))
     assert not stopped(result)
+
+
+@pytest.mark.parametrize(("alive", "reasons"), [(True, {}), (False, {"rare": "no_gradient"})])
+def test_units_that_are_off_for_the_first_images_may_be_on_for_others(alive, reasons) -> None:
+    data = load_data(DataConfig(name="digits"))
+    parts = split(data, 3, 300, 100)
+    torch.manual_seed(0)
+    hidden, head = nn.Linear(64, 16), nn.Linear(16, 10)
+    with torch.no_grad():
+        inputs = hidden(data.normalize(data.train_x[parts.train]).flatten(1))
+        first, later = inputs[:150].amax(dim=0), inputs[150:].amax(dim=0)
+        assert (later > first).any()
+        hidden.bias -= (first if alive else torch.maximum(first, later)) + 1e-4
+    model = nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), head)
+    asked = job("relu", "he_normal", candidates=(Candidate("rare", {"default": {}}, 0.1),))
+    found = screened(asked, [model], data, parts)
+    assert {name: text.split(":")[0] for name, text in found.items()} == reasons
