@@ -1,6 +1,5 @@
 """Jobs of a study: which candidates, on which block, from where to where in the budget."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,7 +115,3 @@ class JobMaker:
     def _trainer(self, exact: bool) -> Mapping[str, Any]:
         trainer = self._settings.trainer
         return trainer if self.choice is None else self.choice.apply(trainer, exact=exact)
-
-    def tidy(self) -> None:
-        """Remove all states."""
-        shutil.rmtree(self._states, ignore_errors=True)

@@ -141,14 +141,14 @@ class Race:
         others = sorted((i for i in range(len(self.names)) if i != leader), key=lambda i: gap[i])
         worse = [i for i in others if beats[i] and evidence.p_holm[leader, i] < evidence.level]
         tied = [i for i in others if (i not in worse if i in active else not beats[i])]
-        diverged = np.isinf(self._scores).sum(axis=1)
+        diverged = np.isinf(self._scores)
         bounds = self._bounds(look)
         only_bounds = self.rules.bound is not None and bool(
             (bounds | ~np.isfinite(self._scores[:, :look])).all()
         )
 
         status: Status | None = None
-        if diverged[leader] == look or only_bounds:
+        if diverged[leader].sum() == look or only_bounds:
             status = "undecided"
         elif beats[others].all():
             status, tied = "winner", []
@@ -188,15 +188,9 @@ class Race:
             variance_removed=shared[1] if shared else None,
             power=pairs.win_power(float(gap[runner_up]), margin, spread, look, evidence.level),
             detectable_gap=margin + pairs.detectable_gap(spread, look, evidence.level),
-            diverged={
-                name: int(count) for name, count in zip(self.names, diverged, strict=True) if count
-            },
-            all_diverged=bool(diverged[leader] == look),
-            bounds={
-                name: int(count)
-                for name, count in zip(self.names, bounds.sum(axis=1), strict=True)
-                if count
-            },
+            diverged=self._counts(diverged),
+            all_diverged=bool(diverged[leader].sum() == look),
+            bounds=self._counts(bounds),
             all_bounds=only_bounds,
         )
         self.decisions.append(decision)
@@ -205,6 +199,11 @@ class Race:
         later = [n for n in self.rules.schedule if n > look]
         self.next_look = None if status else later[0]
         return decision
+
+    def _counts(self, found: NDArray[np.bool_]) -> dict[str, int]:
+        """Of how many scores something holds, by name, where it holds of any."""
+        counts = found.sum(axis=1).tolist()
+        return {name: count for name, count in zip(self.names, counts, strict=True) if count}
 
     def _bounds(self, look: int) -> NDArray[np.bool_]:
         """(K, look) which scores say no more than that their candidate is no better than that."""

@@ -112,9 +112,8 @@ class Study:
             ) from error
 
     def tidy(self) -> None:
-        """Remove what a worker left after the verdict: a block that was begun and turned out not to be due."""
-        if self.finished is not None:
-            shutil.rmtree(self._states, ignore_errors=True)
+        """Remove the weights that trainings went on from; a worker may leave some more after the verdict."""
+        shutil.rmtree(self._states, ignore_errors=True)
 
     def _run(self, executor: Executor) -> Verdict:
         clock = _Clock(self.folder / "elapsed.json")
@@ -176,7 +175,7 @@ class Study:
         self._end_candidates(records)
         self._save_winner(verdict)
         tracker.end_study(verdict, self._report_facts(result))
-        maker.tidy()
+        self.tidy()
         # Last of all: a study that has it is finished, and is not asked for anything else again.
         verdict.save(self.folder / "verdict.json")
         return verdict

@@ -10,7 +10,6 @@ from initsearch.training.job import Job
 
 #: Training images that the checks see at a time.
 IMAGES = 128
-NO_GRADIENT = "no_gradient"
 
 
 def screened(
@@ -32,11 +31,11 @@ def screened(
     reasons = {}
     for candidate, member in zip(job.candidates, members, strict=True):
         found = _findings(member, data, batches[0])
-        if any(one.check == NO_GRADIENT for one in found):
+        if any(one.check == "no_gradient" for one in found):
             # Units that are off for some images may be on for others: all of the block's have to agree.
             later = (_findings(member, data, batch) for batch in batches[1:])
-            if not all(any(one.check == NO_GRADIENT for one in told) for told in later):
-                found = [one for one in found if one.check != NO_GRADIENT]
+            if not all(any(one.check == "no_gradient" for one in told) for told in later):
+                found = [one for one in found if one.check != "no_gradient"]
         if found:
             reasons[candidate.name] = "; ".join(map(str, found))
     return reasons
