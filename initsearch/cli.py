@@ -4,6 +4,7 @@ import contextlib
 from typing import TYPE_CHECKING, NoReturn
 
 from initsearch.command import leave, run_command
+from initsearch.training.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -55,6 +56,7 @@ def run(config: "DictConfig") -> None:
 
 def program() -> NoReturn:
     """Entry point of `initsearch` and `python -m initsearch`."""
+    keep_freed_memory()  # with workers=1 it is this process that trains
     main()
     leave()
 

@@ -9,6 +9,8 @@ held against what one thread reaches in a large matrix product of the same type.
 Memory is measured in a fresh process for each cohort size: the peak of the resident set above what
 it was before the members were built. A straight line through the sizes gives the bytes per member.
 
+bfloat16 is timed on request: a processor that has no units for it takes minutes.
+
     python scripts/benchmark_engine.py --output /tmp/engine
     python scripts/benchmark_engine.py --model convnet --engines loop --variants plain channels_last bf16
 """
@@ -18,6 +20,7 @@ import itertools
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ from initsearch.training.data import DataConfig, ImageData, load_data
 from initsearch.training.engines import Engine, InputSettings, LoopEngine
 from initsearch.training.models import build_model
 from initsearch.training.optimizers import OptimizerSettings
+from initsearch.training.process import keep_freed_memory
 from initsearch.training.stacked import StackedEngine
 from initsearch.training.streams import BatchStream
 
@@ -39,7 +43,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "mlp": {"name": "mlp", "depth": 2, "width": 128},
     "convnet": {"name": "convnet", "depth": 4, "width": 16},
 }
-STEPS = {"mlp": 20, "convnet": 4}  # per timed call
+STEPS = {"mlp": 64, "convnet": 8}  # member-steps per timed call; more where a step has more members
 VARIANTS = {
     "plain": InputSettings(),
     "channels_last": InputSettings(channels_last=True),
@@ -109,8 +113,9 @@ def matmul_peak(dtype: torch.dtype, size: int = 2048) -> Callable[[], object]:
 
 
 def peak_memory(model: str, kind: str, count: int, batch: int) -> int:
-    """Bytes that a cohort's first steps took at most, above what was there before. Linux only."""
+    """Bytes that a cohort's first steps took at most, above what one member had taken. Linux only."""
     torch.set_num_threads(1)
+    keep_freed_memory()  # as workers do; else the resident set swings with what glibc gives back
     spec, inputs = MODELS[model], VARIANTS["plain"]
     x, y = torch.zeros(batch, 1, 28, 28), torch.zeros(batch).long()
     run_engine(make_engine(kind, make_members(spec, 1, inputs), inputs), iter([(0, x, y)]), 1)
@@ -130,7 +135,7 @@ def _status(key: str) -> int:
 def speed(model: str, arguments: argparse.Namespace, data: ImageData) -> tuple[str, dict[str, Any]]:
     """Time all engines, variants and cohort sizes of a model; the report and the costs."""
     spec, batch = MODELS[model], arguments.batch
-    steps = arguments.steps or STEPS[model]
+    work = arguments.steps or STEPS[model]
     limit = make_members(spec, 1, VARIANTS["plain"])[0]
     limit_stream = batches(data, batch, VARIANTS["plain"])
     peaks = {"float32": torch.float32}
@@ -139,8 +144,9 @@ def speed(model: str, arguments: argparse.Namespace, data: ImageData) -> tuple[s
     contenders: dict[str, Callable[[], object]] = {
         f"peak {name}": matmul_peak(dtype) for name, dtype in peaks.items()
     }
-    contenders["plain PyTorch loop"] = lambda: plain_loop(limit, limit_stream, steps)
+    contenders["plain PyTorch loop"] = lambda: plain_loop(limit, limit_stream, work)
     entrants: dict[str, tuple[str, str, int]] = {}
+    steps = {count: max(1, work // count) for count in arguments.sizes}
     for kind, variant, count in itertools.product(
         arguments.engines, arguments.variants, arguments.sizes
     ):
@@ -149,20 +155,20 @@ def speed(model: str, arguments: argparse.Namespace, data: ImageData) -> tuple[s
         stream = batches(data, batch, inputs)
         name = f"{kind} {variant} {count}"
         entrants[name] = (kind, variant, count)
-        contenders[name] = lambda engine=engine, stream=stream: run_engine(engine, stream, steps)  # type: ignore[misc]
+        contenders[name] = partial(run_engine, engine, stream, steps[count])
     costs = interleave(contenders, arguments.rounds)
     operations = flops_per_step(spec, batch)
     peak = {name: 2 * 2048**3 / min(walls(costs[f"peak {name}"])) for name in peaks}
     alone = costs["plain PyTorch loop"]
     rows: list[tuple[object, ...]] = []
-    for name, (kind, variant, count) in {
-        "plain PyTorch loop": ("plain loop", "plain", 1),
-        **entrants,
-    }.items():
-        done = count * steps
+    limit_row = {"plain PyTorch loop": ("plain loop", "plain", 1)}
+    for name, (kind, variant, count) in (limit_row | entrants).items():
+        done = work if name in limit_row else count * steps[count]
         seconds = typical(costs[name]).wall / done
         share = operations / seconds / peak["bf16" if variant == "bf16" else "float32"]
-        each = [ratio([count * c for c in of(alone)], of(costs[name])) for of in (walls, cpus)]
+        each = [
+            ratio([c / work * done for c in of(alone)], of(costs[name])) for of in (walls, cpus)
+        ]
         rows.append((kind, variant, count, f"{1 / seconds:.0f}", *each, f"{100 * share:.1f}%"))
     headers = (
         "engine",
@@ -174,7 +180,7 @@ def speed(model: str, arguments: argparse.Namespace, data: ImageData) -> tuple[s
         "of the matmul peak",
     )
     text = (
-        f"Batch {batch}, {steps} steps a round, {arguments.rounds} rounds, one thread; "
+        f"Batch {batch}, {work} member-steps a round or more, {arguments.rounds} rounds, one thread; "
         f"{operations / 1e6:.1f} MFLOP per member-step; peak of one thread "
         + ", ".join(f"{name} {value / 1e9:.0f} GFLOP/s" for name, value in peak.items())
         + f".\n\n{table(headers, rows)}"
@@ -216,9 +222,11 @@ def main() -> None:
     arguments_of = parser(__doc__)
     arguments_of.add_argument("--model", nargs="+", choices=MODELS, default=list(MODELS))
     arguments_of.add_argument("--engines", nargs="+", default=["loop", "stacked"])
-    arguments_of.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    arguments_of.add_argument(
+        "--variants", nargs="+", choices=VARIANTS, default=["plain", "channels_last"]
+    )
     arguments_of.add_argument("--sizes", nargs="+", type=int, default=[1, 2, 4, 8, 16])
-    arguments_of.add_argument("--steps", type=int, help="steps per timed call")
+    arguments_of.add_argument("--steps", type=int, help="member-steps per timed call")
     arguments_of.add_argument("--batch", type=int, default=128)
     arguments_of.add_argument("--data-root", help="where MNIST lies (default: the data set's own)")
     arguments = arguments_of.parse_args()

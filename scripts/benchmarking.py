@@ -82,7 +82,7 @@ def cost_of(work: Callable[[], object]) -> Cost:
 def interleave(
     contenders: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1
 ) -> dict[str, list[Cost]]:
-    """Time contenders in turn, in an order drawn anew each round.
+    """Time contenders in turn, in an order drawn anew each round, and tell how far it is.
 
     Args:
         contenders: What to do, by name; each call does the same work.
@@ -99,6 +99,7 @@ def interleave(
             cost = cost_of(contenders[name])
             if index >= warmup:
                 costs[name].append(cost)
+        say(f"round {index + 1} of {warmup + rounds}, the first {warmup} of them untimed")
     return costs
 
 

@@ -103,6 +103,35 @@ def test_points_are_what_the_weights_score(engine: str, tmp_path: Path) -> None:
             )
 
 
+def test_a_later_test_takes_images_as_the_training_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contiguous images cost a convolution twice the time, and no number would show it."""
+    job = make_job(
+        model={"name": "convnet", "depth": 2, "width": 4},
+        trainer={"engine": "loop", "channels_last": True},
+        candidates=TRIO[:1],
+        stop_epoch=0.5,
+        state_dir=str(tmp_path),
+    )
+    (trained,) = run_job(job).curves
+    seen = []
+    convolve = F.conv2d
+
+    def watch(x: torch.Tensor, weight: torch.Tensor, *rest: Any) -> torch.Tensor:
+        last = torch.channels_last
+        seen.append(all(tensor.is_contiguous(memory_format=last) for tensor in (x, weight)))
+        return convolve(x, weight, *rest)
+
+    monkeypatch.setattr(F, "conv2d", watch)
+    assert trained.state is not None
+    later = replace(job, state_in={"he": trained.state}, start_epoch=0.5, state_dir=None, test=True)
+    (tested,) = run_job(later).curves
+    assert seen[-2:] == [True, True]  # before them, the plan watches a forward pass of its own
+    in_one = run_job(replace(job, test=True)).curves[0]
+    assert tested.test_accuracy == in_one.test_accuracy
+
+
 def test_a_members_result_does_not_depend_on_the_cohort() -> None:
     job = make_job(model=DROP_NET)
     together = curves_of(job)

@@ -1,0 +1,41 @@
+"""What worker processes do with the machine's memory."""
+
+import mmap
+import platform
+import subprocess
+import sys
+
+import pytest
+
+TAKE = 48 * 2**20  # bytes of a tensor; above 32 MB, glibc's own adapting of its threshold ends
+FAULTS = """
+import resource, sys, torch
+from initsearch.training.process import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+for _ in range(8):  # until the heap has found its size
+    torch.ones({take}, dtype=torch.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8):
+    torch.ones({take}, dtype=torch.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is set")
+def test_kept_memory_is_taken_again_without_page_faults() -> None:
+    """The kernel's own count: a tensor's pages are faulted in once, not each time it is made."""
+    pages = TAKE // mmap.PAGESIZE
+    keep, give = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", FAULTS.format(take=TAKE), how],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for how in ("keep", "give back")
+    )
+    assert keep < pages / 10
+    assert keep < give / 10
