@@ -1,10 +1,14 @@
 """What `benchmark_verdict.py` prints: totals, unit costs, the ladder, and what makes them comparable."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from benchmarking import Cost, cpus, ratio, table, typical, walls
 from verdict_accounts import Account, Run
 from verdict_contenders import OURS, Order, Timed
+
+#: Numbers of candidates for which the ratios are computed as well.
+CANDIDATES = (16, 32, 64, 128)
 
 #: Part of the ladder -> the contender without it, and the one with it.
 LADDER = {
@@ -60,6 +64,28 @@ def totals(
         "",
     )
     return table(headers, rows)
+
+
+def larger(counted: Account, timed: dict[str, list[Timed]], runs: Sequence[Run]) -> str:
+    """How the ratios change with the number of candidates (all computed from what was measured).
+
+    More candidates cost the baselines all of their seeds, and ours the search's share; the race stays as
+    long. What ours takes beside the training is taken to grow with it, which is in the baselines' favour.
+    """
+    ours = typical([run.cost for run in runs]).wall / counted.ours
+    rows: list[tuple[object, ...]] = []
+    for number in sorted({counted.candidates, *CANDIDATES}):
+        if number < counted.candidates:
+            continue
+        searched = counted.search_epochs * number / counted.candidates
+        more = replace(counted, candidates=number, search_epochs=searched)
+        times = [
+            typical(warm(timed[name])).wall * more.needs(name, shortlisted=False)
+            for name in ("B0", "B1")
+        ]
+        taken = ours * more.ours
+        rows.append((number, taken, *(f"{each / taken:.3g}" for each in times)))
+    return table(("candidates", "ours, wall s", "times B0 takes", "times B1 takes"), rows)
 
 
 def units(orders: dict[str, Order], timed: dict[str, list[Timed]]) -> str:
