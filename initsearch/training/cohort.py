@@ -121,6 +121,9 @@ class CohortModule(LightningModule):
                 self._resume(self.job.state_in[candidate.name], member, optimizer, track)
             optimizers.append(optimizer)
         self._engine = self._make_engine(optimizers)
+        if self._engine.name == "stacked":
+            for optimizer in optimizers:
+                optimizer.state.clear()  # the engine's own copy is what goes on
         return optimizers
 
     def _make_engine(self, optimizers: list[torch.optim.Optimizer]) -> Engine:

@@ -10,6 +10,7 @@ import torch
 from engine_jobs import HE, MLP, PER_EPOCH, TRIO, make_job, read_state, train_plainly
 from torch.nn import functional as F
 
+from initsearch.training.cohort import CohortModule
 from initsearch.training.data import DataConfig, load_data, split
 from initsearch.training.job import Candidate, Curve, Job
 from initsearch.training.worker import run_job
@@ -130,6 +131,29 @@ def test_a_later_test_takes_images_as_the_training_did(
     assert seen[-2:] == [True, True]  # before them, the plan watches a forward pass of its own
     in_one = run_job(replace(job, test=True)).curves[0]
     assert tested.test_accuracy == in_one.test_accuracy
+
+
+@pytest.mark.parametrize(("engine", "own"), [("loop", True), ("stacked", False)])
+def test_a_resumed_cohort_holds_each_optimizer_state_once(
+    engine: str, own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the bound on a cohort's memory counts: stacked, the members' own optimizers are empty."""
+    job = make_job(
+        optimizer=optimizer_of("adam"), trainer={"engine": engine}, state_dir=str(tmp_path)
+    )
+    begun = run_job(replace(job, stop_epoch=1.0)).curves
+    configured: list[torch.optim.Optimizer] = []
+    configure = CohortModule.configure_optimizers
+
+    def watch(module: CohortModule) -> list[torch.optim.Optimizer]:
+        configured.extend(optimizers := configure(module))
+        return optimizers
+
+    monkeypatch.setattr(CohortModule, "configure_optimizers", watch)
+    states = {curve.candidate: str(curve.state) for curve in begun}
+    resumed = run_job(replace(job, start_epoch=1.0, state_in=states, eval_epochs=(2.0,)))
+    assert resumed.engine == engine
+    assert [bool(optimizer.state) for optimizer in configured] == [own] * len(TRIO)
 
 
 def test_a_members_result_does_not_depend_on_the_cohort() -> None:
