@@ -1,6 +1,7 @@
 """Names that are dotted paths."""
 
 import importlib
+import traceback
 
 from initsearch.errors import ConfigError
 
@@ -13,9 +14,11 @@ def import_path(argument: str, path: str) -> object:
         path: At least one dot.
 
     Raises:
-        ConfigError: No such module or attribute.
+        ConfigError: No such module or attribute, or a module that cannot be imported.
     """
     parts = path.split(".")
+    if not all(parts):
+        raise ConfigError(f"{argument} {path!r}: a path is names with a dot between; correct it")
     for cut in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:cut])
         try:
@@ -24,8 +27,10 @@ def import_path(argument: str, path: str) -> object:
             # Only "this very module does not exist" is ours to explain, not an import inside of it.
             missing = error.name or ""
             if module_name != missing and not module_name.startswith(missing + "."):
-                raise
+                raise _broken(argument, path, module_name, error) from error
             continue
+        except Exception as error:  # a module of the user's own may raise whatever it likes
+            raise _broken(argument, path, module_name, error) from error
         for attribute in parts[cut:]:
             if not hasattr(target, attribute):
                 raise ConfigError(
@@ -37,4 +42,13 @@ def import_path(argument: str, path: str) -> object:
     raise ConfigError(
         f"{argument} {path!r}: no module {parts[0]!r} is importable; correct the path or install "
         "the package"
+    )
+
+
+def _broken(argument: str, path: str, module: str, error: Exception) -> ConfigError:
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else module
+    return ConfigError(
+        f"{argument} {path!r}: module {module!r} cannot be imported "
+        f"({type(error).__name__}: {error}; {where}): mend it"
     )

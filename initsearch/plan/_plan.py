@@ -92,7 +92,7 @@ class InitPlan:
             if key not in ("rules", "default"):
                 raise unknown_name("key in a plan", key, ("rules", "default"))
         rules = spec.get("rules") or ()
-        if isinstance(rules, str | Mapping):
+        if not isinstance(rules, list | tuple):
             raise ConfigError(f"rules must be a list of rules, but got {rules!r}")
         default = spec.get("default") or {}
         if not isinstance(default, Mapping):

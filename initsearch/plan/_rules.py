@@ -51,7 +51,7 @@ class Where:
         for key, value in (spec or {}).items():
             if key not in known:
                 raise unknown_name("condition in where", key, known)
-            names = (value,) if isinstance(value, str) else tuple(value or ())
+            names = tuple(value) if isinstance(value, list | tuple) else (value,)
             if not names or not all(isinstance(name, str) for name in names):
                 raise ConfigError(
                     f"where.{key} must be a name or a list of names, but got {value!r}"

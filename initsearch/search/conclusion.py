@@ -39,6 +39,7 @@ class Findings:
         test: Accuracy on the test set by candidate and block seed.
         wall_seconds: Time from start to now, over all runs.
         cpu_seconds: Processor time of all jobs.
+        images: How many images a block trained on and validated on, and how many the test set has.
         earlier: Alphas of the races that this study has decided before, with other limits.
     """
 
@@ -50,6 +51,7 @@ class Findings:
     test: Mapping[str, Mapping[int, float]]
     wall_seconds: float
     cpu_seconds: float
+    images: Mapping[str, int]
     earlier: Sequence[float] = ()
 
 
@@ -93,6 +95,7 @@ def conclude(
         },
         evidence={
             "request": settings.request(),
+            "images": dict(found.images),
             "alphas": [*found.earlier, settings.race.alpha],
             "looks": [made.to_json() for made in race.decisions],
             "rank_agreement": rank_agreement(found.race, metric, found.rungs),

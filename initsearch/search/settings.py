@@ -13,6 +13,8 @@ from initsearch.plan import InitPlan
 from initsearch.search.metric import make_metric
 from initsearch.search.sampling import PRUNERS, SAMPLERS
 from initsearch.space import Space
+from initsearch.training.optimizers import OptimizerSettings
+from initsearch.training.trainer_settings import TrainerSettings
 
 #: Trainer settings that change the numbers, not only where they are computed.
 ARITHMETIC = ("precision", "autocast", "channels_last")
@@ -175,6 +177,9 @@ class StudySettings:
         lr = self.optimizer.get("lr")
         if isinstance(lr, bool) or not isinstance(lr, int | float) or not lr > 0:
             raise ConfigError(f"optimizer.lr must be a positive number, but got {lr!r}")
+        own = {key: value for key, value in self.optimizer.items() if key != "lr"}
+        _ = OptimizerSettings.from_mapping(own).kind  # raises where there is no such optimizer
+        TrainerSettings.from_mapping(self.trainer)
 
     def identity(self, dataset: str | None = None) -> str:
         """A short hash of all that a candidate's curves depend on: another one is another study.

@@ -169,6 +169,7 @@ class Study:
                 test,
                 clock.seconds,
                 jobs.cpu_seconds,
+                self._images,
                 self._earlier_alphas,
             ),
         )
@@ -221,6 +222,12 @@ class Study:
     @property
     def _requested(self) -> str:
         return self._data.requested if self._data.is_fallback else self.dataset
+
+    @property
+    def _images(self) -> dict[str, int]:
+        """What the sizes of the configuration came to."""
+        train, val = self._sizes
+        return {"train": train, "validation": val, "test": len(self._data.test_y)}
 
     def _check_sizes(self, config: DataConfig) -> None:
         """Tell where the data set is smaller than the configuration has it."""
@@ -312,7 +319,10 @@ class Study:
         """Write the leader's plan, with what the verdict says of it."""
         leader = verdict.candidates[0]
         plan = InitPlan.from_spec(leader.plan)
-        plan.save(self.folder / "winner.yaml", comment=f"{verdict.status}: {verdict.sentence}")
+        status = (
+            "" if verdict.status == "undecided" else f"{verdict.status}: "
+        )  # its sentence says so
+        plan.save(self.folder / "winner.yaml", comment=f"{status}{verdict.sentence}")
 
 
 def _contents(data: ImageData) -> str:

@@ -127,11 +127,19 @@ class Space:
             return spec
         if isinstance(spec, str | os.PathLike):
             spec = _load(Path(spec))
+        if not isinstance(spec, Mapping):
+            raise ConfigError(
+                f"a space must be a mapping with groups or plans, but got {spec!r}: choose a sweep of "
+                "conf/sweep, or see there how one is written"
+            )
         known = ("groups", "plans", "default", "lr")
         for key in spec:
             if key not in known:
                 raise unknown_name("key in space", key, known)
         groups, plans = spec.get("groups") or {}, spec.get("plans") or {}
+        for key, named in (("groups", groups), ("plans", plans)):
+            if not isinstance(named, Mapping):
+                raise ConfigError(f"space.{key} must be a mapping by name, but got {named!r}")
         if bool(groups) == bool(plans):
             what = "both" if groups else "neither"
             raise ConfigError(

@@ -9,9 +9,17 @@ from initsearch.tracking.scale import scale_of
 
 
 def strength_lines(verdict: Verdict) -> list[tuple[str, str]]:
-    """What the verdict rests on, by keyword: `pairing`, `power`, `rungs`; what is not known is left out."""
+    """What the verdict rests on, by keyword: `images`, `pairing`, ...; what is not known is left out."""
     lines = []
     last = _last_look(verdict)
+    if images := verdict.evidence.get("images"):
+        lines.append(
+            (
+                "images",
+                f"each seed trained on {images['train']:,} and was judged by {images['validation']:,} others; "
+                f"the test set has {images['test']:,}",
+            )
+        )
     correlation, removed = last.get("correlation"), last.get("variance_removed")
     if correlation is not None and removed is not None:
         spared = f"{100 * removed:.0f} %" if removed > 0 else "nothing"

@@ -48,7 +48,8 @@ class OptimizerSettings:
 
     def __post_init__(self) -> None:
         check_int("optimizer.batch_size", self.batch_size)
-        if self.clip_norm is not None and not self.clip_norm > 0:
+        clip = self.clip_norm
+        if clip is not None and (not isinstance(clip, int | float) or not clip > 0):
             raise ConfigError(
                 f"optimizer.clip_norm must be above 0 or null, but got {self.clip_norm!r}"
             )
@@ -78,7 +79,7 @@ class OptimizerSettings:
             raise unknown_name("optimizer", self.name, ELEMENTWISE)
         try:
             found = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise ConfigError(f"optimizer {self.name!r} cannot be imported: {error}") from error
         if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
             raise ConfigError(

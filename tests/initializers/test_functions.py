@@ -5,6 +5,7 @@ import pickle
 import random
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,6 +233,7 @@ REFUSED = [
     (f"{HERE}.no_such", "has no 'no_such'; correct the path"),
     (f"{HERE}.HERE", "must lead to a function, an Initializer subclass or an instance"),
     ("no_such_package.init", "no module 'no_such_package' is importable"),
+    (".init", "a path is names with a dot between"),
     (torch.Tensor.normal_, "signature of .* cannot be read"),
 ]
 
@@ -243,13 +245,31 @@ def test_refusals(spec: object, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_import_error_inside_a_user_s_module_is_not_hidden(
-    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("line", "kind", "reason"),
+    [
+        ("import a_package_that_is_missing", ModuleNotFoundError, "a_package_that_is_missing"),
+        ("1 / 0", ZeroDivisionError, "division by zero"),
+        ("def mine(", SyntaxError, "never closed"),
+    ],
+)
+def test_an_error_inside_a_user_s_module_is_not_hidden(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    kind: type[Exception],
+    reason: str,
 ) -> None:
-    (tmp_path / "broken_inits.py").write_text("import a_package_that_is_missing\n")
+    module = f"broken_by_{kind.__name__.lower()}"
+    (tmp_path / f"{module}.py").write_text(f"# mine\n{line}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="a_package_that_is_missing"):
-        get_initializer("broken_inits.mine")
+    with pytest.raises(ConfigError, match=reason) as caught:
+        get_initializer(f"{module}.mine")
+    assert f"module '{module}' cannot be imported ({kind.__name__}: " in str(caught.value)
+    assert f"{module}.py" in str(caught.value)
+    assert "line 2" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, kind)
 
 
 def test_register_refuses_names_and_things() -> None:

@@ -189,6 +189,8 @@ def test_the_report_is_a_table_of_what_stands_in_the_model() -> None:
         ({"rules": [{"where": {"role": "haed"}, "weight": "zeros"}]}, "head"),
         ({"rules": [{"weight": "zeros", "biass": "zeros"}]}, "bias"),
         ({"rules": "he_normal"}, "list of rules"),
+        ({"rules": 5}, "list of rules, but got 5"),
+        ({"rules": [{"where": {"kind": 5}, "weight": "zeros"}]}, "where.kind must be a name"),
         ({}, "rules or a default"),
         ({"rules": [{"weight": "zeros"}], "default": {"wieght": "zeros"}}, "weight"),
         ({"name": "variance_scaling", "factor": -1.0}, "factor"),

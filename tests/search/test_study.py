@@ -17,6 +17,7 @@ import pytest
 from optuna.trial import TrialState
 from scipy.integrate import trapezoid
 from simulated_jobs import simulate
+from sklearn.datasets import load_digits
 from study_runs import Listener, Trained, folder, numbers, run, settings, stored
 
 from initsearch.errors import ConfigError, InitSearchError
@@ -29,6 +30,7 @@ from initsearch.search.settings import StudySettings
 from initsearch.search.study import Study
 from initsearch.search.verdict import Verdict
 from initsearch.training.choice import EngineChoice
+from initsearch.training.data import DataConfig, load_data
 from initsearch.training.job import Job
 from initsearch.training.worker import run_job
 
@@ -282,6 +284,20 @@ def test_the_leader_s_plan_is_kept_as_a_plan_file(plain) -> None:
     file = folder(plain.asked) / "winner.yaml"
     assert InitPlan.load(file).spec() == plain.verdict.candidates[0].plan
     assert plain.verdict.sentence in file.read_text()
+
+
+def test_the_verdict_says_how_many_images_there_were(monkeypatch, tmp_path, plain) -> None:
+    digits = len(load_digits().target)
+    test = digits - len(load_data(DataConfig("digits")).train_y)
+    asked = {"train": 128, "validation": 64, "test": test}
+    assert plain.verdict.evidence["images"] == asked
+
+    Trained(monkeypatch, simulate)
+    most = {"data": {"name": "digits", "train_size": 6000, "val_size": 4000}}
+    found = run(settings(tmp_path, n_trials=3, **most)).evidence["images"]
+    assert found["test"] == test
+    assert sum(found.values()) == digits
+    assert found["train"] > found["validation"]
 
 
 def test_only_the_records_are_left(plain) -> None:

@@ -160,6 +160,9 @@ def test_another_space_has_another_key() -> None:
         ({"groups": {"a": {"weight": "zeros", "where": {"rol": "head"}}}}, "role"),
         ({"groups": {"a": {"weight": "zeros"}}, "lr": 0}, "positive"),
         ({"group": {}}, "groups"),
+        (5, "a space must be a mapping with groups or plans, but got 5"),
+        ({"groups": 5}, "space.groups must be a mapping by name, but got 5"),
+        ({"plans": ["he_normal"]}, "space.plans must be a mapping by name"),
         ({"plans": {"a": {"rules": [{"weigth": "zeros"}]}}}, "weight"),
     ],
 )

@@ -37,6 +37,17 @@ def test_pairing_power_and_rungs_are_told_of_the_last_look() -> None:
     }
 
 
+def test_images_are_told_as_they_were_found() -> None:
+    images = {"train": 1248, "validation": 249, "test": 300}
+    verdict = replace(made_up_verdict(), evidence={"images": images})
+    assert strength_lines(verdict) == [
+        (
+            "images",
+            "each seed trained on 1,248 and was judged by 249 others; the test set has 300",
+        )
+    ]
+
+
 def test_what_is_not_known_is_left_out() -> None:
     unknown = with_evidence(
         correlation=None, variance_removed=None, margin=0.0, detectable_gap=float("nan")

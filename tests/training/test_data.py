@@ -311,6 +311,7 @@ def test_image_size_resizes_with_antialiasing(tmp_path: Path) -> None:
             "not an IDX file",
         ),
         (gzip.compress, "not an IDX file"),
+        (lambda whole: whole[:4] + bytes(4) + whole[8 : 4 + 4 * whole[3]], "but has none"),
     ],
 )
 def test_a_damaged_mnist_file_is_named_and_no_fallback_hides_it(
@@ -403,9 +404,14 @@ def test_a_folder_by_class_is_split_into_training_and_a_fixed_test_set(tmp_path:
     assert torch.equal(load_data(config).test_x, data.test_x)
 
 
-@pytest.mark.parametrize("name", ["test", "val"])
-def test_train_and_test_folders_are_the_official_split(tmp_path: Path, name: str) -> None:
-    write_images(tmp_path / "train", {"a": 5, "b": 4}, mode="L")
+@pytest.mark.parametrize(
+    ("train", "name"),
+    [("train", "test"), ("train", "val"), ("Train", "Test"), ("training", "validation")],
+)
+def test_train_and_test_folders_are_the_official_split(
+    tmp_path: Path, train: str, name: str
+) -> None:
+    write_images(tmp_path / train, {"a": 5, "b": 4}, mode="L")
     write_images(tmp_path / name, {"a": 2, "b": 3}, mode="L")
     data = load_data({"name": "image_folder", "root": str(tmp_path)})
     assert data.input_shape == (1, 6, 6)
@@ -415,8 +421,9 @@ def test_train_and_test_folders_are_the_official_split(tmp_path: Path, name: str
     assert np.array_equal(data.test_x[-1, 0].numpy(), pixels)
 
 
-def test_with_three_folders_val_belongs_to_the_training_images(tmp_path: Path) -> None:
-    for name, count in (("train", 5), ("val", 3), ("test", 2)):
+@pytest.mark.parametrize("val", ["val", "valid"])
+def test_with_three_folders_val_belongs_to_the_training_images(tmp_path: Path, val: str) -> None:
+    for name, count in (("train", 5), (val, 3), ("test", 2)):
         write_images(tmp_path / name, {"a": count, "b": count})
     data = load_data({"name": "image_folder", "root": str(tmp_path)})
     assert (len(data.train_y), len(data.test_y)) == (16, 4)
@@ -505,6 +512,16 @@ def test_an_undecodable_image_is_named(tmp_path: Path, damage: Any) -> None:
     assert "remove that file" in one_line(error)
 
 
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 3, "b": 3})
+    link = tmp_path / "b" / "003.png"
+    link.symlink_to(tmp_path / "gone.png")
+    with pytest.raises(DataError, match="No such file") as error:
+        load_data({"name": "image_folder", "root": str(tmp_path)})
+    assert str(link) in one_line(error)
+    assert "remove that file" in one_line(error)
+
+
 def test_images_of_16_bits_are_refused_not_clipped(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 3, "b": 3})
     deep = np.full((6, 6), 40000, np.uint16)
@@ -533,6 +550,9 @@ def test_folders_that_are_no_classes_of_images_say_so(tmp_path: Path) -> None:
     write_images(tmp_path / "apart" / "train", {"a": 3, "b": 3})
     write_images(tmp_path / "apart" / "test", {"a": 3, "c": 3})
     refused(tmp_path / "apart", r"has not \(c\)")
+    for name in ("train", "valid", "validation"):
+        write_images(tmp_path / "twice" / name, {"a": 3, "b": 3})
+    refused(tmp_path / "twice", "has valid and validation, which mean the same part")
 
 
 def test_those_that_come_while_images_are_decoded_wait_for_them(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from ._images import ImageData, Part, assemble
 from ._kept import kept
 from ._split import hold_out
 
-_TEST_NAMES = ("test", "val")
+# What the parts of a data set are called, in any case of letters.
+_TRAIN, _VAL, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
 
 
 class _Listing(NamedTuple):
@@ -34,8 +35,9 @@ def load(config: DataConfig) -> ImageData:
 
     The folder has a sub-folder of images per class. Or it has `train/` with such sub-folders,
     and beside it `test/` or `val/` with the same classes for the official test set (with all three,
-    `val/` counts as training images, of which each block draws its own validation). Where there is
-    no test set, a stratified sixth is held out, the same in every run.
+    `val/` counts as training images, of which each block draws its own validation). They may also be
+    called `training/`, `testing/`, `valid/` or `validation/`, and be written in capitals. Where there
+    is no test set, a stratified sixth is held out, the same in every run.
 
     Decoded images are kept in the user's cache folder until the folder's files change.
 
@@ -99,11 +101,22 @@ def _list_images(folder: Path) -> _Listing:
 
 def _parts(folder: Path) -> tuple[list[Path], list[Path]]:
     """The folders to train on and those to test on (none: to be held out)."""
-    train = folder / "train"
-    if not train.is_dir() or not _class_folders(train):
+    train = _part(folder, _TRAIN)
+    if not train or not _class_folders(train[0]):
         return [folder], []
-    found = [folder / name for name in _TEST_NAMES if (folder / name).is_dir()]
-    return [train, *found[1:]], found[:1]
+    held_out = [*_part(folder, _TEST), *_part(folder, _VAL)]
+    return [*train, *held_out[1:]], held_out[:1]
+
+
+def _part(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The sub-folder that bears one of the names, as a list of one; an empty list if there is none."""
+    found = sorted(e for e in folder.iterdir() if e.is_dir() and e.name.lower() in names)
+    if len(found) > 1:
+        raise DataError(
+            f"{folder} has {' and '.join(e.name for e in found)}, which mean the same part of a data set: "
+            "rename or remove one of them"
+        )
+    return found
 
 
 def _class_folders(folder: Path) -> list[str]:
@@ -115,6 +128,11 @@ def _fingerprint(files: Sequence[str]) -> str:
     """Changes when a file is added, removed, renamed or written to."""
     digest = hashlib.sha256()
     for file in files:
-        status = Path(file).stat()
+        try:
+            status = Path(file).stat()
+        except OSError as error:  # a link that leads nowhere, say
+            raise DataError(
+                f"{file} cannot be read ({error.strerror}): replace or remove that file"
+            ) from error
         digest.update(f"{file}\0{status.st_mtime_ns}\0{status.st_size}\n".encode())
     return digest.hexdigest()

@@ -85,6 +85,8 @@ def _check_idx(path: Path, dimensions: int) -> None:
             f"{path} is not an IDX file of unsigned bytes in {dimensions} dimensions: {remedy}"
         )
     shape = [int.from_bytes(header[i : i + 4], "big") for i in range(4, len(header), 4)]
+    if 0 in shape:
+        raise DataError(f"{path} must hold at least one item, but has none: {remedy}")
     expected = len(header) + math.prod(shape)
     if size != expected:
         raise DataError(
