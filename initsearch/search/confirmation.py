@@ -85,6 +85,7 @@ class Confirmation:
             margin=self._context.metric.margin(settings.margin),
             looks=settings.looks,
             max_seeds=settings.max_seeds,
+            futility=settings.futility,
             higher_is_better=self._context.metric.higher_is_better,
             diverged_score=self._context.metric.floor(
                 self._context.classes, self._context.budgets.steps
@@ -113,7 +114,8 @@ class Confirmation:
             if race.active != active or race.finished:
                 for ticket in ahead.values():
                     self._context.jobs.withdraw(ticket)
-            spared = (len(active) - len(race.active)) * (settings.max_seeds - look)
+            going_on = 0 if race.finished else len(race.active)
+            spared = (len(active) - going_on) * (settings.max_seeds - look)
             self._context.progress.advance(spared * self._context.budgets.full)
         return RaceResult(race, curves)
 

@@ -15,7 +15,8 @@ The rules, so that "winner" is never cheap:
   train on.
 - A winner must have beaten each stopped candidate itself, on the blocks that both have; one that
   only an earlier leader has beaten belongs to the tie set.
-- **Undecided**: the blocks are spent, or nothing that is still trained could change the outcome.
+- **Undecided**: the blocks are spent, nothing that is still trained could change the outcome, or the blocks
+  left would do so with a chance below `RaceRules.futility`.
 - A diverged run is a result: it gets one fixed bad score (`RaceRules.diverged_score`), the same for
   every candidate. Setting a candidate aside for one divergence would crown one of two equal ones.
 
@@ -34,7 +35,8 @@ from scipy.special import stdtrit
 from initsearch.errors import ConfigError
 from initsearch.search import pairs
 from initsearch.search.decision import Comparison, Decision
-from initsearch.search.evidence import judged, weigh
+from initsearch.search.evidence import Evidence, judged, weigh
+from initsearch.search.futility import chance_of_decision
 from initsearch.search.pairs import Floats
 from initsearch.search.rules import RaceRules
 from initsearch.search.tracker import CandidateInfo
@@ -156,6 +158,9 @@ class Race:
             status = "tie"
         elif look == self.rules.max_seeds or not set(tied) & set(active):
             status = "undecided"
+        prospect = self._prospect(evidence, status)
+        if prospect is not None and prospect < self.rules.futility:
+            status = "undecided"
         stopped = [i for i in worse if i in active and self.names[i] not in self.protected]
         dropped = () if status else tuple(self.names[i] for i in stopped)
 
@@ -188,6 +193,7 @@ class Race:
             variance_removed=shared[1] if shared else None,
             power=pairs.win_power(float(gap[runner_up]), margin, spread, look, evidence.level),
             detectable_gap=margin + pairs.detectable_gap(spread, look, evidence.level),
+            prospect=prospect,
             diverged=self._counts(diverged),
             all_diverged=bool(diverged[leader].sum() == look),
             bounds=self._counts(bounds),
@@ -199,6 +205,14 @@ class Race:
         later = [n for n in self.rules.schedule if n > look]
         self.next_look = None if status else later[0]
         return decision
+
+    def _prospect(self, evidence: Evidence, status: Status | None) -> float | None:
+        """The chance that the blocks left decide the race; None where nothing hangs on it."""
+        if status is not None or not self.rules.futility:
+            return None
+        # Those that this look stops have been beaten: nothing of theirs is left open.
+        trained = np.isin(self.names, self.active)
+        return chance_of_decision(evidence, trained, len(self.seeds), self.rules)
 
     def _counts(self, found: NDArray[np.bool_]) -> dict[str, int]:
         """Of how many scores something holds, by name, where it holds of any."""

@@ -18,6 +18,8 @@ class RaceRules:
         looks: Numbers of blocks at which to decide, increasing, at least 2.
         max_seeds: Blocks at most. Looks beyond it are left out and it is itself the last look, so a
             number below the first look leaves a single look.
+        futility: The race ends undecided where the blocks that are left would name a winner or a tie with a
+            chance below this; 0: it goes on to `max_seeds`.
         higher_is_better: The metric's direction.
         diverged_score: Score of a diverged run, in units of the metric; a guess's score is a good
             choice. None takes the worst score of the race, moved further by its own size: 0 for an
@@ -33,6 +35,7 @@ class RaceRules:
     margin: float = 0.001
     looks: tuple[int, ...] = (4, 6, 8, 12, 16, 24, 32)
     max_seeds: int = 12
+    futility: float = 0.05
     higher_is_better: bool = True
     diverged_score: float | None = None
     bound: float | None = None
@@ -40,6 +43,10 @@ class RaceRules:
     def __post_init__(self) -> None:
         if not 0.0 < self.alpha < 0.5:
             raise ConfigError(f"race.alpha must lie between 0 and 0.5: got {self.alpha}; try 0.05")
+        if not 0.0 <= self.futility < 1.0:
+            raise ConfigError(
+                f"race.futility must be 0 or more and below 1: got {self.futility}; try 0.05"
+            )
         if not 0.0 <= self.margin < float("inf"):
             raise ConfigError(f"race.margin must be 0 or more: got {self.margin}")
         if self.max_seeds < 2:

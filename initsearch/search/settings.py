@@ -80,6 +80,8 @@ class RaceSettings:
         alpha: Chance of a false winner that is accepted.
         margin: What counts as a difference, in percentage points for accuracies, else in the metric's unit.
         looks: Numbers of blocks after which a decision is tried, declared beforehand.
+        futility: The race ends undecided where the blocks left would decide it with a chance below this; 0:
+            never.
         shortlist: How many scheme families enter, besides the baseline.
     """
 
@@ -87,6 +89,7 @@ class RaceSettings:
     alpha: float = 0.05
     margin: float = 0.1
     looks: tuple[int, ...] = (4, 6, 8, 12, 16, 24, 32)
+    futility: float = 0.05
     shortlist: int = 4
 
     def __post_init__(self) -> None:
@@ -103,6 +106,11 @@ class RaceSettings:
         if not 0 < self.alpha < 0.5:
             raise ConfigError(
                 f"race.alpha must lie between 0 and 0.5, but got {self.alpha}: try 0.05"
+            )
+        _number("race.futility", self.futility)
+        if not 0 <= self.futility < 1:
+            raise ConfigError(
+                f"race.futility must be 0 or more and below 1, but got {self.futility}: try 0.05"
             )
         if not self.margin >= 0:
             raise ConfigError(f"race.margin must not be negative, but got {self.margin}")

@@ -80,6 +80,7 @@ def sentence(decision: Decision, subject: str, unit: Unit = POINTS, remedy: str 
         f"interval {_number(nearest.low * unit.scale)} to {_number(nearest.high * unit.scale)})"
     )
     if decision.status:
+        text += _futile(decision)
         text += (
             f"; raise race.max_seeds above {decision.max_seeds}, which is a second chance: the two races "
             f"together name a false winner with a chance of up to {2 * decision.alpha:g}"
@@ -110,6 +111,16 @@ def _names(names: Sequence[str], most: int = 3) -> str:
 
 def _p(p_value: float) -> str:
     return f"p = {p_value:.2g}" if p_value >= 1e-4 else "p < 0.0001"
+
+
+def _futile(decision: Decision) -> str:
+    """Why a race ends before its seeds are spent."""
+    if decision.prospect is None:
+        return ""
+    percent = 100 * decision.prospect
+    chance = f"a chance of {percent:.0f} %" if percent >= 1 else "a chance below 1 %"
+    left = decision.max_seeds - decision.look
+    return f"; the {left} seeds left would decide it with {chance} (race.futility)"
 
 
 def _on_fewer(decision: Decision) -> str:

@@ -37,8 +37,9 @@ REPLICATES = 1200
 #: For the case that is at its limit by design.
 MANY = 10_000
 
-#: Without a margin the rate is right at its limit; the margin of a real race only lowers it.
-STRICT = RaceRules(margin=0.0)
+#: Without a margin the rate is right at its limit; the margin of a real race, and its end where going on is
+#: futile, only lower it.
+STRICT = RaceRules(margin=0.0, futility=0.0)
 TOP_OF_EIGHT = [0.97, 0.97, 0.966, 0.962, 0.962, 0.958, 0.95, 0.85]
 
 
@@ -150,7 +151,7 @@ def test_a_race_that_goes_on_errs_as_often_as_it_says(judged) -> None:
         scores = 0.97 + 0.004 * rng.normal(size=(2, 24))
         outcome = race(scores[:, :12], STRICT)
         if outcome.winner is None:
-            outcome = race(scores, RaceRules(margin=0.0, max_seeds=24))
+            outcome = race(scores, RaceRules(margin=0.0, max_seeds=24, futility=0.0))
         outcomes.append(outcome)
     assert "alpha is 0.1 in all" in after_races([STRICT.alpha], STRICT.alpha)
     assert judged(outcomes, rate=0.1) > most_errors(1000)  # so that 5% would not be the truth
@@ -158,7 +159,7 @@ def test_a_race_that_goes_on_errs_as_often_as_it_says(judged) -> None:
 
 @pytest.mark.parametrize("looks", [(4,), (2, 3, 4)])
 def test_four_seeds(looks, judged) -> None:
-    rules = RaceRules(margin=0.0, max_seeds=4, looks=looks)
+    rules = RaceRules(margin=0.0, max_seeds=4, looks=looks, futility=0.0)
     assert judged(races(REPLICATES, [0.97, 0.97], rules)) >= REPLICATES * 0.025
 
 
@@ -167,7 +168,7 @@ def test_accuracies_over_few_images(max_seeds: int, judged) -> None:
     # A nearly solved task on 180 images: differences are 0, 1 or 2 images, and often the same.
     rng = np.random.default_rng(2)
     right = rng.binomial(180, 0.995, size=(1000, 2, max_seeds))
-    rules = RaceRules(margin=0.0, max_seeds=max_seeds)
+    rules = RaceRules(margin=0.0, max_seeds=max_seeds, futility=0.0)
     judged([race(scores / 180, rules) for scores in right])
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import warnings
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -203,7 +204,7 @@ def test_a_finished_race_takes_nothing_more() -> None:
 
 
 def test_levels_are_those_of_the_spending_function() -> None:
-    race = run(noisy([0.95, 0.95], 12, seed=3))
+    race = run(noisy([0.95, 0.95], 12, seed=3), RaceRules(futility=0.0))
     two_sided = 2 * np.array(t_levels((4, 6, 8, 12), 0.025))
     assert [d.level for d in race.decisions] == pytest.approx(two_sided)
     assert [d.tie_level for d in race.decisions] == pytest.approx(t_levels((4, 6, 8, 12), 0.05))
@@ -242,7 +243,8 @@ def test_a_gap_that_is_real_but_small_is_no_win() -> None:
 
 
 def test_one_unbeaten_rival_is_enough_against_a_winner() -> None:
-    decision = last(run(noisy([0.97, 0.9699, 0.90, 0.80], 12, sd=0.006)))
+    rules = RaceRules(futility=0.0)
+    decision = last(run(noisy([0.97, 0.9699, 0.90, 0.80], 12, sd=0.006), rules))
     assert decision.status == "undecided"
     assert set(decision.tie_set) == {"c0", "c1"}
     assert decision.look == 12
@@ -560,9 +562,19 @@ def test_the_sentence_of_a_tie_names_the_margin() -> None:
 def test_the_sentence_of_an_open_end_names_the_remedy() -> None:
     scores = noisy([0.97, 0.97, 0.97, 0.97, 0.97], 12, sd=0.01)
     scores[0, 3] = math.nan
-    text = sentence(last(run(scores)), "mlp/digits", POINTS)
+    whole = last(run(scores, RaceRules(futility=0.0)))
+    text = sentence(whole, "mlp/digits", POINTS)
     assert text.startswith("undecided: 12 paired seeds cannot tell whether ")
     assert " and 2 more differ by more than 0.1 points on mlp/digits (gap of " in text
+    assert "; raise race.max_seeds above 12, which is a second chance: " in text
+    assert "left" not in text
+
+    early = last(run(scores))
+    assert early.look < 12
+    text = sentence(early, "mlp/digits", POINTS)
+    assert re.search(
+        rf"; the {12 - early.look} seeds left would decide it with a chance (of|below) \d", text
+    )
     assert "; raise race.max_seeds above 12, which is a second chance: " in text
 
 

@@ -220,7 +220,7 @@ def test_more_trials_complete_a_grid_that_tpe_has_begun(monkeypatch, tmp_path) -
 
 def test_more_seeds_keep_the_blocks_that_are_there(monkeypatch, tmp_path) -> None:
     trained = Trained(monkeypatch, simulate)
-    race = {"looks": (2, 3, 4, 6), "margin": 0.0, "alpha": 0.001}
+    race = {"looks": (2, 3, 4, 6), "margin": 0.0, "alpha": 0.001, "futility": 0.0}
     first = run(settings(tmp_path, race=race | {"max_seeds": 4}))
     second = run(settings(tmp_path, race=race | {"max_seeds": 8}))
     assert first.n_seeds < second.n_seeds
