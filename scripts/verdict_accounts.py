@@ -6,7 +6,8 @@ the power asked for. A fixed number of seeds must see that same gap with that po
 a paired t-test, whose spread is that of the differences within blocks; B0, whose trials each have a
 seed of their own, by an unpaired one, whose spread is that of a candidate over seeds. Both spreads
 are those that the race measured. (The looks before the last add to the search's power, and an end
-for futility takes up to two points from it: neither is counted; the margin is the same for all and cancels out.)
+for futility takes up to two points from it: neither is
+counted; the margin is the same for all and cancels out.)
 """
 
 import ctypes
