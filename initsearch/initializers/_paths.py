@@ -46,9 +46,13 @@ def import_path(argument: str, path: str) -> object:
 
 
 def _broken(argument: str, path: str, module: str, error: Exception) -> ConfigError:
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else module
+    """Where in which file a module's import went wrong, and how."""
+    if isinstance(error, SyntaxError):
+        reason, file, line = error.msg, error.filename, error.lineno
+    else:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        reason, file, line = str(error), last.filename, last.lineno
     return ConfigError(
         f"{argument} {path!r}: module {module!r} cannot be imported "
-        f"({type(error).__name__}: {error}; {where}): mend it"
+        f"({type(error).__name__}: {' '.join(reason.split())}; {file}, line {line}): mend it"
     )

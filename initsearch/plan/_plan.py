@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ class InitPlan:
             if key not in ("rules", "default"):
                 raise unknown_name("key in a plan", key, ("rules", "default"))
         rules = spec.get("rules") or ()
-        if not isinstance(rules, list | tuple):
+        if isinstance(rules, str) or not isinstance(rules, Sequence):
             raise ConfigError(f"rules must be a list of rules, but got {rules!r}")
         default = spec.get("default") or {}
         if not isinstance(default, Mapping):

@@ -1,6 +1,6 @@
 """One rule of a plan: where it holds, and what fills the weight and the bias there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any
@@ -51,7 +51,8 @@ class Where:
         for key, value in (spec or {}).items():
             if key not in known:
                 raise unknown_name("condition in where", key, known)
-            names = tuple(value) if isinstance(value, list | tuple) else (value,)
+            several = isinstance(value, Sequence) and not isinstance(value, str)
+            names = tuple(value) if several else (value,)
             if not names or not all(isinstance(name, str) for name in names):
                 raise ConfigError(
                     f"where.{key} must be a name or a list of names, but got {value!r}"

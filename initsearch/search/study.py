@@ -319,9 +319,8 @@ class Study:
         """Write the leader's plan, with what the verdict says of it."""
         leader = verdict.candidates[0]
         plan = InitPlan.from_spec(leader.plan)
-        status = (
-            "" if verdict.status == "undecided" else f"{verdict.status}: "
-        )  # its sentence says so
+        # An undecided verdict's sentence says that it is one.
+        status = "" if verdict.status == "undecided" else f"{verdict.status}: "
         plan.save(self.folder / "winner.yaml", comment=f"{status}{verdict.sentence}")
 
 

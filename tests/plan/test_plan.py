@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 from torch.nn import functional as F
 
@@ -202,6 +203,14 @@ def test_a_bad_plan_is_told_in_one_line(spec, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as raised:
         InitPlan.from_spec(spec)
     assert "\n" not in str(raised.value)
+
+
+def test_a_plan_of_omegaconf_s_own_containers_is_read_as_one_of_pythons() -> None:
+    spec = {
+        "rules": [{"where": {"activation": ["relu", "gelu"]}, "weight": "he_normal"}],
+        "default": {"weight": "zeros"},
+    }
+    assert InitPlan.from_spec(OmegaConf.create(spec)).spec() == InitPlan.from_spec(spec).spec()
 
 
 def test_a_plan_file_with_a_misspelt_key_names_file_and_key(tmp_path) -> None:
