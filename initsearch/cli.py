@@ -4,7 +4,6 @@ import contextlib
 from typing import TYPE_CHECKING, NoReturn
 
 from initsearch.command import leave, run_command
-from initsearch.training.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -15,7 +14,7 @@ FILE_WIDTH = 110
 
 def run(config: "DictConfig") -> None:
     """Run the study that a composed configuration describes."""
-    from initsearch.training.process import preload
+    from initsearch.training.process import keep_freed_memory, preload
 
     if config.get("workers") != 1:
         preload()  # takes the longest of all: the settings are read meanwhile
@@ -25,6 +24,8 @@ def run(config: "DictConfig") -> None:
     from initsearch.config import read_settings, writable
 
     settings = read_settings(config, list(HydraConfig.get().overrides.task))
+    if settings.workers == 1:  # it is this process that trains
+        keep_freed_memory()
     # Imported after the settings are checked: a mistyped name is told at once, not after MLflow has loaded.
     from initsearch.search.executor import make_executor
 
@@ -56,7 +57,6 @@ def run(config: "DictConfig") -> None:
 
 def program() -> NoReturn:
     """Entry point of `initsearch` and `python -m initsearch`."""
-    keep_freed_memory()  # with workers=1 it is this process that trains
     main()
     leave()
 

@@ -39,6 +39,7 @@ from initsearch.search.evidence import Evidence, judged, weigh
 from initsearch.search.futility import chance_of_decision
 from initsearch.search.pairs import Floats
 from initsearch.search.rules import RaceRules
+from initsearch.search.spending import t_levels
 from initsearch.search.tracker import CandidateInfo
 from initsearch.search.verdict import Standing, Status
 
@@ -168,6 +169,11 @@ class Race:
         spread, margin = float(evidence.table.spread[leader, runner_up]), self.rules.margin
         complete = self._scores[active, :look]
         shared = pairs.correlation(complete[:, np.isfinite(complete).all(axis=0)])
+        # What a race that goes on no further would have seen is said of all the blocks that it might have had.
+        seen, level = look, evidence.level
+        if status == "undecided" and prospect is not None:
+            seen = self.rules.max_seeds
+            level = 2.0 * t_levels(self.rules.schedule, self.rules.alpha / 2.0)[-1]
         decision = Decision(
             status=status,
             leader=self.names[leader],
@@ -191,8 +197,9 @@ class Race:
             },
             correlation=shared[0] if shared else None,
             variance_removed=shared[1] if shared else None,
-            power=pairs.win_power(float(gap[runner_up]), margin, spread, look, evidence.level),
-            detectable_gap=margin + pairs.detectable_gap(spread, look, evidence.level),
+            power=pairs.win_power(float(gap[runner_up]), margin, spread, seen, level),
+            detectable_gap=margin + pairs.detectable_gap(spread, seen, level),
+            power_blocks=seen,
             prospect=prospect,
             diverged=self._counts(diverged),
             all_diverged=bool(diverged[leader].sum() == look),

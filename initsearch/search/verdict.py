@@ -58,7 +58,8 @@ class Verdict:
     """What a study found: winner, tie or undecided, with the evidence.
 
     Attributes:
-        status: `winner`, `tie` (shown to be as good as equal) or `undecided` (the budget is spent).
+        status: `winner`, `tie` (shown to be as good as equal) or `undecided` (neither could
+            be shown).
         winner: Name of the winner; None unless `status` is `winner`.
         baseline: Name of the framework's default among the candidates.
         architecture: The model's short name.

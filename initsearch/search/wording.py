@@ -120,7 +120,8 @@ def _futile(decision: Decision) -> str:
     percent = 100 * decision.prospect
     chance = f"a chance of {percent:.0f} %" if percent >= 1 else "a chance below 1 %"
     left = decision.max_seeds - decision.look
-    return f"; the {left} seeds left would decide it with {chance} (race.futility)"
+    seeds = "seed" if left == 1 else f"{left} seeds"
+    return f"; the {seeds} left would decide it with {chance} (race.futility)"
 
 
 def _on_fewer(decision: Decision) -> str:

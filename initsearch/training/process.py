@@ -21,6 +21,8 @@ LOADED = "initsearch.training.run"
 
 #: `mallopt`'s parameters and the largest value of an int (malloc.h of glibc, mallopt(3)).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST = -1, -3, 2**31 - 1
+#: What glibc before 2.35 allows as M_MMAP_THRESHOLD at most, on 64 bits (half of HEAP_MAX_SIZE).
+LARGEST_OF_OLD = 32 * 2**20
 
 _lifeline: Connection | None = None  # a connection that nothing holds would be closed
 _device: int | None = None
@@ -86,8 +88,11 @@ def keep_freed_memory() -> None:
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-        if mallopt is not None:
-            mallopt(M_MMAP_THRESHOLD, LARGEST)
+        # A threshold that is refused must not be followed by the other: that alone would freeze the one for
+        # mappings where it stands, and larger tensors would be mapped anew each time.
+        if mallopt is not None and (
+            mallopt(M_MMAP_THRESHOLD, LARGEST) or mallopt(M_MMAP_THRESHOLD, LARGEST_OF_OLD)
+        ):
             mallopt(M_TRIM_THRESHOLD, LARGEST)
 
 

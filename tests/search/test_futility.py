@@ -129,6 +129,11 @@ def test_the_decision_keeps_the_chance_it_ended_for() -> None:
     assert end.prospect is not None
     assert end.prospect < ON.futility
     assert all(d.prospect is not None and d.prospect >= ON.futility for d in before)
+    # The power is that of the race as it was planned: a paired t-test of 12 blocks at the last level.
+    level = t_levels(ON.schedule, 0.025)[-1]
+    shift = (end.detectable_gap - ON.margin) / end.comparisons[0].spread * 12**0.5
+    assert end.power_blocks == 12
+    assert stats.nct.sf(stats.t.isf(level, 11), 11, shift) == pytest.approx(0.8, abs=1e-3)
     (whole,) = races(1, [0.97, 0.97], OFF, sd=0.02)
     assert whole.decision.look == 12
     assert [d.prospect for d in whole.race.decisions] == [None] * 4
