@@ -62,8 +62,8 @@ class Decision:
         power: Chance that a true gap as large as that to the runner-up is found, at this look, to exceed the
             margin: what the leader needs to win.
         detectable_gap: The true gap to the runner-up of which that is found with a chance of 0.8.
-        power_blocks: Blocks, at the level of their look, of which power and detectable gap are told: those seen,
-            or all that the race might have had, where it ended for futility.
+        power_blocks: Blocks, at the level of their look, of which power and detectable gap are told:
+            those seen, or all that the race might have had, where it ended for futility.
         prospect: The chance that the blocks left would name a winner or a tie, as those so far predict it (see
             `futility`); None where it was not asked: none are left, or the race is decided.
         diverged: Number of diverged runs by candidate, where there are any.
