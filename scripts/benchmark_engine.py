@@ -7,7 +7,7 @@ floating-point operations of a member-step, counted by `torch.utils.flop_counter
 held against what one thread reaches in a large matrix product of the same type.
 
 Memory is measured in a fresh process for each cohort size: the peak of the resident set above what
-it was before the members were built. A straight line through the sizes gives the bytes per member.
+it was once one member had been trained. A straight line through the sizes gives the bytes per member.
 
 bfloat16 is timed on request: a processor that has no units for it takes minutes.
 
@@ -82,9 +82,8 @@ def run_engine(engine: Engine, stream: Batches, steps: int) -> None:
 def make_members(spec: dict[str, Any], count: int, inputs: InputSettings) -> list[nn.Module]:
     """Models of one architecture for MNIST."""
     members = [build_model(spec, (1, 28, 28), 10) for _ in range(count)]
-    if inputs.channels_last:
-        for member in members:
-            member.to(memory_format=torch.channels_last)
+    for member in members:
+        inputs.lay_out(member)
     return members
 
 

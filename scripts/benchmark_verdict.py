@@ -137,7 +137,10 @@ def compare(
     sections = [
         (f"{name}: the question", describe(counted, runs)),
         (f"{name}: time to the verdict", totals(model.aims, counted, timed, runs)),
-        (f"{name}: the same question with more candidates", larger(counted, timed, runs)),
+        (
+            f"{name}: the same question with more candidates (extrapolated)",
+            larger(counted, timed, runs),
+        ),
         (f"{name}: one candidate on one seed (measured)", units(orders, timed)),
         (f"{name}: the ladder", ladder(counted, timed)),
     ]

@@ -6,8 +6,7 @@ the power asked for. A fixed number of seeds must see that same gap with that po
 a paired t-test, whose spread is that of the differences within blocks; B0, whose trials each have a
 seed of their own, by an unpaired one, whose spread is that of a candidate over seeds. Both spreads
 are those that the race measured. (The looks before the last add to the search's power, and an end
-for futility takes up to two points from it: neither is
-counted; the margin is the same for all and cancels out.)
+for futility takes some of it: neither is counted; the margin is the same for all and cancels out.)
 """
 
 import ctypes
@@ -28,7 +27,6 @@ from scipy import stats
 
 from initsearch.search import pairs
 from initsearch.search.rules import RaceRules
-from initsearch.search.spending import t_levels
 
 MOST = 100_000  # seeds; more than that is no experiment
 
@@ -161,8 +159,7 @@ def account(run: Run, power: float) -> Account:
     spread = 100 * ((leader["std"] ** 2 + other["std"] ** 2) / 2) ** 0.5
     if not (paired_spread > 0 and spread > 0):
         sys.exit("the race's scores do not vary: nothing can be said about power")
-    level = 2 * t_levels(rules.schedule, alpha / 2)[-1]
-    gap = pairs.detectable_gap(paired_spread, blocks, level, power)
+    gap = pairs.detectable_gap(paired_spread, blocks, rules.levels[-1], power)
     search_seeds = int(settings["search"]["seeds"])
     return Account(
         candidates=len(rows),

@@ -74,9 +74,7 @@ def larger(counted: Account, timed: dict[str, list[Timed]], runs: Sequence[Run])
     """
     ours = typical([run.cost for run in runs]).wall / counted.ours
     rows: list[tuple[object, ...]] = []
-    for number in sorted({counted.candidates, *CANDIDATES}):
-        if number < counted.candidates:
-            continue
+    for number in (counted.candidates, *(n for n in CANDIDATES if n > counted.candidates)):
         searched = counted.search_epochs * number / counted.candidates
         more = replace(counted, candidates=number, search_epochs=searched)
         times = [

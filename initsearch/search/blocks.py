@@ -32,11 +32,6 @@ def _check(argument: str, index: int, most: int) -> None:
         raise ConfigError(f"{argument} must be at most {most}, but got more")
 
 
-def job_optimizer(settings: StudySettings) -> dict[str, Any]:
-    """The optimizer's settings without the learning rate, which is each candidate's own."""
-    return {key: value for key, value in settings.optimizer.items() if key != "lr"}
-
-
 def has_state(curve: Curve) -> bool:
     """Whether the weights are kept with which a curve can be gone on with."""
     return curve.state is not None and Path(curve.state).exists()
@@ -97,7 +92,7 @@ class JobMaker:
         return Job(
             data=self._data,
             model=self._settings.model,
-            optimizer=job_optimizer(self._settings),
+            optimizer=self._settings.job_optimizer,
             trainer=self._trainer(exact),
             candidates=tuple(candidates),
             seed=seed,

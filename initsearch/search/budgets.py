@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 
-from initsearch.search.blocks import job_optimizer
 from initsearch.search.metric import Metric
 from initsearch.search.rungs import rung_epochs
 from initsearch.search.settings import StudySettings
@@ -48,7 +47,7 @@ def make_budgets(
     Raises:
         ConfigError: A batch is larger than the training set.
     """
-    batch_size = OptimizerSettings.from_mapping(job_optimizer(settings)).batch_size
+    batch_size = OptimizerSettings.from_mapping(settings.job_optimizer).batch_size
     per_epoch = steps_per_epoch(images, batch_size)
     search, full = settings.search, settings.max_epochs
     rungs = _distinct(

@@ -89,7 +89,7 @@ class Decision:
     variance_removed: float | None
     power: float
     detectable_gap: float
-    power_blocks: int = 0
+    power_blocks: int
     prospect: float | None = None
     diverged: Mapping[str, int] = field(default_factory=dict)
     bounds: Mapping[str, int] = field(default_factory=dict)

@@ -9,7 +9,6 @@ from initsearch.search import pairs
 from initsearch.search.decision import Comparison
 from initsearch.search.pairs import Floats, Pairs
 from initsearch.search.rules import RaceRules
-from initsearch.search.spending import t_levels
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,15 @@ def weigh(scores: Floats, look: int, rules: RaceRules) -> Evidence:
     """
     schedule = rules.schedule
     levels = np.ones(look + 1)
-    for at, level in zip(schedule, t_levels(schedule, rules.alpha / 2.0), strict=True):
-        levels[at : at + 1] = 2.0 * level
+    for at, level in zip(schedule, rules.levels, strict=True):
+        levels[at : at + 1] = level
     judged_scores = judged(scores, rules)
     table = pairs.compare(judged_scores)
     p_values = table.p_values()
     low = table.low(levels[table.blocks])
     return Evidence(
         level=float(levels[look]),
-        tie_level=t_levels(schedule, rules.alpha)[schedule.index(look)],
+        tie_level=rules.tie_levels[schedule.index(look)],
         scores=judged_scores,
         table=table,
         low=low,

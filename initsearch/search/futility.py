@@ -12,7 +12,6 @@ from scipy.special import stdtrit
 
 from initsearch.search.evidence import Evidence
 from initsearch.search.rules import RaceRules
-from initsearch.search.spending import t_levels
 
 DRAWS = 2000  # a chance of 5 % is known to half a percentage point (one standard error)
 
@@ -52,8 +51,8 @@ def chance_of_decision(
     squares_at_end = squares + squares_of_new + look * new / blocks * (gap_of_new - gap) ** 2
     error = np.sqrt(squares_at_end / (blocks - 1) / blocks)
     beats_by, ties_by = (
-        -float(stdtrit(blocks - 1, t_levels(rules.schedule, alpha)[-1]))
-        for alpha in (rules.alpha / 2.0, rules.alpha)
+        -float(stdtrit(blocks - 1, level))
+        for level in (rules.levels[-1] / 2.0, rules.tie_levels[-1])
     )
     beats = at_end - beats_by * error > rules.margin
     ties = np.abs(at_end) + ties_by * error <= rules.margin

@@ -39,7 +39,6 @@ from initsearch.search.evidence import Evidence, judged, weigh
 from initsearch.search.futility import chance_of_decision
 from initsearch.search.pairs import Floats
 from initsearch.search.rules import RaceRules
-from initsearch.search.spending import t_levels
 from initsearch.search.tracker import CandidateInfo
 from initsearch.search.verdict import Standing, Status
 
@@ -160,8 +159,10 @@ class Race:
         elif look == self.rules.max_seeds or not set(tied) & set(active):
             status = "undecided"
         prospect = self._prospect(evidence, status)
+        seen, level = look, evidence.level
         if prospect is not None and prospect < self.rules.futility:
-            status = "undecided"
+            # Its power is that of the race as it was planned.
+            status, seen, level = "undecided", self.rules.max_seeds, self.rules.levels[-1]
         stopped = [i for i in worse if i in active and self.names[i] not in self.protected]
         dropped = () if status else tuple(self.names[i] for i in stopped)
 
@@ -169,11 +170,6 @@ class Race:
         spread, margin = float(evidence.table.spread[leader, runner_up]), self.rules.margin
         complete = self._scores[active, :look]
         shared = pairs.correlation(complete[:, np.isfinite(complete).all(axis=0)])
-        # What a race that goes on no further would have seen is said of all the blocks that it might have had.
-        seen, level = look, evidence.level
-        if status == "undecided" and prospect is not None:
-            seen = self.rules.max_seeds
-            level = 2.0 * t_levels(self.rules.schedule, self.rules.alpha / 2.0)[-1]
         decision = Decision(
             status=status,
             leader=self.names[leader],

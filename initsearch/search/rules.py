@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from initsearch.errors import ConfigError
+from initsearch.search.spending import t_levels
 
 
 @dataclass(frozen=True)
@@ -63,3 +64,13 @@ class RaceRules:
     def schedule(self) -> tuple[int, ...]:
         """The looks that take place, the last at `max_seeds`."""
         return (*(look for look in self.looks if look < self.max_seeds), self.max_seeds)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The two-sided level of the tests at each look."""
+        return tuple(2.0 * level for level in t_levels(self.schedule, self.alpha / 2.0))
+
+    @property
+    def tie_levels(self) -> tuple[float, ...]:
+        """The level of each one-sided test of equivalence at each look."""
+        return t_levels(self.schedule, self.alpha)

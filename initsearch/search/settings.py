@@ -185,9 +185,14 @@ class StudySettings:
         lr = self.optimizer.get("lr")
         if isinstance(lr, bool) or not isinstance(lr, int | float) or not lr > 0:
             raise ConfigError(f"optimizer.lr must be a positive number, but got {lr!r}")
-        own = {key: value for key, value in self.optimizer.items() if key != "lr"}
-        _ = OptimizerSettings.from_mapping(own).kind  # raises where there is no such optimizer
+        # Raises where there is no such optimizer.
+        _ = OptimizerSettings.from_mapping(self.job_optimizer).kind
         TrainerSettings.from_mapping(self.trainer)
+
+    @property
+    def job_optimizer(self) -> dict[str, Any]:
+        """The optimizer's settings without the learning rate, which is each candidate's own."""
+        return {key: value for key, value in self.optimizer.items() if key != "lr"}
 
     def identity(self, dataset: str | None = None) -> str:
         """A short hash of all that a candidate's curves depend on: another one is another study.

@@ -47,7 +47,7 @@ def _power(verdict: Verdict, last: dict[str, Any]) -> str:
         return ""
     scale = scale_of(verdict.metric)
     seen = f"{scale.text(gap)}{scale.gap_unit}"
-    blocks = last.get("power_blocks") or last["look"]
+    blocks = last.get("power_blocks", last["look"])
     return (
         f"{blocks} seeds find a winner with a chance of {100 * CHANCE:.0f} % where it is truly "
         f"ahead by {seen}"

@@ -95,11 +95,8 @@ class CohortModule(LightningModule):
     @property
     def inputs(self) -> InputSettings:
         """How images are made ready for the members."""
-        return InputSettings(
-            next(self.members.parameters()).dtype,
-            self.trainer_settings.channels_last is True,
-            self.trainer_settings.autocast == "bf16",
-        )
+        dtype = next(self.members.parameters()).dtype
+        return InputSettings.asked(self.trainer_settings, dtype)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Build the engine: the members are on their device by now, and in their precision."""
@@ -110,8 +107,7 @@ class CohortModule(LightningModule):
                 self.trainer.world_size,
                 lambda values: reduce(values.clone(), reduce_op="sum"),
             )
-        if self.trainer_settings.channels_last is True:
-            self.members.to(memory_format=torch.channels_last)
+        self.inputs.lay_out(self.members)
         optimizers = []
         for candidate, member, track in zip(
             self.job.candidates, self.members, self.tracks, strict=True

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from initsearch.errors import ModelError
 from initsearch.training.data import ImageData
 from initsearch.training.streams import derive_seed
+from initsearch.training.trainer_settings import TrainerSettings
 
 
 class Engine(Protocol):
@@ -65,6 +66,16 @@ class InputSettings:
     dtype: torch.dtype = torch.float32
     channels_last: bool = False
     bf16: bool = False
+
+    @classmethod
+    def asked(cls, settings: TrainerSettings, dtype: torch.dtype) -> "InputSettings":
+        """As a job's trainer has them, for models of a floating type."""
+        return cls(dtype, settings.channels_last is True, settings.autocast == "bf16")
+
+    def lay_out(self, model: nn.Module) -> None:
+        """Put a model's convolutions into the order in which its images lie."""
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)
 
     def ready(self, data: ImageData, x: Tensor) -> Tensor:
         """Images (uint8, N, C, H, W), normalised on their device."""

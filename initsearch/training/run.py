@@ -107,14 +107,12 @@ def _test_only(
     settings = TrainerSettings.from_mapping(job.trainer)
     states = [State.load(job.state_in[candidate.name]) for candidate in job.candidates]
     device = trainer.strategy.root_device
-    channels_last = settings.channels_last is True
     for member, state in zip(members, states, strict=True):
         trainer.precision_plugin.convert_module(member).to(device)
         member.load_state_dict(state.model)
-        if channels_last:
-            member.to(memory_format=torch.channels_last)
-    dtype = next(members[0].parameters()).dtype
-    inputs = InputSettings(dtype, channels_last, settings.autocast == "bf16")
+    inputs = InputSettings.asked(settings, next(members[0].parameters()).dtype)
+    for member in members:
+        inputs.lay_out(member)
     with trainer.precision_plugin.val_step_context():
         scores = score(members, data, data.test_x, data.test_y, inputs, Ranks())
     return CohortResult(

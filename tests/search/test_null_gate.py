@@ -13,6 +13,7 @@ thumb that the race replaces have rates of 17 to 50% and are caught.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,7 +152,7 @@ def test_a_race_that_goes_on_errs_as_often_as_it_says(judged) -> None:
         scores = 0.97 + 0.004 * rng.normal(size=(2, 24))
         outcome = race(scores[:, :12], STRICT)
         if outcome.winner is None:
-            outcome = race(scores, RaceRules(margin=0.0, max_seeds=24, futility=0.0))
+            outcome = race(scores, replace(STRICT, max_seeds=24))
         outcomes.append(outcome)
     assert "alpha is 0.1 in all" in after_races([STRICT.alpha], STRICT.alpha)
     assert judged(outcomes, rate=0.1) > most_errors(1000)  # so that 5% would not be the truth
@@ -159,7 +160,7 @@ def test_a_race_that_goes_on_errs_as_often_as_it_says(judged) -> None:
 
 @pytest.mark.parametrize("looks", [(4,), (2, 3, 4)])
 def test_four_seeds(looks, judged) -> None:
-    rules = RaceRules(margin=0.0, max_seeds=4, looks=looks, futility=0.0)
+    rules = replace(STRICT, max_seeds=4, looks=looks)
     assert judged(races(REPLICATES, [0.97, 0.97], rules)) >= REPLICATES * 0.025
 
 
@@ -168,7 +169,7 @@ def test_accuracies_over_few_images(max_seeds: int, judged) -> None:
     # A nearly solved task on 180 images: differences are 0, 1 or 2 images, and often the same.
     rng = np.random.default_rng(2)
     right = rng.binomial(180, 0.995, size=(1000, 2, max_seeds))
-    rules = RaceRules(margin=0.0, max_seeds=max_seeds, futility=0.0)
+    rules = replace(STRICT, max_seeds=max_seeds)
     judged([race(scores / 180, rules) for scores in right])
 
 
