@@ -29,7 +29,7 @@ from benchmarking import cores, parser, publish, say
 from verdict_accounts import Run, account, run_search
 from verdict_baselines import Setting
 from verdict_contenders import OURS, Order, Timed, run_order
-from verdict_report import describe, ladder, larger, totals, units
+from verdict_report import by_number, describe, ladder, totals, units
 
 from initsearch.training.data import DataConfig, load_data
 
@@ -66,6 +66,9 @@ MODELS = {
 
 #: Of the epochs in bfloat16: a processor that has no units for it takes ten times as long.
 BF16_SHARE = 0.1
+#: Of the search: as many as the example has that B0 is made after (optuna-examples,
+#: pytorch_lightning_simple.py).
+TRIALS = 100
 
 
 def fastest(name: str, setting: Setting) -> Order:
@@ -121,6 +124,7 @@ def compare(
         ),
         f"optimizer.batch_size={setting.batch}",
         f"max_epochs={setting.epochs}",
+        f"n_trials={arguments.trials}",
         f"workers={cores()}",
         *arguments.override,
     ]
@@ -138,8 +142,8 @@ def compare(
         (f"{name}: the question", describe(counted, runs)),
         (f"{name}: time to the verdict", totals(model.aims, counted, timed, runs)),
         (
-            f"{name}: the same question with more candidates (extrapolated)",
-            larger(counted, timed, runs),
+            f"{name}: the same question with other numbers of candidates (extrapolated)",
+            by_number(counted, timed, runs),
         ),
         (f"{name}: one candidate on one seed (measured)", units(orders, timed)),
         (f"{name}: the ladder", ladder(counted, timed)),
@@ -162,6 +166,7 @@ def main() -> None:
     arguments_of.add_argument("--images", type=int, default=12_000, help="to train on")
     arguments_of.add_argument("--validation", type=int, default=4_000, help="to validate on")
     arguments_of.add_argument("--epochs", type=int, default=3)
+    arguments_of.add_argument("--trials", type=int, default=TRIALS, help="candidates of the search")
     arguments_of.add_argument("--power", type=float, default=0.8)
     arguments_of.add_argument(
         "--override",
@@ -173,9 +178,8 @@ def main() -> None:
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
     if arguments.quick:
         arguments.models, arguments.images, arguments.validation = ["mlp"], 512, 256
-        arguments.epochs = 1
+        arguments.epochs, arguments.trials = 1, 4
         arguments.override += [
-            "n_trials=4",
             "race.max_seeds=3",
             "race.shortlist=1",
             "space.lr=null",

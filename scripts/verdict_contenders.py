@@ -24,14 +24,18 @@ from typing import Any
 
 from benchmarking import Cost, cores, now
 
-#: Ours: trainer settings of each, and whether all cores work on it.
-OURS: Mapping[str, tuple[dict[str, Any], bool]] = {
-    "loop": ({"engine": "loop", "channels_last": False, "autocast": "none"}, False),
-    "stacked": ({"engine": "stacked", "channels_last": False, "autocast": "none"}, False),
-    "channels_last": ({"engine": "loop", "channels_last": True, "autocast": "none"}, False),
-    "bf16": ({"engine": "loop", "channels_last": True, "autocast": "bf16"}, False),
-    "processes": ({"engine": "loop", "channels_last": False, "autocast": "none"}, True),
+#: Ours: the trainer's settings, each against the first, which is the plain loop.
+TRAINERS: Mapping[str, dict[str, Any]] = {
+    "loop": {"engine": "loop", "channels_last": False, "autocast": "none"},
+    "stacked": {"engine": "stacked", "channels_last": False, "autocast": "none"},
+    "channels_last": {"engine": "loop", "channels_last": True, "autocast": "none"},
+    "bf16": {"engine": "loop", "channels_last": True, "autocast": "bf16"},
 }
+#: Ours with the loop's settings: one process that keeps the memory it frees, and one such per core.
+PROCESSES = ("kept", "processes")
+OURS = (*TRAINERS, *PROCESSES)
+#: Validations of all images in the whole budget: as many as a search has rungs.
+VALIDATIONS = 3
 
 
 @dataclass(frozen=True)
@@ -127,15 +131,20 @@ def ours(order: Order, stack: ExitStack) -> Unit:
 
     from initsearch.search.executor import make_executor
     from initsearch.training.job import Candidate, Job
+    from initsearch.training.process import keep_freed_memory
     from initsearch.training.worker import run_job
 
     setting = Setting(**order.setting)
-    trainer, parallel = OURS[order.name]
+    trainer = TRAINERS.get(order.name, TRAINERS["loop"])
+    parallel = order.name == "processes"
+    if order.name == "kept":
+        keep_freed_memory()
     workers = cores() if parallel else 1
     executor = stack.enter_context(make_executor(workers, trainer))
     stop = setting.epochs * order.share
-    # Validated as often for all of the epochs as at the three rungs of a search, or nearly so.
+    # A share of the epochs validates that share of the images, in one go.
     points = (stop / 4, stop / 2, stop) if order.share == 1.0 else (stop,)
+    validated = round(setting.validation * VALIDATIONS * order.share / len(points))
     candidates = tuple(
         Candidate(f"{plan} {index}", {"name": plan}, setting.lr)
         for index, plan in zip(range(order.cohort), itertools.cycle(PLANS))
@@ -149,7 +158,7 @@ def ours(order: Order, stack: ExitStack) -> Unit:
                     "name": "mnist",
                     "root": setting.root,
                     "train_size": setting.images,
-                    "val_size": setting.validation,
+                    "val_size": validated,
                     "download": False,
                 },
                 model=setting.model,
