@@ -1,12 +1,17 @@
 """The command line of a study: runs it as its configuration says, and prints the verdict."""
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from initsearch.command import leave, run_command
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from omegaconf import DictConfig
+
+    from initsearch.search.tracker import Tracker
 
 #: Columns of the verdict where it goes to a file or a pipe.
 FILE_WIDTH = 110
@@ -33,15 +38,15 @@ def run(config: "DictConfig") -> None:
     with make_executor(settings.workers, settings.trainer) as executor:
         from initsearch.search.study import Study
         from initsearch.tracking import (
-            MlflowTracker,
-            ReportTracker,
             SearchProgress,
             TrackerGroup,
+            check_store,
             print_verdict,
             ui_command,
         )
 
-        tracker = TrackerGroup([ReportTracker(), MlflowTracker.in_folder(output_dir)])
+        check_store(output_dir)
+        tracker = TrackerGroup(partial(_trackers, output_dir))
         with SearchProgress() as progress, contextlib.closing(tracker):
             study = Study(settings, tracker, progress)
             try:
@@ -53,6 +58,13 @@ def run(config: "DictConfig") -> None:
     if not console.is_terminal:
         console = Console(width=FILE_WIDTH)
     print_verdict(console, verdict, folder=study.folder, ui=ui_command(output_dir))
+
+
+def _trackers(output_dir: "Path") -> "list[Tracker]":
+    """What keeps a study's records; the report comes first, since MLflow keeps its figures."""
+    from initsearch.tracking import MlflowTracker, ReportTracker
+
+    return [ReportTracker(), MlflowTracker.in_folder(output_dir)]
 
 
 def program() -> NoReturn:

@@ -166,7 +166,7 @@ def cost_per_candidate(
             search=SearchRules(sampler=sampler),
             race=RaceSettings(max_seeds=4),
         )
-        with closing(TrackerGroup([*trackers, watch])) as tracker, Oracle() as executor:
+        with closing(TrackerGroup(lambda: [*trackers, watch])) as tracker, Oracle() as executor:
             study = Study(settings, tracker, watch)
             if profile is not None:
                 profile.enable()

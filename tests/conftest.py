@@ -1,6 +1,7 @@
 """What every test stands on: one thread, and the real MNIST where it is found."""
 
 import os
+import platform
 import signal
 from pathlib import Path
 
@@ -49,3 +50,11 @@ def mnist_root() -> Path:
     if not (root / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file():
         pytest.skip(f"no MNIST/raw under {root}: set INITSEARCH_DATA to the folder that has it")
     return root
+
+
+@pytest.fixture(scope="session")
+def glibc_235() -> None:
+    """The allocator of which a process can be told to keep tensors of any size."""
+    name, version = platform.libc_ver()
+    if name != "glibc" or tuple(map(int, version.split("."))) < (2, 35):
+        pytest.skip(f"the C library is {name or 'another'} {version}, not glibc 2.35 or later")

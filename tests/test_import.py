@@ -37,3 +37,10 @@ def test_the_callback_needs_neither_optuna_hydra_nor_mlflow() -> None:
     loaded = loaded_after("import initsearch; initsearch.InitCallback('he_normal')")
     assert "lightning" in loaded
     assert not loaded & {"optuna", "hydra", "mlflow"}
+
+
+def test_a_verdict_is_printed_without_mlflow() -> None:
+    names = "SearchProgress, TrackerGroup, print_verdict, ui_command"
+    loaded = loaded_after(f"from initsearch.tracking import {names}; ui_command('out')")
+    assert "rich" in loaded
+    assert not loaded & {"mlflow", "matplotlib"}

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, TypeVar, overload
 
+from initsearch.dotted import import_path
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.initializers._base import Initializer
 from initsearch.initializers._function import FunctionInitializer, wrap
-from initsearch.initializers._paths import import_path
 
 InitializerSpec = str | Mapping[str, Any] | Initializer | Callable[..., Any]
 Registered = TypeVar("Registered", bound=Callable[..., Any])

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from initsearch.dotted import import_path
 from initsearch.errors import ConfigError, unknown_name
-from initsearch.initializers._paths import import_path
 from initsearch.initializers._quadrature import Activation, second_moment, slope_moment
 
 GAINS = ("second_moment", "chi", "torch")

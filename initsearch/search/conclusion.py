@@ -95,6 +95,7 @@ def conclude(
         },
         evidence={
             "request": settings.request(),
+            "race_request": settings.race_request(),
             "images": dict(found.images),
             "alphas": [*found.earlier, settings.race.alpha],
             "looks": [made.to_json() for made in race.decisions],

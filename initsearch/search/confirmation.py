@@ -10,7 +10,6 @@ from initsearch.search.jobs import Ticket
 from initsearch.search.metric import Metric
 from initsearch.search.race import Race
 from initsearch.search.records import Record, curve_measurements
-from initsearch.search.rules import RaceRules
 from initsearch.search.tracker import CandidateStatus
 from initsearch.training.job import Candidate, Curve
 
@@ -80,17 +79,12 @@ class Confirmation:
         """
         settings = self._context.settings.race
         candidates = {r.proposal.name: r.proposal.candidate for r in entrants}
-        rules = RaceRules(
-            alpha=settings.alpha,
-            margin=self._context.metric.margin(settings.margin),
-            looks=settings.looks,
-            max_seeds=settings.max_seeds,
-            futility=settings.futility,
-            higher_is_better=self._context.metric.higher_is_better,
-            diverged_score=self._context.metric.floor(
-                self._context.classes, self._context.budgets.steps
-            ),
-            bound=float(self._context.budgets.steps) if self._context.metric.has_bounds else None,
+        metric, steps = self._context.metric, self._context.budgets.steps
+        rules = settings.rules(
+            metric.margin(settings.margin),
+            higher_is_better=metric.higher_is_better,
+            diverged_score=metric.floor(self._context.classes, steps),
+            bound=float(steps) if metric.has_bounds else None,
         )
         race = Race(list(candidates), rules, protected=(baseline,))
         self._context.progress.phase(

@@ -4,13 +4,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.plan import InitPlan
 from initsearch.search.metric import make_metric
+from initsearch.search.rules import RaceRules
 from initsearch.search.sampling import PRUNERS, SAMPLERS
 from initsearch.space import Space
 from initsearch.training.optimizers import OptimizerSettings
@@ -103,17 +104,27 @@ class RaceSettings:
             )
         for look in self.looks:
             _at_least("race.looks", look, 2)
-        if not 0 < self.alpha < 0.5:
-            raise ConfigError(
-                f"race.alpha must lie between 0 and 0.5, but got {self.alpha}: try 0.05"
-            )
         _number("race.futility", self.futility)
-        if not 0 <= self.futility < 1:
-            raise ConfigError(
-                f"race.futility must be 0 or more and below 1, but got {self.futility}: try 0.05"
-            )
-        if not self.margin >= 0:
-            raise ConfigError(f"race.margin must not be negative, but got {self.margin}")
+        self.rules(self.margin)
+
+    def rules(self, margin: float, **of_the_metric: Any) -> RaceRules:
+        """The race's rules.
+
+        Args:
+            margin: The margin in units of the metric.
+            of_the_metric: Those fields of `RaceRules` that are no settings.
+
+        Raises:
+            ConfigError: A number outside its range.
+        """
+        return RaceRules(
+            alpha=self.alpha,
+            margin=margin,
+            looks=self.looks,
+            max_seeds=self.max_seeds,
+            futility=self.futility,
+            **of_the_metric,
+        )
 
 
 @dataclass(frozen=True)
@@ -230,6 +241,10 @@ class StudySettings:
         return short_hash(
             {"study": self.identity(), "n_trials": self.n_trials, "race": repr(self.race)}
         )
+
+    def race_request(self) -> str:
+        """A short hash of the race that was asked for: one that goes on where it was futile is the same."""
+        return replace(self, race=replace(self.race, futility=0.0)).request()
 
 
 def short_hash(parts: Any) -> str:

@@ -89,10 +89,12 @@ class Study:
     @property
     def _earlier_alphas(self) -> list[float]:
         """What the races of this study that were decided before, with other limits, might spend on errors."""
-        if self._last is None:
+        last = self._last
+        if last is None:
             return []
-        spent: list[float] = self._last.evidence.get("alphas", [])
-        return spent[:-1] if self.finished else spent
+        spent: list[float] = last.evidence.get("alphas", [])
+        same = last.evidence.get("race_request") == self.settings.race_request()
+        return spent[:-1] if same else spent
 
     def run(self, executor: Executor) -> Verdict:
         """Search, race and judge, from wherever an interrupted run stopped.
@@ -131,7 +133,6 @@ class Study:
         limit = 1 if distributed else self._cohort_limit(maker)
         self._tell_of_idle_workers(limit)
         jobs = JobBook(self.folder / "jobs", executor, self._progress, cohort_limit=limit)
-        tracker.start_study(self._info())
         context = StudyContext(
             settings,
             jobs,
@@ -142,7 +143,13 @@ class Study:
             tracker,
             self._progress,
         )
-        records = Search(context, self._open_study()).run()
+        search = Search(context, self._open_study())
+        if (
+            settings.workers > 1
+        ):  # they need not wait for records to be opened, which takes MLflow seconds
+            search.begin()
+        tracker.start_study(self._info())
+        records = search.run()
         baseline = next(iter(settings.baselines))
         entrants = shortlist(records, baseline, self._metric, settings.race.shortlist)
         if len(entrants) < 2:

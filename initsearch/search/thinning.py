@@ -64,12 +64,19 @@ class Search:
         self._waiting: list[list[Record]] = [[] for _ in self._ends]
         self._training: list[_Cohort] = []
         self._clock = 0.0
+        self._introduced = 0
 
-    def run(self) -> list[Record]:
-        """Train until every trial is told."""
+    def begin(self) -> None:
+        """Hand in the first jobs; the tracker hears of their candidates in `run`."""
         total = self.proposals.total * len(self._seeds) * self._context.budgets.full
         self._context.progress.phase("search", total)
         self._start_cohorts()
+
+    def run(self) -> list[Record]:
+        """Train until every trial is told."""
+        if not self.records:
+            self.begin()
+        self._introduce()
         while self._training:
             cohort = min(self._training, key=lambda cohort: cohort.due)
             self._training.remove(cohort)
@@ -77,6 +84,7 @@ class Search:
             self._collect(cohort)
             self._tell_twins()
             self._start_cohorts()
+            self._introduce()
         self._tell_twins()  # those that were asked for last, of candidates that were done by then
         return self.records
 
@@ -96,7 +104,6 @@ class Search:
         records = [Record(proposal) for proposal in self.proposals.ask_bracket()]
         self.records += records
         for record in records:
-            self._context.tracker.start_candidate(record.proposal.info)
             stored = record.proposal.stored
             if stored is not None and stored.state is TrialState.FAIL:
                 # What a former run told Optuna stands, though it might go well another time.
@@ -107,6 +114,12 @@ class Search:
             else:
                 self._twins.append(record)
                 self._context.progress.advance(self._left(0.0))
+
+    def _introduce(self) -> None:
+        """Tell the tracker of those that were asked for since: the workers have their jobs by now."""
+        for record in self.records[self._introduced :]:
+            self._context.tracker.start_candidate(record.proposal.info)
+        self._introduced = len(self.records)
 
     def _form(self) -> None:
         """Start every cohort that is full, or that nobody else can join; newcomers need not wait."""

@@ -66,10 +66,16 @@ class Group:
         for key in spec:
             if key not in ("where", "weight", "bias"):
                 raise unknown_name(f"key in space group {name}", key, ("where", "weight", "bias"))
+        where = spec.get("where") or {}
+        if not isinstance(where, Mapping):
+            raise ConfigError(
+                f"where of space group {name!r} must be a mapping of conditions, but got {where!r}: try "
+                "{activation: relu}"
+            )
         schemes = _read_schemes(name, spec.get("weight"))
         return cls(
             name,
-            spec.get("where") or {},
+            where,
             schemes,
             Domain.from_spec(f"{name}.bias", spec.get("bias", "zeros")),
         )

@@ -14,8 +14,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 if TYPE_CHECKING:
     from initsearch.tracking.group import TrackerGroup as TrackerGroup
     from initsearch.tracking.mlflow_tracker import MlflowTracker as MlflowTracker
+    from initsearch.tracking.places import check_store as check_store
+    from initsearch.tracking.places import ui_command as ui_command
     from initsearch.tracking.report import ReportTracker as ReportTracker
-    from initsearch.tracking.store import ui_command as ui_command
     from initsearch.tracking.terminal import SearchProgress as SearchProgress
     from initsearch.tracking.terminal import print_verdict as print_verdict
 
@@ -24,8 +25,9 @@ _HOMES = {
     "ReportTracker": "report",
     "SearchProgress": "terminal",
     "TrackerGroup": "group",
+    "check_store": "places",
     "print_verdict": "terminal",
-    "ui_command": "store",
+    "ui_command": "places",
 }
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "ReportTracker",
     "SearchProgress",
     "TrackerGroup",
+    "check_store",
     "print_verdict",
     "ui_command",
 ]

@@ -16,13 +16,19 @@ from initsearch.tracking.undisturbed import undisturbed
 
 
 class TrackerGroup:
-    """Passes every call on to each of its trackers, in their order; Ctrl-C waits for the end of each call."""
+    """Passes every call on to each of its trackers, in their order; Ctrl-C waits for the end of each call.
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
-        self._trackers = tuple(trackers)
+    Args:
+        trackers: Makes them, when a study starts: a finished one needs none, and MLflow takes seconds.
+    """
+
+    def __init__(self, trackers: Callable[[], Sequence[Tracker]]) -> None:
+        self._make = trackers
+        self._trackers: tuple[Tracker, ...] = ()
 
     def start_study(self, study: StudyInfo) -> None:
         """See `Tracker`."""
+        self._trackers = self._trackers or tuple(self._make())
         self._tell(lambda tracker: tracker.start_study(study))
 
     def start_candidate(self, candidate: CandidateInfo) -> None:

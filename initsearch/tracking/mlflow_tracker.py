@@ -13,8 +13,9 @@ from initsearch.errors import InitSearchError, unknown_name
 from initsearch.search.tracker import CandidateInfo, CandidateStatus, Measurement, StudyInfo
 from initsearch.search.verdict import Verdict
 from initsearch.tracking.labels import candidate_labels, flatten, param_value, valid_key
+from initsearch.tracking.places import artifact_root, tracking_uri
 from initsearch.tracking.runs import OpenRun, Runs
-from initsearch.tracking.store import artifact_root, open_client, tracking_uri
+from initsearch.tracking.store import open_client
 from initsearch.tracking.summary import (
     leaderboard_columns,
     note,

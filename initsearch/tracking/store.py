@@ -1,14 +1,10 @@
-"""Where MLflow keeps its records under an output folder, and how to look at them."""
+"""MLflow's store: opened, or created where there is none."""
 
 import logging
-import os
-import shlex
-import shutil
 import sqlite3
-import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -18,41 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from initsearch.errors import ConfigError
-
-
-def tracking_uri(output_dir: str | os.PathLike[str]) -> str:
-    """MLflow's address of `<output_dir>/mlflow.db`, absolute.
-
-    Raises:
-        ConfigError: The path holds a `?`, where an address's query begins, or a `%`, which some
-            versions of SQLAlchemy decode and some do not.
-    """
-    path = Path(output_dir).absolute() / "mlflow.db"
-    if found := {"?", "%"} & set(str(path)):
-        raise ConfigError(
-            f"output_dir must hold no '?' and no '%' for the sake of MLflow's address of it, got "
-            f"{found.pop()!r} in {str(output_dir)!r}; choose another folder: output_dir="
-        )
-    return f"sqlite:///{path.as_posix()}"
-
-
-def artifact_root(output_dir: str | os.PathLike[str]) -> Path:
-    """Where the runs' files go: `<output_dir>/mlartifacts`, absolute."""
-    return Path(output_dir).absolute() / "mlartifacts"
-
-
-def ui_command(output_dir: str | os.PathLike[str]) -> str:
-    """The command that shows an output folder's runs in the browser, ready for the shell.
-
-    `mlflow` stands alone where the shell would find this environment's own; else the interpreter is
-    named.
-    """
-    beside = shutil.which("mlflow", path=str(Path(sys.executable).parent))
-    found = shutil.which("mlflow")
-    on_path = beside is not None and found is not None and Path(found).samefile(beside)
-    program = ["mlflow"] if on_path else [sys.executable, "-m", "mlflow"]
-    return shlex.join([*program, "ui", "--backend-store-uri", tracking_uri(output_dir)])
+from initsearch.tracking.places import begin_and_leave, cannot_open
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -73,25 +35,11 @@ def open_client(uri: str) -> MlflowClient:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")), quiet():
             is_new = not path.exists()
-            _check_writable(path)
+            begin_and_leave(path)
             with _in_one_go() if is_new else nullcontext():
                 return MlflowClient(tracking_uri=uri)
     except (OSError, sqlite3.Error, MlflowException, SQLAlchemyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"cannot open the MLflow store {uri!r}: {reason}; choose another folder: output_dir="
-        ) from error
-
-
-def _check_writable(path: Path) -> None:
-    """Begin a transaction and leave it: MLflow would try again for 100 seconds what cannot be done.
-
-    Raises:
-        sqlite3.Error: The file is no database or cannot be written to.
-    """
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=30.0)) as database:
-        database.execute("BEGIN IMMEDIATE")
-        database.execute("ROLLBACK")
+        raise cannot_open(uri, error) from error
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Optimizers by name, one per member, and what is known of each for stacking."""
 
-import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from initsearch.dotted import import_path
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.training._settings import check_int
 
@@ -47,6 +47,11 @@ class OptimizerSettings:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ConfigError(
+                "optimizer.name must be a name or the dotted path of a torch.optim.Optimizer, "
+                f"but got {self.name!r}: try sgd"
+            )
         check_int("optimizer.batch_size", self.batch_size)
         clip = self.clip_norm
         if clip is not None and (not isinstance(clip, int | float) or not clip > 0):
@@ -74,13 +79,9 @@ class OptimizerSettings:
         """
         if self.name in ELEMENTWISE:
             return ELEMENTWISE[self.name]
-        module, _, attribute = self.name.rpartition(".")
-        if not module:
+        if "." not in self.name:
             raise unknown_name("optimizer", self.name, ELEMENTWISE)
-        try:
-            found = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(f"optimizer {self.name!r} cannot be imported: {error}") from error
+        found = import_path("optimizer", self.name)
         if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
             raise ConfigError(
                 f"optimizer {self.name!r} must be a torch.optim.Optimizer, but is {found!r}"

@@ -16,7 +16,7 @@ from initsearch.errors import InitSearchError
 from initsearch.files import write_whole
 from initsearch.training.choice import EngineChoice
 from initsearch.training.job import CohortResult, Job
-from initsearch.training.process import die_with
+from initsearch.training.process import die_with, keep_freed_memory
 
 
 def run_job(job: Job) -> CohortResult:
@@ -48,6 +48,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.lifeline:
         die_with(sys.stdin.fileno())
+    keep_freed_memory()
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
     try:

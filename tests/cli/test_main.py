@@ -156,6 +156,7 @@ def test_a_finished_study_prints_its_verdict_and_trains_nothing(
     assert [path.name for path in here.iterdir()] == ["out"]
     before = everything(here)
     monkeypatch.setattr(jobs, "run_job", None)
+    monkeypatch.setattr(MlflowTracker, "in_folder", None)  # nor is MLflow asked for anything
     run(monkeypatch, *command)
     assert capsys.readouterr().out == first
     assert everything(here) == before

@@ -1,5 +1,6 @@
 """Jobs in this process, in worker processes and as programs: same results, whatever happens to a process."""
 
+import mmap
 import os
 import signal
 import subprocess
@@ -13,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executor_calls import die_times, fail, ignores_interrupts, nap, process_id, square, variable
+from executor_calls import (
+    die_times,
+    fail,
+    ignores_interrupts,
+    nap,
+    page_faults,
+    process_id,
+    square,
+    variable,
+)
 
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.search.executor import (
@@ -102,6 +112,12 @@ def test_workers_have_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_workers_do_not_see_ctrl_c(pool: Executor) -> None:
     assert pool.submit(ignores_interrupts).result() is True
+
+
+@pytest.mark.usefixtures("glibc_235")
+def test_workers_keep_the_memory_that_they_free(pool: Executor) -> None:
+    large = 48 * 2**20  # bytes; glibc of itself would map and unmap each
+    assert pool.submit(page_faults, large, 8).result() < large / mmap.PAGESIZE / 10
 
 
 def test_results_do_not_depend_on_the_number_of_workers(pool: Executor) -> None:

@@ -240,6 +240,23 @@ def test_more_seeds_keep_the_blocks_that_are_there(monkeypatch, tmp_path) -> Non
         assert all(candidate["scores"][seed] == now[seed] for seed in shared)
 
 
+def test_a_race_that_goes_on_after_it_was_futile_is_the_same_race(monkeypatch, tmp_path) -> None:
+    """Its looks and levels are as they were, so that it spends no second alpha."""
+    Trained(monkeypatch, simulate)
+    race = {"looks": (2, 3, 4, 6), "margin": 0.0, "alpha": 0.001, "max_seeds": 8}
+    first = run(settings(tmp_path, race=race | {"futility": 0.999}))
+    assert first.n_seeds == 2
+    assert "race.futility" in first.sentence
+    second = run(settings(tmp_path, race=race | {"futility": 0.0}))
+    assert second.n_seeds > 2
+    alone = run(settings(tmp_path / "alone", race=race | {"futility": 0.0}))
+    assert second.sentence == alone.sentence
+    longer = run(settings(tmp_path, race=race | {"futility": 0.0, "max_seeds": 9}))
+    assert longer.sentence.endswith(
+        "after an earlier race of this study, so that alpha is 0.002 in all"
+    )
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -158,6 +158,10 @@ def test_another_space_has_another_key() -> None:
         ),
         ({"groups": {"a": {"weight": "zeros", "wher": {}}}}, "where"),
         ({"groups": {"a": {"weight": "zeros", "where": {"rol": "head"}}}}, "role"),
+        (
+            {"groups": {"a": {"weight": "zeros", "where": "relu"}}},
+            "where of space group 'a' must be",
+        ),
         ({"groups": {"a": {"weight": "zeros"}}, "lr": 0}, "positive"),
         ({"group": {}}, "groups"),
         (5, "a space must be a mapping with groups or plans, but got 5"),

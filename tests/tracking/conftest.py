@@ -7,7 +7,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from initsearch.tracking.mlflow_tracker import MlflowTracker
-from initsearch.tracking.store import open_client, quiet, tracking_uri
+from initsearch.tracking.places import tracking_uri
+from initsearch.tracking.store import open_client, quiet
 
 
 @pytest.fixture(scope="session")

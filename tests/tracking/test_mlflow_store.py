@@ -21,8 +21,9 @@ from studies import FEW, made_up_study, made_up_verdict, tell
 from initsearch.errors import ConfigError
 from initsearch.tracking.group import TrackerGroup
 from initsearch.tracking.mlflow_tracker import MlflowTracker
+from initsearch.tracking.places import tracking_uri, ui_command
 from initsearch.tracking.report import ReportTracker
-from initsearch.tracking.store import open_client, tracking_uri, ui_command
+from initsearch.tracking.store import open_client
 
 # What a fresh store does at its first use, seen from a program of the user's that treats warnings as errors.
 FRESH = """
@@ -179,7 +180,7 @@ def test_a_new_store_is_as_safe_as_an_old_one(tmp_path: Path) -> None:
 def test_the_command_shows_the_study(output: Path, serve: Callable[[str], str]) -> None:
     study = made_up_study(output / "convnet-1a2b")
     tell(
-        TrackerGroup([ReportTracker(), MlflowTracker.in_folder(output)]),
+        TrackerGroup(lambda: [ReportTracker(), MlflowTracker.in_folder(output)]),
         study,
         made_up_verdict(FEW),
         extra=1,

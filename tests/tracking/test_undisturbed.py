@@ -26,7 +26,7 @@ class Slow(ReportTracker):
 def test_ctrl_c_waits_for_the_trackers_call(tmp_path: Path) -> None:
     first, second = Slow(), Slow()
     with pytest.raises(KeyboardInterrupt):
-        TrackerGroup([first, second]).start_study(made_up_study(tmp_path))
+        TrackerGroup(lambda: [first, second]).start_study(made_up_study(tmp_path))
     assert first.whole
     assert second.whole
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

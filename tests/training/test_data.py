@@ -553,6 +553,25 @@ def test_folders_that_are_no_classes_of_images_say_so(tmp_path: Path) -> None:
     for name in ("train", "valid", "validation"):
         write_images(tmp_path / "twice" / name, {"a": 3, "b": 3})
     refused(tmp_path / "twice", "has valid and validation, which mean the same part")
+    write_images(tmp_path / "unsorted" / "train", {"a": 3, "b": 3})
+    write_images(tmp_path / "unsorted", {"validation": 3})
+    refused(tmp_path / "unsorted", "validation must have its images in sub-folders by class")
+    write_images(tmp_path / "unclear" / "training", {"monday": 3, "tuesday": 3})
+    write_images(tmp_path / "unclear", {"match": 3})
+    refused(tmp_path / "unclear", "the classes training and match: move match elsewhere, or rename")
+
+
+def test_classes_may_be_called_as_parts_are(tmp_path: Path) -> None:
+    write_images(tmp_path, {"bus": 3, "train": 3, "Training": 3})
+    data = load_data({"name": "image_folder", "root": str(tmp_path)})
+    assert data.classes == ("Training", "bus", "train")
+
+
+def test_folders_beside_the_parts_are_no_classes(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write_images(tmp_path / part, {"a": 2, "b": 2})
+    write_images(tmp_path, {"unlabelled": 5})
+    assert load_data({"name": "image_folder", "root": str(tmp_path)}).classes == ("a", "b")
 
 
 def test_those_that_come_while_images_are_decoded_wait_for_them(tmp_path: Path) -> None:

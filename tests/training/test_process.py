@@ -2,7 +2,6 @@
 
 import mmap
 import os
-import platform
 import subprocess
 import sys
 
@@ -23,7 +22,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is what is set")
+@pytest.mark.usefixtures("glibc_235")
 def test_kept_memory_is_taken_again_without_page_faults() -> None:
     """The kernel's own count: a tensor's pages are faulted in once, not each time it is made."""
     pages = TAKE // mmap.PAGESIZE

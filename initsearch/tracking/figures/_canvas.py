@@ -28,6 +28,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)))
 _DPI = 150
 _HEADER_POINTS = (15.0, 10.5)
 _LINE_INCHES = 0.2
+_SUBTITLE_LINES = 8  # a verdict's sentence takes six; names may be of any length
 
 
 def new_figure(width: float, height: float, title: str, subtitle: str = "") -> tuple[Figure, float]:
@@ -43,7 +44,7 @@ def new_figure(width: float, height: float, title: str, subtitle: str = "") -> t
         The figure and the height of its header, in inches; the figure is `height` higher than that.
     """
     characters = int((width - 0.4) * 12.2)
-    lines = wrap(subtitle, characters, max_lines=4, placeholder=" …")
+    lines = wrap(subtitle, characters, max_lines=_SUBTITLE_LINES, placeholder=" …")
     title = short(title, int((width - 0.4) * 7.5))
     header = 0.55 + _LINE_INCHES * len(lines)
     figure = Figure(figsize=(width, height + header), dpi=_DPI, facecolor="white")

@@ -82,6 +82,11 @@ def _list_images(folder: Path) -> _Listing:
     samples: list[tuple[str, int]] = []
     n_train = 0
     for part in (*train, *test):
+        if not _class_folders(part):
+            raise DataError(
+                f"{part} must have its images in sub-folders by class, as {train[0]} has, but has none: sort "
+                "them, or move that folder elsewhere"
+            )
         foreign = sorted(set(_class_folders(part)) - set(classes))
         if foreign:
             raise DataError(
@@ -101,22 +106,41 @@ def _list_images(folder: Path) -> _Listing:
 
 def _parts(folder: Path) -> tuple[list[Path], list[Path]]:
     """The folders to train on and those to test on (none: to be held out)."""
-    train = _part(folder, _TRAIN)
-    if not train or not _class_folders(train[0]):
+    train = _part(folder, _TRAIN, by_class=True)
+    if not train:
         return [folder], []
     held_out = [*_part(folder, _TEST), *_part(folder, _VAL)]
+    others = [folder / name for name in _class_folders(folder) if folder / name not in train]
+    if not held_out and (beside := [other.name for other in others if _has_image(other)]):
+        raise DataError(
+            f"{folder} may be a data set with {train[0].name} as its part to train on, or one with the "
+            f"classes {train[0].name} and {', '.join(beside)}: move {', '.join(beside)} elsewhere, or "
+            f"rename {train[0].name}"
+        )
     return [*train, *held_out[1:]], held_out[:1]
 
 
-def _part(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The sub-folder that bears one of the names, as a list of one; an empty list if there is none."""
+def _part(folder: Path, names: Sequence[str], by_class: bool = False) -> list[Path]:
+    """The sub-folder that bears one of the names, as a list of one; an empty list if there is none.
+
+    Args:
+        folder: Where to look.
+        names: In small letters.
+        by_class: Whether only one counts that has sub-folders itself.
+    """
     found = sorted(e for e in folder.iterdir() if e.is_dir() and e.name.lower() in names)
+    if by_class:
+        found = [each for each in found if _class_folders(each)]
     if len(found) > 1:
         raise DataError(
             f"{folder} has {' and '.join(e.name for e in found)}, which mean the same part of a data set: "
             "rename or remove one of them"
         )
     return found
+
+
+def _has_image(folder: Path) -> bool:
+    return any(file.suffix.lower() in IMG_EXTENSIONS for file in folder.rglob("*"))
 
 
 def _class_folders(folder: Path) -> list[str]:

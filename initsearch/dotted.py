@@ -1,7 +1,9 @@
 """Names that are dotted paths."""
 
 import importlib
+import sysconfig
 import traceback
+from pathlib import Path
 
 from initsearch.errors import ConfigError
 
@@ -50,9 +52,19 @@ def _broken(argument: str, path: str, module: str, error: Exception) -> ConfigEr
     if isinstance(error, SyntaxError):
         reason, file, line = error.msg, error.filename, error.lineno
     else:
-        last = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        # A library's own lines say nothing to whoever calls it in a wrong way.
+        own = [frame for frame in frames if not _is_library(frame.filename)]
+        last = (own or frames)[-1]
         reason, file, line = str(error), last.filename, last.lineno
     return ConfigError(
         f"{argument} {path!r}: module {module!r} cannot be imported "
         f"({type(error).__name__}: {' '.join(reason.split())}; {file}, line {line}): mend it"
     )
+
+
+def _is_library(file: str) -> bool:
+    """Whether a file is Python's own (`<frozen importlib>` as well), an installed package's, or this one."""
+    places = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    path = Path(file)
+    return not path.is_absolute() or any(map(path.is_relative_to, [*places, __file__]))
