@@ -3,11 +3,12 @@
 import itertools
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from initsearch.plan import InitPlan
 from initsearch.search.sampling import make_sampler, resolve_sampler
@@ -135,7 +136,7 @@ class Proposals:
         if stored is not None and stored.state.is_finished():
             return self._proposal(stored, None, stored)
         seed = int(short_hash([self._settings.seed, number]), 16)
-        self._study.sampler = make_sampler(self.sampler, seed)
+        self._study.sampler = make_sampler(self.sampler, seed, self._is_new)
         if stored is not None and stored.state is TrialState.RUNNING:
             trial = optuna.Trial(self._study, stored._trial_id)
         else:
@@ -173,7 +174,7 @@ class Proposals:
             label += f" lr={lr:.3g}"
         rate = default_rate if lr is None else lr
         spec = plan.spec()
-        twin_of = self._seen.setdefault(json.dumps([spec, rate], sort_keys=True), source.number)
+        twin_of = self._seen.setdefault(_key(plan, rate), source.number)
         info = CandidateInfo(
             number=source.number,
             name=self._unique(label),
@@ -185,10 +186,24 @@ class Proposals:
         )
         return Proposal(info, trial, stored, None if twin_of == source.number else twin_of)
 
+    def _is_new(self, params: Mapping[str, Any]) -> bool:
+        """Whether parameters make a candidate that was not proposed before, or leave open which it is."""
+        try:
+            suggestion = self._settings.space.suggest(FixedTrial(dict(params)))
+        except ValueError:  # of a parameter that is not among them
+            return True
+        rate = float(self._settings.optimizer["lr"]) if suggestion.lr is None else suggestion.lr
+        return _key(suggestion.plan, rate) not in self._seen
+
     def _unique(self, label: str) -> str:
         """Labels are rounded for reading, so that two candidates can share one: number the later ones."""
         count = self._names[label] = self._names.get(label, 0) + 1
         return label if count == 1 else f"{label} #{count}"
+
+
+def _key(plan: InitPlan, rate: float) -> str:
+    """What is the same for two candidates that are trained alike."""
+    return json.dumps([plan.spec(), rate], sort_keys=True)
 
 
 def _baseline_trials(settings: StudySettings) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -3,7 +3,7 @@
 import math
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,9 @@ from initsearch.space import Space
 #: `auto`: every candidate of a space that is finite and fits into `n_trials`, else TPE.
 SAMPLERS = ("auto", "tpe", "random", "grid")
 PRUNERS = ("halving", "median", "none")
+
+#: So often TPE draws once more for a trial that would repeat another; where all do, little is left to propose.
+MOST_REDRAWS = 50
 
 #: A grid of more candidates than this is a mistake, not a plan.
 MAX_GRID = 10_000
@@ -52,9 +55,18 @@ def experimental() -> Iterator[None]:
         yield
 
 
-def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """The sampler for one trial; a fresh one per trial makes a resumed search propose the same again."""
-    return _Tpe(seed) if name == "tpe" else _Random(seed)
+def make_sampler(
+    name: str, seed: int, is_new: Callable[[Mapping[str, Any]], bool]
+) -> optuna.samplers.BaseSampler:
+    """The sampler for one trial; a fresh one per trial makes a resumed search propose the same again.
+
+    Args:
+        name: `tpe`, or any other for random draws.
+        seed: The trial's.
+        is_new: Whether parameters that TPE has drawn make a candidate that was not proposed before. If not, it
+            draws again: where the best scheme has nothing to tune, it would propose that one time and again.
+    """
+    return _Tpe(seed, is_new) if name == "tpe" else _Random(seed)
 
 
 class _Random(optuna.samplers.RandomSampler):
@@ -77,11 +89,28 @@ class _Random(optuna.samplers.RandomSampler):
 class _Tpe(optuna.samplers.TPESampler):
     """TPE for one trial of a conditional space; parameters that it draws singly have seeds of their own."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, is_new: Callable[[Mapping[str, Any]], bool]) -> None:
         # group: parameters of different schemes are modelled apart, as a conditional space needs it.
         with experimental():
             super().__init__(seed=seed, multivariate=True, group=True, constant_liar=True)
+            # Draws what is likely to be good, where the best guess was proposed before.
+            self._likely = optuna.samplers.TPESampler(
+                n_ei_candidates=1, seed=seed, multivariate=True, group=True, constant_liar=True
+            )
         self._trial_seed = seed
+        self._is_new = is_new
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]
+    ) -> dict[str, Any]:
+        drawn = super().sample_relative(study, trial, search_space)
+        if not drawn or self._is_new(drawn):
+            return drawn
+        self._likely.infer_relative_search_space(study, trial)
+        redraws = (
+            self._likely.sample_relative(study, trial, search_space) for _ in range(MOST_REDRAWS)
+        )
+        return next(filter(self._is_new, redraws), drawn)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any

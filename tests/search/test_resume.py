@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from simulated_jobs import simulate
 from study_runs import Call, Listener, Trained, folder, numbers, run, settings, stored
 
-from initsearch.search import jobs
+from initsearch.search import jobs, sampling
 from initsearch.search.study import Study
 from initsearch.training.worker import run_job
 
@@ -322,6 +322,23 @@ def test_baselines_come_first_at_every_rate(monkeypatch, tmp_path, rates) -> Non
     assert all(
         trial.user_attrs.get("baseline") for trial in stored(asked).get_trials()[: len(expected)]
     )
+
+
+def test_tpe_proposes_something_else_as_long_as_there_is_something(monkeypatch, tmp_path) -> None:
+    """The best scheme has nothing to tune: of itself TPE proposes it over and over."""
+    Trained(monkeypatch, simulate)
+    weight = {"orthogonal": {}, "variance_scaling": {"factor": {"low": 0.5, "high": 4.0}}}
+    space = {"groups": {"all": {"where": {}, "weight": weight}}}
+
+    def late_twins(output: str) -> int:
+        """Among the last trials: the first ones are drawn at random, until ten are told."""
+        asked = settings(tmp_path / output, space=space, n_trials=60, search={"sampler": "tpe"})
+        rows = run(asked).evidence["search"][36:]
+        return sum(row["reason"].startswith("same as trial") for row in rows)
+
+    assert late_twins("mended") == 0
+    monkeypatch.setattr(sampling, "MOST_REDRAWS", 0)
+    assert late_twins("as it comes") > 0
 
 
 def test_what_is_proposed_again_is_not_trained_again(monkeypatch, tmp_path) -> None:
