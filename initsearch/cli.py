@@ -31,21 +31,16 @@ def run(config: "DictConfig") -> None:
     settings = read_settings(config, list(HydraConfig.get().overrides.task))
     if settings.workers == 1:  # it is this process that trains
         keep_freed_memory()
-    # Imported after the settings are checked: a mistyped name is told at once, not after MLflow has loaded.
+    # Imported after the settings are checked: a mistyped name is told at once.
     from initsearch.search.executor import make_executor
+    from initsearch.tracking import check_store
 
     output_dir = writable(settings.output_dir)
+    check_store(output_dir)
     with make_executor(settings.workers, settings.trainer) as executor:
         from initsearch.search.study import Study
-        from initsearch.tracking import (
-            SearchProgress,
-            TrackerGroup,
-            check_store,
-            print_verdict,
-            ui_command,
-        )
+        from initsearch.tracking import SearchProgress, TrackerGroup, print_verdict, ui_command
 
-        check_store(output_dir)
         tracker = TrackerGroup(partial(_trackers, output_dir))
         with SearchProgress() as progress, contextlib.closing(tracker):
             study = Study(settings, tracker, progress)

@@ -64,7 +64,9 @@ def _broken(argument: str, path: str, module: str, error: Exception) -> ConfigEr
 
 
 def _is_library(file: str) -> bool:
-    """Whether a file is Python's own (`<frozen importlib>` as well), an installed package's, or this one."""
-    places = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    """Whether a file is Python's own (`<frozen importlib>` as well), an installed package's or initsearch's."""
     path = Path(file)
-    return not path.is_absolute() or any(map(path.is_relative_to, [*places, __file__]))
+    if not path.is_absolute() or {"site-packages", "dist-packages"} & set(path.parts):
+        return True
+    python = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
+    return any(map(path.is_relative_to, [*python, str(Path(__file__).parent)]))

@@ -18,7 +18,7 @@ SAMPLERS = ("auto", "tpe", "random", "grid")
 PRUNERS = ("halving", "median", "none")
 
 #: So often TPE draws once more for a trial that would repeat another; where all do, little is left to propose.
-MOST_REDRAWS = 50
+MOST_REDRAWS = 20
 
 #: A grid of more candidates than this is a mistake, not a plan.
 MAX_GRID = 10_000
@@ -65,6 +65,7 @@ def make_sampler(
         seed: The trial's.
         is_new: Whether parameters that TPE has drawn make a candidate that was not proposed before. If not, it
             draws again: where the best scheme has nothing to tune, it would propose that one time and again.
+            The first trials, drawn at random until ten have been told, may repeat each other.
     """
     return _Tpe(seed, is_new) if name == "tpe" else _Random(seed)
 
@@ -107,10 +108,12 @@ class _Tpe(optuna.samplers.TPESampler):
         if not drawn or self._is_new(drawn):
             return drawn
         self._likely.infer_relative_search_space(study, trial)
-        redraws = (
-            self._likely.sample_relative(study, trial, search_space) for _ in range(MOST_REDRAWS)
-        )
-        return next(filter(self._is_new, redraws), drawn)
+        for _ in range(MOST_REDRAWS):
+            # The last one stands, new or not: it is what Optuna keeps as the trial's.
+            drawn = self._likely.sample_relative(study, trial, search_space)
+            if self._is_new(drawn):
+                break
+        return drawn
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any

@@ -144,10 +144,8 @@ class Study:
             self._progress,
         )
         search = Search(context, self._open_study())
-        if (
-            settings.workers > 1
-        ):  # they need not wait for records to be opened, which takes MLflow seconds
-            search.begin()
+        if settings.workers > 1:
+            search.begin()  # workers need not wait for records to be opened, which takes MLflow seconds
         tracker.start_study(self._info())
         records = search.run()
         baseline = next(iter(settings.baselines))

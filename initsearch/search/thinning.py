@@ -65,18 +65,20 @@ class Search:
         self._training: list[_Cohort] = []
         self._clock = 0.0
         self._introduced = 0
+        self._has_tracker = False
 
     def begin(self) -> None:
-        """Hand in the first jobs; the tracker hears of their candidates in `run`."""
+        """Hand in the first jobs while there is no tracker yet: it hears of their candidates in `run`."""
         total = self.proposals.total * len(self._seeds) * self._context.budgets.full
         self._context.progress.phase("search", total)
         self._start_cohorts()
 
     def run(self) -> list[Record]:
         """Train until every trial is told."""
+        self._has_tracker = True
+        self._introduce()
         if not self.records:
             self.begin()
-        self._introduce()
         while self._training:
             cohort = min(self._training, key=lambda cohort: cohort.due)
             self._training.remove(cohort)
@@ -84,7 +86,6 @@ class Search:
             self._collect(cohort)
             self._tell_twins()
             self._start_cohorts()
-            self._introduce()
         self._tell_twins()  # those that were asked for last, of candidates that were done by then
         return self.records
 
@@ -103,6 +104,8 @@ class Search:
     def _ask(self) -> None:
         records = [Record(proposal) for proposal in self.proposals.ask_bracket()]
         self.records += records
+        if self._has_tracker:
+            self._introduce()
         for record in records:
             stored = record.proposal.stored
             if stored is not None and stored.state is TrialState.FAIL:
@@ -116,7 +119,7 @@ class Search:
                 self._context.progress.advance(self._left(0.0))
 
     def _introduce(self) -> None:
-        """Tell the tracker of those that were asked for since: the workers have their jobs by now."""
+        """Tell the tracker of the candidates that it has not heard of."""
         for record in self.records[self._introduced :]:
             self._context.tracker.start_candidate(record.proposal.info)
         self._introduced = len(self.records)

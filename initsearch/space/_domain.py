@@ -64,6 +64,8 @@ class Domain:
             raise ConfigError(f"{owner}: low <= high must hold, but got low={low} and high={high}")
         if log and low <= 0:
             raise ConfigError(f"{owner}: low > 0 must hold with log: true, but got low={low}")
+        if low == high:
+            return cls(choices=(low,))
         integer = isinstance(low, int) and isinstance(high, int)
         return cls(low=low, high=high, log=log, integer=integer)
 

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from initsearch.tracking.places import begin_and_leave, cannot_open
+from initsearch.tracking.undisturbed import undisturbed
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -33,7 +34,8 @@ def open_client(uri: str) -> MlflowClient:
             with quiet():
                 return MlflowClient(tracking_uri=uri)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")), quiet():
+        # A store that Ctrl-C leaves half made could not be opened again.
+        with FileLock(path.with_name(f".{path.name}.lock")), quiet(), undisturbed():
             is_new = not path.exists()
             begin_and_leave(path)
             with _in_one_go() if is_new else nullcontext():

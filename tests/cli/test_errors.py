@@ -28,6 +28,15 @@ def run(
     return errors[0]
 
 
+def test_a_store_that_cannot_be_opened_is_told_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mlflow.db").write_text("no database" * 100)
+    error = run(monkeypatch, capsys, *DIGITS, "workers=1", f"output_dir={tmp_path}")
+    assert "cannot open the MLflow store" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

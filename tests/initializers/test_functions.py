@@ -255,6 +255,7 @@ def test_refusals(spec: object, message: str) -> None:
         # Raised deep inside a library: the user's line is the one to mend.
         ("import torch; torch.nn.Linear(1, 1).to('nowhere')", RuntimeError, "nowhere"),
         ("import json; json.loads('no')", ValueError, "Expecting value"),
+        ("import initsearch; initsearch.get_initializer('no')", ValueError, "unknown initializer"),
     ],
 )
 def test_an_error_inside_a_user_s_module_is_not_hidden(

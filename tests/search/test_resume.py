@@ -12,7 +12,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from simulated_jobs import simulate
-from study_runs import Call, Listener, Trained, folder, numbers, run, settings, stored
+from study_runs import SPACE, Call, Listener, Trained, folder, numbers, run, settings, stored
 
 from initsearch.search import jobs, sampling
 from initsearch.search.study import Study
@@ -24,6 +24,15 @@ SMALL: dict[str, Any] = {"n_trials": 6, "search": {"seeds": 1}, "race": {"max_se
 TWO_BY_TWO: dict[str, Any] = {
     "lr": [0.05, 0.1],
     "groups": {"all": {"where": {}, "weight": ["lecun_normal", "orthogonal"]}},
+}
+#: Endless, but half of it is one plan.
+REPETITIVE: dict[str, Any] = {
+    "groups": {
+        "all": {
+            "where": {},
+            "weight": {"orthogonal": {}, "variance_scaling": {"factor": {"low": 0.5, "high": 4.0}}},
+        }
+    }
 }
 
 
@@ -82,6 +91,21 @@ def test_a_study_goes_on_where_it_was_stopped(uninterrupted, monkeypatch, tmp_pa
     assert len(listener.heard("end_study")) == 1
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_begin_before_the_records_are_opened(monkeypatch, tmp_path, workers: int) -> None:
+    """In a single process jobs are done when they are handed in: there the records come first."""
+    trained = Trained(monkeypatch, simulate)
+    asked = settings(tmp_path, workers=workers)
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, Listener(at("start_study")))
+    assert bool(trained.jobs) is (workers > 1)
+    listener = Listener()
+    verdict = numbers(run(asked, listener))
+    assert verdict == numbers(run(settings(tmp_path / "whole", workers=workers)))
+    told = [info.number for (info,) in listener.heard("start_candidate")]
+    assert told == list(range(9))
+
+
 class Stopper:
     """Ctrl-C at the nth write to Optuna's storage: before it, or after it."""
 
@@ -101,24 +125,35 @@ class Stopper:
         monkeypatch.setattr(JournalFileBackend, "append_logs", append_logs)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-@pytest.mark.parametrize("pruner", ["halving", "median"])
-def test_any_moment_is_good_to_stop(monkeypatch, tmp_path, sampler: str, pruner: str) -> None:
+@pytest.mark.parametrize(
+    ("sampler", "pruner", "space", "n_trials", "apart"),
+    [
+        ("tpe", "halving", SPACE, 14, 11),
+        ("tpe", "median", SPACE, 14, 11),
+        ("random", "halving", SPACE, 14, 11),
+        ("random", "median", SPACE, 14, 11),
+        ("tpe", "halving", REPETITIVE, 40, 41),  # each redraw is a write
+    ],
+)
+def test_any_moment_is_good_to_stop(
+    monkeypatch, tmp_path, sampler: str, pruner: str, space: Any, n_trials: int, apart: int
+) -> None:
     """Stopped again and again, each time after a few more writes to the storage; training is made up."""
     trained, stopper = Trained(monkeypatch, simulate), Stopper(monkeypatch)
-    many = {"n_trials": 14, "search": {"sampler": sampler, "pruner": pruner, "first_rung": 0.125}}
+    search = {"sampler": sampler, "pruner": pruner, "first_rung": 0.125}
+    many = {"n_trials": n_trials, "search": search, "space": space}
     whole = numbers(run(settings(tmp_path / "whole", **many)))
     pieces, writes = Counter(trained.pieces), stopper.writes
     trained.jobs.clear()
     asked = settings(tmp_path / "pieces", **many)
     verdict, stops = None, 0
     while verdict is None:
-        stopper.writes, stopper.stop_at, stopper.after = 0, 11 + stops % 3, stops % 2 == 0
+        stopper.writes, stopper.stop_at, stopper.after = 0, apart + stops % 3, stops % 2 == 0
         try:
             verdict = numbers(run(asked))
         except KeyboardInterrupt:
             stops += 1
-    assert stops > writes / 14
+    assert stops > writes / (apart + 3)
     assert verdict == whole
     assert Counter(trained.pieces) == pieces
 
@@ -327,12 +362,12 @@ def test_baselines_come_first_at_every_rate(monkeypatch, tmp_path, rates) -> Non
 def test_tpe_proposes_something_else_as_long_as_there_is_something(monkeypatch, tmp_path) -> None:
     """The best scheme has nothing to tune: of itself TPE proposes it over and over."""
     Trained(monkeypatch, simulate)
-    weight = {"orthogonal": {}, "variance_scaling": {"factor": {"low": 0.5, "high": 4.0}}}
-    space = {"groups": {"all": {"where": {}, "weight": weight}}}
 
     def late_twins(output: str) -> int:
         """Among the last trials: the first ones are drawn at random, until ten are told."""
-        asked = settings(tmp_path / output, space=space, n_trials=60, search={"sampler": "tpe"})
+        asked = settings(
+            tmp_path / output, space=REPETITIVE, n_trials=60, search={"sampler": "tpe"}
+        )
         rows = run(asked).evidence["search"][36:]
         return sum(row["reason"].startswith("same as trial") for row in rows)
 

@@ -190,3 +190,12 @@ def test_labels_name_what_varies_and_nothing_else() -> None:
         "relu:normal head:zeros",
         "relu:normal(std=0.1) head:zeros",
     )
+
+
+def test_a_range_of_one_value_asks_nothing_of_a_trial() -> None:
+    weight = {"variance_scaling": {"factor": {"low": 3.0, "high": 3.0, "log": True}}}
+    space = Space.from_spec({"groups": {"a": {"weight": weight}}, "lr": {"low": 0.1, "high": 0.1}})
+    suggestion = space.suggest(optuna.trial.FixedTrial({}))
+    assert suggestion.plan.spec()["rules"][0]["weight"]["factor"] == 3.0
+    assert suggestion.lr == 0.1
+    assert space.size == 1

@@ -21,7 +21,7 @@ from studies import FEW, made_up_study, made_up_verdict, tell
 from initsearch.errors import ConfigError
 from initsearch.tracking.group import TrackerGroup
 from initsearch.tracking.mlflow_tracker import MlflowTracker
-from initsearch.tracking.places import tracking_uri, ui_command
+from initsearch.tracking.places import check_store, tracking_uri, ui_command
 from initsearch.tracking.report import ReportTracker
 from initsearch.tracking.store import open_client
 
@@ -98,9 +98,18 @@ def test_a_store_that_cannot_be_opened_says_why_at_once(tmp_path: Path, kind: st
             (output / "mlflow.db").write_text("no database" * 100)
         else:
             (output / "mlflow.db").mkdir()
-    with pytest.raises(ConfigError, match=r"cannot open the MLflow store .* output_dir=") as caught:
-        open_client(tracking_uri(output))
-    assert "\n" not in str(caught.value)
+    looks = [lambda folder: open_client(tracking_uri(folder))]
+    if output.is_dir():  # else `config.writable` tells of it
+        looks.append(check_store)
+    for look in looks:
+        with pytest.raises(ConfigError, match=r"cannot open the MLflow store .* output_dir=") as no:
+            look(output)
+        assert "\n" not in str(no.value)
+
+
+def test_a_store_that_is_not_there_yet_is_no_obstacle(tmp_path: Path) -> None:
+    check_store(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("sign", ["?", "%"])
