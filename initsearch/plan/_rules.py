@@ -40,12 +40,20 @@ class Where:
     branch: tuple[str, ...] = ()
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any] | None) -> "Where":
+    def from_spec(cls, spec: Mapping[str, Any] | None, argument: str = "where") -> "Where":
         """Read the `where:` of a rule.
 
+        Args:
+            spec: The conditions by name; None: there are none.
+            argument: What is read, for the error.
+
         Raises:
-            ConfigError: A condition that does not exist, or one that is not a name.
+            ConfigError: No mapping, a condition that does not exist, or one that is not a name.
         """
+        if spec is not None and not isinstance(spec, Mapping):
+            raise ConfigError(
+                f"{argument} must be a mapping such as {{activation: relu}}, but got {spec!r}"
+            )
         known = [field.name for field in fields(cls)]
         conditions: dict[str, tuple[str, ...]] = {}
         for key, value in (spec or {}).items():
@@ -126,13 +134,10 @@ class Rule:
         for key in spec:
             if key not in ("where", "weight", "bias"):
                 raise unknown_name("key in a rule", key, ("where", "weight", "bias"))
-        where = spec.get("where")
-        if where is not None and not isinstance(where, Mapping):
-            raise ConfigError(
-                f"where must be a mapping such as {{activation: relu}}, but got {where!r}"
-            )
         rule = cls(
-            Where.from_spec(where), read_choice(spec.get("weight")), read_choice(spec.get("bias"))
+            Where.from_spec(spec.get("where")),
+            read_choice(spec.get("weight")),
+            read_choice(spec.get("bias")),
         )
         if rule.weight is None and rule.bias is None:
             raise ConfigError(f"a rule must give weight or bias, but got {dict(spec)!r}")

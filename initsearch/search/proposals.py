@@ -174,7 +174,7 @@ class Proposals:
             label += f" lr={lr:.3g}"
         rate = default_rate if lr is None else lr
         spec = plan.spec()
-        twin_of = self._seen.setdefault(_key(plan, rate), source.number)
+        twin_of = self._seen.setdefault(_key(plan, lr), source.number)
         info = CandidateInfo(
             number=source.number,
             name=self._unique(label),
@@ -192,8 +192,7 @@ class Proposals:
             suggestion = self._settings.space.suggest(FixedTrial(dict(params)))
         except ValueError:  # of a parameter that is not among them
             return True
-        rate = float(self._settings.optimizer["lr"]) if suggestion.lr is None else suggestion.lr
-        return _key(suggestion.plan, rate) not in self._seen
+        return _key(suggestion.plan, suggestion.lr) not in self._seen
 
     def _unique(self, label: str) -> str:
         """Labels are rounded for reading, so that two candidates can share one: number the later ones."""
@@ -201,9 +200,9 @@ class Proposals:
         return label if count == 1 else f"{label} #{count}"
 
 
-def _key(plan: InitPlan, rate: float) -> str:
-    """What is the same for two candidates that are trained alike."""
-    return json.dumps([plan.spec(), rate], sort_keys=True)
+def _key(plan: InitPlan, lr: float | None) -> str:
+    """What is the same for two candidates that are trained alike; in a study without rates `lr` is None."""
+    return json.dumps([plan.spec(), lr], sort_keys=True)
 
 
 def _baseline_trials(settings: StudySettings) -> list[tuple[dict[str, Any], dict[str, Any]]]:

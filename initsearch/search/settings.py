@@ -105,7 +105,7 @@ class RaceSettings:
         for look in self.looks:
             _at_least("race.looks", look, 2)
         _number("race.futility", self.futility)
-        self.rules(self.margin)
+        self.rules(self.margin)  # raises where a number is outside its range
 
     def rules(self, margin: float, **of_the_metric: Any) -> RaceRules:
         """The race's rules.
@@ -238,13 +238,14 @@ class StudySettings:
 
     def request(self) -> str:
         """A short hash of what a verdict was asked for: the study, and what is afforded for it."""
-        return short_hash(
-            {"study": self.identity(), "n_trials": self.n_trials, "race": repr(self.race)}
-        )
+        return self._request(self.race)
 
     def race_request(self) -> str:
         """A short hash of the race that was asked for: one that goes on where it was futile is the same."""
-        return replace(self, race=replace(self.race, futility=0.0)).request()
+        return self._request(replace(self.race, futility=0.0))
+
+    def _request(self, race: RaceSettings) -> str:
+        return short_hash({"study": self.identity(), "n_trials": self.n_trials, "race": repr(race)})
 
 
 def short_hash(parts: Any) -> str:

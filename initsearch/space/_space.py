@@ -67,11 +67,7 @@ class Group:
             if key not in ("where", "weight", "bias"):
                 raise unknown_name(f"key in space group {name}", key, ("where", "weight", "bias"))
         where = spec.get("where") or {}
-        if not isinstance(where, Mapping):
-            raise ConfigError(
-                f"where of space group {name!r} must be a mapping of conditions, but got {where!r}: try "
-                "{activation: relu}"
-            )
+        Where.from_spec(where, f"where of space group {name!r}")
         schemes = _read_schemes(name, spec.get("weight"))
         return cls(
             name,

@@ -21,13 +21,17 @@ def tracking_uri(output_dir: str | os.PathLike[str]) -> str:
         ConfigError: The path holds a `?`, where an address's query begins, or a `%`, which some
             versions of SQLAlchemy decode and some do not.
     """
-    path = Path(output_dir).absolute() / "mlflow.db"
+    path = _database(output_dir)
     if found := {"?", "%"} & set(str(path)):
         raise ConfigError(
             f"output_dir must hold no '?' and no '%' for the sake of MLflow's address of it, got "
             f"{found.pop()!r} in {str(output_dir)!r}; choose another folder: output_dir="
         )
     return f"sqlite:///{path.as_posix()}"
+
+
+def _database(output_dir: str | os.PathLike[str]) -> Path:
+    return Path(output_dir).absolute() / "mlflow.db"
 
 
 def artifact_root(output_dir: str | os.PathLike[str]) -> Path:
@@ -55,15 +59,15 @@ def check_store(output_dir: str | os.PathLike[str]) -> None:
         ConfigError: A store that is there is no database or cannot be written to.
     """
     uri = tracking_uri(output_dir)
-    path = Path(output_dir).absolute() / "mlflow.db"
+    path = _database(output_dir)
     try:
         if path.exists():
-            begin_and_leave(path)
+            check_writable(path)
     except (OSError, sqlite3.Error) as error:
         raise cannot_open(uri, error) from error
 
 
-def begin_and_leave(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Begin a transaction and leave it: MLflow would try again for 100 seconds what cannot be done.
 
     Raises:

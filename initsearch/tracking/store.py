@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from initsearch.tracking.places import begin_and_leave, cannot_open
+from initsearch.tracking.places import cannot_open, check_writable
 from initsearch.tracking.undisturbed import undisturbed
 
 
@@ -37,7 +37,7 @@ def open_client(uri: str) -> MlflowClient:
         # A store that Ctrl-C leaves half made could not be opened again.
         with FileLock(path.with_name(f".{path.name}.lock")), quiet(), undisturbed():
             is_new = not path.exists()
-            begin_and_leave(path)
+            check_writable(path)
             with _in_one_go() if is_new else nullcontext():
                 return MlflowClient(tracking_uri=uri)
     except (OSError, sqlite3.Error, MlflowException, SQLAlchemyError) as error:

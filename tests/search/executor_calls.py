@@ -1,12 +1,9 @@
 """What the executor's tests run in other processes: importable there by name."""
 
 import os
-import resource
 import signal
 import time
 from pathlib import Path
-
-import torch
 
 
 def square(x: int) -> int:
@@ -46,13 +43,3 @@ def nap(folder: str, seconds: float) -> int:
 def ignores_interrupts() -> bool:
     signal.raise_signal(signal.SIGINT)
     return True
-
-
-def page_faults(size: int, times: int) -> int:
-    """Page faults of this process while it makes and frees a tensor of so many bytes, so many times."""
-    for _ in range(32):  # until the heap has found its size
-        torch.ones(size, dtype=torch.uint8)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(times):
-        torch.ones(size, dtype=torch.uint8)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before

@@ -14,16 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executor_calls import (
-    die_times,
-    fail,
-    ignores_interrupts,
-    nap,
-    page_faults,
-    process_id,
-    square,
-    variable,
-)
+from executor_calls import die_times, fail, ignores_interrupts, nap, process_id, square, variable
+from page_faults import TAKE, page_faults
 
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.search.executor import (
@@ -116,8 +108,7 @@ def test_workers_do_not_see_ctrl_c(pool: Executor) -> None:
 
 @pytest.mark.usefixtures("glibc_235")
 def test_workers_keep_the_memory_that_they_free(pool: Executor) -> None:
-    large = 48 * 2**20  # bytes; glibc of itself would map and unmap each
-    assert pool.submit(page_faults, large, 8).result() < large / mmap.PAGESIZE / 10
+    assert pool.submit(page_faults).result() < TAKE / mmap.PAGESIZE / 10
 
 
 def test_results_do_not_depend_on_the_number_of_workers(pool: Executor) -> None:

@@ -5,21 +5,9 @@ import os
 import subprocess
 import sys
 
+import page_faults
 import pytest
-
-TAKE = 48 * 2**20  # bytes of a tensor; above 32 MB, glibc's own adapting of its threshold ends
-FAULTS = """
-import resource, sys, torch
-from initsearch.training.process import keep_freed_memory
-if sys.argv[1] == "keep":
-    keep_freed_memory()
-for _ in range(32):  # until the heap has found its size: it grows some six times, seldom more often
-    torch.ones({take}, dtype=torch.uint8)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(8):
-    torch.ones({take}, dtype=torch.uint8)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
+from page_faults import TAKE
 
 
 @pytest.mark.usefixtures("glibc_235")
@@ -32,7 +20,7 @@ def test_kept_memory_is_taken_again_without_page_faults() -> None:
     keep, give = (
         int(
             subprocess.run(
-                [sys.executable, "-c", FAULTS.format(take=TAKE), how],
+                [sys.executable, page_faults.__file__, how],
                 capture_output=True,
                 text=True,
                 check=True,

@@ -126,7 +126,10 @@ def refusal(**changes: Any) -> str:
     ("optimizer", "says"),
     [
         ({"name": "sdg"}, "unknown optimizer 'sdg': did you mean sgd?"),
-        ({"name": "torch.optim.Nope"}, "optimizer .*: module 'torch.optim' has no 'Nope'"),
+        (
+            {"name": "torch.optim.Nope"},
+            "optimizer 'torch.optim.Nope': module 'torch.optim' has no 'Nope'",
+        ),
         ({"name": None}, "optimizer.name must be a name or .* but got None: try sgd"),
         ({"name": ["sgd"]}, "optimizer.name must be a name or .* but got \\['sgd'\\]: try sgd"),
         ({"name": "torch.nn.Linear"}, "must be a torch.optim.Optimizer"),

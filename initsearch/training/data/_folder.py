@@ -110,13 +110,14 @@ def _parts(folder: Path) -> tuple[list[Path], list[Path]]:
     if not train:
         return [folder], []
     held_out = [*_part(folder, _TEST), *_part(folder, _VAL)]
-    others = [folder / name for name in _class_folders(folder) if folder / name not in train]
-    if not held_out and (beside := [other.name for other in others if _has_image(other)]):
-        raise DataError(
-            f"{folder} may be a data set with {train[0].name} as its part to train on, or one with the "
-            f"classes {train[0].name} and {', '.join(beside)}: move {', '.join(beside)} elsewhere, or "
-            f"rename {train[0].name}"
-        )
+    if not held_out:
+        others = (folder / name for name in _class_folders(folder) if folder / name not in train)
+        if beside := ", ".join(other.name for other in others if _has_image(other)):
+            raise DataError(
+                f"{folder} may be a data set with {train[0].name} as its part to train on, or one with "
+                f"the classes {train[0].name} and {beside}: move {beside} elsewhere, or rename "
+                f"{train[0].name}"
+            )
     return [*train, *held_out[1:]], held_out[:1]
 
 
