@@ -3,9 +3,10 @@
 `import initsearch` is light: a name loads what it needs when it is first used.
 """
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from initsearch.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from initsearch.callback import InitCallback as InitCallback
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from initsearch.space import Space as Space
     from initsearch.space import suggest_plan as suggest_plan
 
-_HOMES = {
+_MODULES = {
     "ConfigError": "errors",
     "DataError": "errors",
     "InitCallback": "callback",
@@ -49,16 +50,7 @@ try:
 except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+unknown"
 
-__all__ = [*sorted(_HOMES), "__version__"]
+__all__ = [*sorted(_MODULES), "__version__"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'initsearch' has no attribute {name!r}")
-    value = getattr(import_module(f"initsearch.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES)

@@ -14,7 +14,7 @@ from initsearch.command import conf_dir
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
 from initsearch.space import Space
-from initsearch.training.models import architecture_label
+from initsearch.tasks.models import architecture_label
 from initsearch.training.trainer_settings import TrainerSettings
 
 #: Config groups.

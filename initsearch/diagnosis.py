@@ -14,8 +14,8 @@ from initsearch.command import run_command
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.plan import InitPlan
 from initsearch.signal import SignalReport, diagnose
-from initsearch.training.data import DataConfig, ImageData, load_data, split
-from initsearch.training.models import architecture_label, build_model
+from initsearch.tasks.data import DataConfig, ImageData, load_data, split
+from initsearch.tasks.models import architecture_label, build_model
 from initsearch.training.streams import derive_seed
 
 FORMATS = (".pdf", ".png", ".svg")

@@ -29,7 +29,7 @@ from benchmarking import cores, cpus, parser, publish, ratio, say, table, walls
 from scipy import stats
 from verdict_accounts import run_search
 
-from initsearch.training.data import DataConfig, load_data
+from initsearch.tasks.data import DataConfig, load_data
 
 BASELINE = "torch_default"
 SHARED: Mapping[str, Any] = {

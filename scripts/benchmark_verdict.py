@@ -31,7 +31,7 @@ from verdict_baselines import Setting
 from verdict_contenders import OURS, Order, Timed, run_order
 from verdict_report import describe, ladder, larger, totals, units
 
-from initsearch.training.data import DataConfig, load_data
+from initsearch.tasks.data import DataConfig, load_data
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ import optuna
 from benchmarking import Cost, now
 from scipy import stats
 
+from initsearch.race.rules import RaceRules
 from initsearch.search import pairs
-from initsearch.search.rules import RaceRules
 
 MOST = 100_000  # seeds; more than that is no experiment
 

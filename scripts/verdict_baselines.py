@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, random_split
 from torchvision import datasets, transforms
 
 from initsearch.plan import InitPlan
-from initsearch.training.data import ImageData
-from initsearch.training.models import build_model
+from initsearch.tasks.data import ImageData
+from initsearch.tasks.models import build_model
 
 SHAPE, CLASSES = (1, 28, 28), 10
 PLANS = ("he_normal", "glorot_uniform", "lecun_normal", "he_uniform", "orthogonal", "torch_default")

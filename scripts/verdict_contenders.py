@@ -111,7 +111,7 @@ def b1(order: Order, stack: ExitStack) -> Unit:
     """One Lightning run after another on the images in memory."""
     from verdict_baselines import PLANS, Setting, b1_run
 
-    from initsearch.training.data import load_data
+    from initsearch.tasks.data import load_data
 
     setting = Setting(**order.setting)
     data = load_data({"name": "mnist", "root": setting.root, "download": False})

@@ -1,15 +1,10 @@
 """The mathematics: one family per file, a registry, presets of one line each."""
 
 from initsearch.initializers import presets as presets
-from initsearch.initializers._base import Initializer as Initializer
-from initsearch.initializers._base import compute_fans as compute_fans
-from initsearch.initializers._catalogue import catalogue_table as catalogue_table
-from initsearch.initializers._layer_scaling import LayerScaling as LayerScaling
-from initsearch.initializers._registry import InitializerSpec as InitializerSpec
-from initsearch.initializers._registry import get_initializer as get_initializer
-from initsearch.initializers._registry import list_initializers as list_initializers
-from initsearch.initializers._registry import register as register
 from initsearch.initializers.activation_scaling import ActivationScaling as ActivationScaling
+from initsearch.initializers.base import Initializer as Initializer
+from initsearch.initializers.base import compute_fans as compute_fans
+from initsearch.initializers.catalogue import catalogue_table as catalogue_table
 from initsearch.initializers.edge_of_chaos import EdgeOfChaos as EdgeOfChaos
 from initsearch.initializers.edge_of_chaos import (
     critical_weight_variance as critical_weight_variance,
@@ -19,9 +14,14 @@ from initsearch.initializers.gains import gain as gain
 from initsearch.initializers.gains import list_activations as list_activations
 from initsearch.initializers.identity import Dirac as Dirac
 from initsearch.initializers.identity import Identity as Identity
+from initsearch.initializers.layer_scaling import LayerScaling as LayerScaling
 from initsearch.initializers.lsuv import LSUV as LSUV
 from initsearch.initializers.orthogonal import DeltaOrthogonal as DeltaOrthogonal
 from initsearch.initializers.orthogonal import Orthogonal as Orthogonal
+from initsearch.initializers.registry import InitializerSpec as InitializerSpec
+from initsearch.initializers.registry import get_initializer as get_initializer
+from initsearch.initializers.registry import list_initializers as list_initializers
+from initsearch.initializers.registry import register as register
 from initsearch.initializers.scaling import TorchDefault as TorchDefault
 from initsearch.initializers.scaling import VarianceScaling as VarianceScaling
 from initsearch.initializers.simple import Constant as Constant

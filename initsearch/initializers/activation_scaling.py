@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from initsearch.errors import ConfigError
-from initsearch.initializers._base import Initializer
-from initsearch.initializers._registry import register
+from initsearch.initializers.base import Initializer
 from initsearch.initializers.gains import GAINS, gain
+from initsearch.initializers.registry import register
 from initsearch.initializers.scaling import DIALECTS, DISTRIBUTIONS, MODES, VarianceScaling
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from initsearch.errors import ConfigError
-from initsearch.initializers._base import Initializer
-from initsearch.initializers._quadrature import Activation, second_moment, slope_moment
-from initsearch.initializers._registry import register
 from initsearch.initializers.activation_scaling import require_named
+from initsearch.initializers.base import Initializer
 from initsearch.initializers.gains import find_activation
+from initsearch.initializers.quadrature import Activation, second_moment, slope_moment
+from initsearch.initializers.registry import register
 from initsearch.initializers.scaling import DISTRIBUTIONS, VarianceScaling
 from initsearch.initializers.simple import Constant, Normal
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from initsearch.errors import ConfigError
-from initsearch.initializers import _draws
-from initsearch.initializers._base import Facts, Initializer, positive_fan
-from initsearch.initializers._registry import register
+from initsearch.initializers import draws
+from initsearch.initializers.base import Facts, Initializer, positive_fan
+from initsearch.initializers.registry import register
 
 
 @register("fixup_scaled")
@@ -65,7 +65,7 @@ class FixupScaled(Initializer):
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
     ) -> None:
-        _draws.normal_(out, 0.0, self._std(fan_out), generator)
+        draws.normal_(out, 0.0, self._std(fan_out), generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """0 and sqrt(2 / fan_out) L^(-1/(2m-2))."""

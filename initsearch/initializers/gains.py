@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from initsearch.dotted import import_path
 from initsearch.errors import ConfigError, unknown_name
-from initsearch.initializers._quadrature import Activation, second_moment, slope_moment
+from initsearch.initializers.quadrature import Activation, second_moment, slope_moment
 
 GAINS = ("second_moment", "chi", "torch")
 

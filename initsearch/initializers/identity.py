@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from initsearch.errors import ConfigError
-from initsearch.initializers._base import Initializer
-from initsearch.initializers._registry import register
+from initsearch.initializers.base import Initializer
+from initsearch.initializers.registry import register
 
 
 @register("identity")

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from initsearch.errors import ConfigError
-from initsearch.initializers._layer_scaling import LayerScaling
-from initsearch.initializers._registry import register
+from initsearch.initializers.layer_scaling import LayerScaling
 from initsearch.initializers.orthogonal import Orthogonal
+from initsearch.initializers.registry import register
 
 
 @register("lsuv")

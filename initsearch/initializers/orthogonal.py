@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from initsearch.errors import ConfigError
-from initsearch.initializers import _draws
-from initsearch.initializers._base import Initializer
-from initsearch.initializers._registry import register
+from initsearch.initializers import draws
+from initsearch.initializers.base import Initializer
 from initsearch.initializers.identity import require_convolution
+from initsearch.initializers.registry import register
 
 DIALECTS = ("torch", "keras")
 
@@ -31,7 +31,7 @@ def draw_orthogonal(
         generator: Source of randomness.
     """
     gaussian = torch.empty((rows, columns), dtype=like.dtype, device=like.device)
-    _draws.normal_(gaussian, 0.0, 1.0, generator)
+    draws.normal_(gaussian, 0.0, 1.0, generator)
     q, r = torch.linalg.qr(gaussian.t() if rows < columns else gaussian)
     haar: Tensor = q * r.diagonal().sgn()
     return haar.t() if rows < columns else haar

@@ -6,7 +6,7 @@ LeCun's uniform, and the NumPy formulas randn * sqrt(1 / n_in) and
 randn * sqrt(2 / (n_in + n_out)) are LeCun's and Glorot's normals: other names of the same.
 """
 
-from initsearch.initializers._registry import alias, preset
+from initsearch.initializers.registry import alias, preset
 from initsearch.initializers.scaling import VarianceScaling as Scaling
 from initsearch.initializers.simple import Constant
 from initsearch.initializers.siren import Siren

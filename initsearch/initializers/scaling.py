@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from initsearch.errors import ConfigError
-from initsearch.initializers import _draws
-from initsearch.initializers._base import Initializer, positive_fan
-from initsearch.initializers._registry import register
-from initsearch.initializers._truncation import TWO_SIGMA_STD
+from initsearch.initializers import draws
+from initsearch.initializers.base import Initializer, positive_fan
+from initsearch.initializers.registry import register
+from initsearch.initializers.truncation import TWO_SIGMA_STD
 
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 DISTRIBUTIONS = ("normal", "uniform", "truncated_normal", "untruncated_normal")
@@ -60,11 +60,11 @@ def draw_scaled_(
     """
     if distribution == "uniform":
         limit = math.sqrt(3.0) * std
-        _draws.uniform_(out, -limit, limit, generator)
+        draws.uniform_(out, -limit, limit, generator)
     elif distribution == "untruncated_normal" or (distribution, dialect) == ("normal", "torch"):
-        _draws.normal_(out, 0.0, std, generator)
+        draws.normal_(out, 0.0, std, generator)
     else:
-        _draws.truncated_normal_(out, 0.0, std * parent_ratio(dialect), -2.0, 2.0, generator)
+        draws.truncated_normal_(out, 0.0, std * parent_ratio(dialect), -2.0, 2.0, generator)
 
 
 def parent_ratio(dialect: str) -> float:
@@ -174,7 +174,7 @@ class TorchDefault(Initializer):
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
     ) -> None:
         limit = 1 / math.sqrt(positive_fan(self.name, "fan_in", fan_in))
-        _draws.uniform_(out, -limit, limit, generator)
+        draws.uniform_(out, -limit, limit, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """0 and 1 / sqrt(3 fan_in)."""

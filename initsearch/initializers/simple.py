@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from initsearch.errors import ConfigError
-from initsearch.initializers import _draws
-from initsearch.initializers._base import Initializer
-from initsearch.initializers._registry import register
+from initsearch.initializers import draws
+from initsearch.initializers.base import Initializer
+from initsearch.initializers.registry import register
 
 
 @register("constant")
@@ -68,7 +68,7 @@ class Normal(Initializer):
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
     ) -> None:
-        _draws.normal_(out, self.mean, self.std, generator)
+        draws.normal_(out, self.mean, self.std, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """The fields themselves."""
@@ -103,7 +103,7 @@ class Uniform(Initializer):
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
     ) -> None:
-        _draws.uniform_(out, self._low(), self.limit, generator)
+        draws.uniform_(out, self._low(), self.limit, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """Middle of the range, and its width / sqrt(12)."""

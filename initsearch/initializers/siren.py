@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from initsearch.initializers import _draws
-from initsearch.initializers._base import Initializer, positive_fan
-from initsearch.initializers._registry import register
+from initsearch.initializers import draws
+from initsearch.initializers.base import Initializer, positive_fan
+from initsearch.initializers.registry import register
 
 
 @register("siren")
@@ -39,7 +39,7 @@ class Siren(Initializer):
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
     ) -> None:
         limit = self._limit(fan_in)
-        _draws.uniform_(out, -limit, limit, generator)
+        draws.uniform_(out, -limit, limit, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """0 and limit / sqrt(3)."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from initsearch.errors import ConfigError
-from initsearch.initializers import _draws
-from initsearch.initializers._base import Initializer
-from initsearch.initializers._registry import register
+from initsearch.initializers import draws
+from initsearch.initializers.base import Initializer
+from initsearch.initializers.registry import register
 
 
 @register("sparse")
@@ -47,7 +47,7 @@ class Sparse(Initializer):
                 f"{self.name}: the tensor must have at least 2 dimensions, got shape "
                 f"{tuple(out.shape)}; use another initializer for it"
             )
-        _draws.normal_(out, 0.0, self.std, generator)
+        draws.normal_(out, 0.0, self.std, generator)
         columns = out.view(out.shape[0], -1)
         zeros = math.ceil(self.sparsity * out.shape[0])
         lots = torch.rand(columns.shape, generator=generator, device=out.device)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from initsearch.errors import ConfigError
-from initsearch.initializers import _draws
-from initsearch.initializers._base import Initializer
-from initsearch.initializers._registry import register
-from initsearch.initializers._truncation import parent_std, truncated_moments
+from initsearch.initializers import draws
+from initsearch.initializers.base import Initializer
+from initsearch.initializers.registry import register
+from initsearch.initializers.truncation import parent_std, truncated_moments
 
 BOUNDS = ("sigma", "absolute")
 
@@ -82,7 +82,7 @@ class TruncatedNormal(Initializer):
             out.fill_(self.mean)
             return
         sigma, low, high = self._parent()
-        _draws.truncated_normal_(out, self.mean, sigma, low, high, generator)
+        draws.truncated_normal_(out, self.mean, sigma, low, high, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """Of the truncated law, in closed form."""

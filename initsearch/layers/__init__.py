@@ -1,15 +1,15 @@
 """What a model is made of: each parameter's kind, fans, role, and what activation follows it."""
 
-from initsearch.layers._assign import Fill, assign_, read
-from initsearch.layers._branches import BRANCH_PLACES
-from initsearch.layers._describe import describe
-from initsearch.layers._preserve import preserved
-from initsearch.layers._record import LayerCall, Observer, Trace, Use
-from initsearch.layers._rescale import rescale_
-from initsearch.layers._slots import Block, Slot
-from initsearch.layers._tensors import tensors
-from initsearch.layers._trace import trace
-from initsearch.layers._walk import unwrap
+from initsearch.layers.description import describe
+from initsearch.layers.model.assign import Fill, assign_, read
+from initsearch.layers.model.preserve import preserved
+from initsearch.layers.model.slots import Block, Slot
+from initsearch.layers.model.tensors import tensors
+from initsearch.layers.model.walk import unwrap
+from initsearch.layers.rescaling import rescale_
+from initsearch.layers.trace.branches import BRANCH_PLACES
+from initsearch.layers.trace.passes import trace
+from initsearch.layers.trace.record import LayerCall, Observer, Trace, Use
 
 __all__ = [
     "BRANCH_PLACES",

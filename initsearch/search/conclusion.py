@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from initsearch.race.decision import Result
+from initsearch.race.sentence import after_races, sentence
 from initsearch.search.confirmation import RaceResult
 from initsearch.search.metric import Metric
 from initsearch.search.records import Record
 from initsearch.search.rungs import kendall
 from initsearch.search.settings import StudySettings
-from initsearch.search.verdict import Verdict
-from initsearch.search.wording import after_races, sentence
+from initsearch.search.tracker import CandidateInfo
+from initsearch.search.verdict import Standing, Verdict
 
 PACKAGES = (
     "initsearch",
@@ -83,7 +85,9 @@ def conclude(
         alpha=settings.race.alpha,
         margin=settings.race.margin,
         n_seeds=len(race.seeds),
-        candidates=race.standings({r.proposal.name: r.proposal.info for r in found.entrants}),
+        candidates=standings(
+            race.results(), {r.proposal.name: r.proposal.info for r in found.entrants}
+        ),
         tie_set=decision.tie_set,
         sentence=sentence(
             decision, f"{settings.architecture}/{dataset}", metric.unit, metric.remedy
@@ -113,6 +117,21 @@ def conclude(
         wall_seconds=found.wall_seconds,
         cpu_seconds=found.cpu_seconds,
         versions=_versions(),
+    )
+
+
+def standings(
+    results: Sequence[Result], candidates: Mapping[str, CandidateInfo]
+) -> tuple[Standing, ...]:
+    """What the race says of each candidate, with what the study knows of it: scheme, plan and rate."""
+    return tuple(
+        Standing(
+            **vars(result),
+            scheme=candidates[result.name].scheme,
+            plan=candidates[result.name].plan,
+            lr=candidates[result.name].lr,
+        )
+        for result in results
     )
 
 

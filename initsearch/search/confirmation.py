@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from initsearch.race.race import Race
 from initsearch.search.blocks import race_seed
 from initsearch.search.context import StudyContext
 from initsearch.search.jobs import Ticket
 from initsearch.search.metric import Metric
-from initsearch.search.race import Race
 from initsearch.search.records import Record, curve_measurements
 from initsearch.search.tracker import CandidateStatus
 from initsearch.training.job import Candidate, Curve

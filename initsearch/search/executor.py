@@ -22,10 +22,17 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from initsearch import errors
+from initsearch.checks import check_int
 from initsearch.errors import ConfigError, InitSearchError
-from initsearch.training._settings import check_int
 from initsearch.training.job import CohortResult, Job
-from initsearch.training.process import LOADED, begin, load, preload, sigint_blocked, worker_context
+from initsearch.training.process import (
+    LOADED,
+    begin,
+    load,
+    preload,
+    sigint_blocked,
+    worker_context,
+)
 from initsearch.training.trainer_settings import TrainerSettings
 
 P = ParamSpec("P")

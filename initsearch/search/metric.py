@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from initsearch.errors import ConfigError, unknown_name
-from initsearch.search.wording import PLAIN, POINTS, STEPS, Unit
+from initsearch.race.sentence import PLAIN, POINTS, STEPS, Unit
 from initsearch.training.job import Point
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.plan import InitPlan
+from initsearch.race.rules import RaceRules
 from initsearch.search.metric import make_metric
-from initsearch.search.rules import RaceRules
 from initsearch.search.sampling import PRUNERS, SAMPLERS
 from initsearch.space import Space
 from initsearch.training.optimizers import OptimizerSettings

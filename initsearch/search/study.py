@@ -36,9 +36,9 @@ from initsearch.search.settings import FETCHING, StudySettings, short_hash
 from initsearch.search.thinning import Search
 from initsearch.search.tracker import StudyInfo, Tracker
 from initsearch.search.verdict import Verdict
-from initsearch.training.data import DataConfig, ImageData, load_data, split_sizes
+from initsearch.tasks.data import DataConfig, ImageData, load_data, split_sizes
+from initsearch.tasks.models import build_model
 from initsearch.training.job import Candidate
-from initsearch.training.models import build_model
 from initsearch.training.trainer_settings import TrainerSettings
 
 

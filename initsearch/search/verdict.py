@@ -6,12 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 from initsearch.errors import ConfigError
 from initsearch.files import write_whole
-
-Status = Literal["winner", "tie", "undecided"]
+from initsearch.race.decision import Status
 
 
 @dataclass(frozen=True)

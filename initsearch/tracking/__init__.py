@@ -4,8 +4,9 @@ Importing this package loads neither MLflow nor matplotlib; a name loads what it
 """
 
 import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from initsearch.lazy import lazy_exports
 
 # MLflow decides at its import whether it reports usage to its makers. A search should call nobody;
 # whoever wants it otherwise sets the variable.
@@ -13,21 +14,21 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 if TYPE_CHECKING:
     from initsearch.tracking.group import TrackerGroup as TrackerGroup
-    from initsearch.tracking.mlflow_tracker import MlflowTracker as MlflowTracker
-    from initsearch.tracking.places import check_store as check_store
-    from initsearch.tracking.places import ui_command as ui_command
     from initsearch.tracking.report import ReportTracker as ReportTracker
-    from initsearch.tracking.terminal import SearchProgress as SearchProgress
-    from initsearch.tracking.terminal import print_verdict as print_verdict
+    from initsearch.tracking.store.mlflow_tracker import MlflowTracker as MlflowTracker
+    from initsearch.tracking.store.places import check_store as check_store
+    from initsearch.tracking.store.places import ui_command as ui_command
+    from initsearch.tracking.words.terminal import SearchProgress as SearchProgress
+    from initsearch.tracking.words.terminal import print_verdict as print_verdict
 
-_HOMES = {
-    "MlflowTracker": "mlflow_tracker",
+_MODULES = {
+    "MlflowTracker": "store.mlflow_tracker",
     "ReportTracker": "report",
-    "SearchProgress": "terminal",
+    "SearchProgress": "words.terminal",
     "TrackerGroup": "group",
-    "check_store": "places",
-    "print_verdict": "terminal",
-    "ui_command": "places",
+    "check_store": "store.places",
+    "print_verdict": "words.terminal",
+    "ui_command": "store.places",
 }
 
 __all__ = [
@@ -41,7 +42,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES)

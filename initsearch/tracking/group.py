@@ -12,7 +12,7 @@ from initsearch.search.tracker import (
     Tracker,
 )
 from initsearch.search.verdict import Verdict
-from initsearch.tracking.undisturbed import undisturbed
+from initsearch.tracking.store.undisturbed import undisturbed
 
 
 class TrackerGroup:

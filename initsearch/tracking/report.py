@@ -8,7 +8,7 @@ from initsearch.search.tracker import CandidateInfo, CandidateStatus, Measuremen
 from initsearch.search.verdict import Verdict
 from initsearch.tracking.figures import write_figures
 from initsearch.tracking.record import StudyRecorder
-from initsearch.tracking.tables import leaderboard_rows, write_csv
+from initsearch.tracking.words.tables import leaderboard_rows, write_csv
 
 
 class ReportTracker:

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from initsearch.plan import InitPlan
-from initsearch.training.data import DataConfig, ImageData, Split, load_data, split
+from initsearch.tasks.data import DataConfig, ImageData, Split, load_data, split
+from initsearch.tasks.models import build_model
 from initsearch.training.job import Job
-from initsearch.training.models import build_model
 from initsearch.training.streams import derive_seed
 
 INIT_IMAGES = 64  # what follows a layer shows on two; LSUV measures variances on them

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from initsearch.errors import ConfigError
-from initsearch.training.data import ImageData, Split
+from initsearch.tasks.data import ImageData, Split
 from initsearch.training.engines import Engine, InputSettings, LoopEngine, Ranks
 from initsearch.training.job import Curve, Job, Point
 from initsearch.training.measure import score

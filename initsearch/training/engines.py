@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from initsearch.errors import ModelError
-from initsearch.training.data import ImageData
+from initsearch.tasks.data import ImageData
 from initsearch.training.streams import derive_seed
 from initsearch.training.trainer_settings import TrainerSettings
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from initsearch.training.data import ImageData
+from initsearch.tasks.data import ImageData
 from initsearch.training.engines import InputSettings, Ranks, bf16_autocast, logits
 
 # The same for every cohort and device count: the sums, and so the last digits, depend on it.

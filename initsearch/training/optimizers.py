@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from initsearch.checks import check_int
 from initsearch.dotted import import_path
 from initsearch.errors import ConfigError, unknown_name
-from initsearch.training._settings import check_int
 
 # Each updates an element of a parameter by that element's own gradient and history alone, so that
 # members that lie side by side in one tensor do not touch each other.

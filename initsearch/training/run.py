@@ -11,9 +11,9 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from initsearch.errors import ConfigError
+from initsearch.tasks.data import ImageData
 from initsearch.training.block import build_members, load_block
 from initsearch.training.cohort import CohortModule
-from initsearch.training.data import ImageData
 from initsearch.training.engines import InputSettings, Ranks
 from initsearch.training.job import CohortResult, Curve, Job
 from initsearch.training.lightning_run import fit, make_trainer, one_thread, quiet

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from initsearch.signal import ExactFinding, exact_checks
-from initsearch.training.data import ImageData, Split
+from initsearch.tasks.data import ImageData, Split
 from initsearch.training.job import Job
 
 #: Training images that the checks see at a time.

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from initsearch.checks import check_choice, check_keys
 from initsearch.errors import ConfigError
-from initsearch.training._settings import check_choice, check_keys
 
 LIGHTNING = (
     "accelerator",

@@ -25,9 +25,9 @@ from initsearch.plan import InitPlan
 from initsearch.search import jobs
 from initsearch.search.settings import StudySettings
 from initsearch.search.verdict import Verdict
+from initsearch.tasks.models import build_model
 from initsearch.tracking import MlflowTracker
 from initsearch.training.cohort import CohortModule
-from initsearch.training.models import build_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL_DIGITS = ["data=digits", "data.train_size=200", "data.val_size=100"]

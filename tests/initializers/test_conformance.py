@@ -24,8 +24,13 @@ from scipy import stats
 from torch import Tensor, nn
 
 from initsearch.errors import ModelError
-from initsearch.initializers import Initializer, Normal, get_initializer, list_initializers
-from initsearch.initializers import _registry as registry
+from initsearch.initializers import (
+    Initializer,
+    Normal,
+    get_initializer,
+    list_initializers,
+    registry,
+)
 
 CONVOLUTION = (64, 32, 3, 3)
 DENSE = (300, 100)

@@ -21,8 +21,8 @@ from initsearch.initializers import (
     get_initializer,
     list_initializers,
     register,
+    registry,
 )
-from initsearch.initializers import _registry as registry
 
 HERE = __name__
 

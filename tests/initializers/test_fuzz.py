@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from initsearch.errors import InitSearchError
-from initsearch.initializers import _registry as registry
-from initsearch.initializers import get_initializer
+from initsearch.initializers import get_initializer, registry
 from initsearch.initializers.scaling import DIALECTS, DISTRIBUTIONS, MODES
 
 NAMES = sorted(name for name, entry in registry.entries() if entry.builtin)

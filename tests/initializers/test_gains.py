@@ -20,7 +20,7 @@ from initsearch.initializers import (
     get_initializer,
     list_activations,
 )
-from initsearch.initializers._quadrature import second_moment, slope_moment
+from initsearch.initializers.quadrature import second_moment, slope_moment
 
 
 def expectation(function: Callable[[float], float], variance: float = 1.0) -> float:

@@ -17,8 +17,8 @@ from initsearch.initializers import (
     compute_fans,
     get_initializer,
     list_initializers,
+    registry,
 )
-from initsearch.initializers import _registry as registry
 
 BAD_SPECS: list[tuple[Any, str]] = [
     ("he_norml", "unknown initializer 'he_norml': did you mean he_normal"),

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from initsearch.layers import Slot, describe
-from initsearch.training.models import build_model
+from initsearch.tasks.models import build_model
 
 IMAGE = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

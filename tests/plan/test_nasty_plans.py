@@ -10,7 +10,7 @@ from torch import Tensor
 from initsearch import InitPlan, InitReport
 from initsearch.errors import ConfigError, ModelError, NoEffectWarning
 from initsearch.initializers import get_initializer
-from initsearch.initializers._registry import entries
+from initsearch.initializers.registry import entries
 from initsearch.layers import Slot, describe, read
 from initsearch.plan import list_plans
 

@@ -9,10 +9,10 @@ from simulated_jobs import simulate
 from study_runs import Trained, numbers, run, settings
 
 from initsearch.errors import ConfigError
-from initsearch.search.decision import Decision
+from initsearch.race.decision import Decision
+from initsearch.race.race import Race, RaceRules
+from initsearch.race.sentence import STEPS, sentence
 from initsearch.search.metric import make_metric, steps_to
-from initsearch.search.race import Race, RaceRules
-from initsearch.search.wording import STEPS, sentence
 from initsearch.training.job import Point
 
 

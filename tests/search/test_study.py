@@ -29,8 +29,8 @@ from initsearch.search.executor import make_executor
 from initsearch.search.settings import StudySettings
 from initsearch.search.study import Study
 from initsearch.search.verdict import Verdict
+from initsearch.tasks.data import DataConfig, load_data
 from initsearch.training.choice import EngineChoice
-from initsearch.training.data import DataConfig, load_data
 from initsearch.training.job import Job
 from initsearch.training.worker import run_job
 

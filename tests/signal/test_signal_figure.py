@@ -13,8 +13,8 @@ from signal_nets import mlp, weights
 from torch import nn
 
 from initsearch.signal import SignalReport, diagnose
-from initsearch.signal._measure import histogram
-from initsearch.signal._scale import Scale, common_scale, outline
+from initsearch.signal.measure import histogram
+from initsearch.signal.scale import Scale, common_scale, outline
 
 
 def report_of(std: float, depth: int = 4, activation: type[nn.Module] = nn.ReLU) -> SignalReport:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from initsearch.tracking.mlflow_tracker import MlflowTracker
-from initsearch.tracking.places import tracking_uri
-from initsearch.tracking.store import open_client, quiet
+from initsearch.tracking.store.database import open_client, quiet
+from initsearch.tracking.store.mlflow_tracker import MlflowTracker
+from initsearch.tracking.store.places import tracking_uri
 
 
 @pytest.fixture(scope="session")

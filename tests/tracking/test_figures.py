@@ -24,9 +24,9 @@ from initsearch.tracking.figures import (
     search_figure,
     write_figures,
 )
-from initsearch.tracking.figures._canvas import folded, on_scale, short, spread
-from initsearch.tracking.figures._curves import mean_line
-from initsearch.tracking.figures._error_scale import backward, forward
+from initsearch.tracking.figures.canvas import folded, on_scale, short, spread
+from initsearch.tracking.figures.curves import mean_line
+from initsearch.tracking.figures.error_scale import backward, forward
 from initsearch.tracking.record import StudyRecord, StudyRecorder
 from initsearch.tracking.report import ReportTracker
 

@@ -11,8 +11,14 @@ from studies import curve, made_up_candidate, made_up_study
 
 from initsearch.errors import ConfigError
 from initsearch.search.tracker import Measurement
-from initsearch.tracking.labels import candidate_labels, flatten, param_value, tag_value, valid_key
 from initsearch.tracking.record import StudyRecorder
+from initsearch.tracking.store.labels import (
+    candidate_labels,
+    flatten,
+    param_value,
+    tag_value,
+    valid_key,
+)
 
 
 @settings(deadline=None, max_examples=50)

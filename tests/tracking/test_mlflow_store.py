@@ -20,10 +20,10 @@ from studies import FEW, made_up_study, made_up_verdict, tell
 
 from initsearch.errors import ConfigError
 from initsearch.tracking.group import TrackerGroup
-from initsearch.tracking.mlflow_tracker import MlflowTracker
-from initsearch.tracking.places import check_store, tracking_uri, ui_command
 from initsearch.tracking.report import ReportTracker
-from initsearch.tracking.store import open_client
+from initsearch.tracking.store.database import open_client
+from initsearch.tracking.store.mlflow_tracker import MlflowTracker
+from initsearch.tracking.store.places import check_store, tracking_uri, ui_command
 
 # What a fresh store does at its first use, seen from a program of the user's that treats warnings as errors.
 FRESH = """

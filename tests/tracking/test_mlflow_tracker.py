@@ -24,7 +24,7 @@ from studies import (
 
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.search.tracker import Measurement, StudyInfo
-from initsearch.tracking.mlflow_tracker import MlflowTracker
+from initsearch.tracking.store.mlflow_tracker import MlflowTracker
 
 
 def runs_of(client: MlflowClient, level: str, experiment: str = "mnist") -> dict[str, Run]:

@@ -8,9 +8,9 @@ from rich.console import Console
 from studies import made_up_verdict
 
 from initsearch.search.verdict import Verdict
-from initsearch.tracking.strength import strength_lines, strength_metrics
-from initsearch.tracking.summary import note, verdict_metrics
-from initsearch.tracking.terminal import print_verdict
+from initsearch.tracking.words.strength import strength_lines, strength_metrics
+from initsearch.tracking.words.summary import note, verdict_metrics
+from initsearch.tracking.words.terminal import print_verdict
 
 LOOK = {
     "look": 12,

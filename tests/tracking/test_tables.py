@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 from studies import SCHEMES, made_up_verdict
 
-from initsearch.tracking.scale import p_text, scale_of
-from initsearch.tracking.tables import (
+from initsearch.tracking.words.scale import p_text, scale_of
+from initsearch.tracking.words.tables import (
     leaderboard_rows,
     mark_of,
     markdown_table,

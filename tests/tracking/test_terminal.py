@@ -9,7 +9,7 @@ from rich.console import Console
 from studies import made_up_verdict
 
 from initsearch.search.progress import Progress
-from initsearch.tracking.terminal import SearchProgress, print_verdict
+from initsearch.tracking.words.terminal import SearchProgress, print_verdict
 
 
 class Clock:

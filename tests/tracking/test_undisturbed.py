@@ -10,7 +10,7 @@ from studies import made_up_study
 from initsearch.search.tracker import StudyInfo
 from initsearch.tracking.group import TrackerGroup
 from initsearch.tracking.report import ReportTracker
-from initsearch.tracking.undisturbed import undisturbed
+from initsearch.tracking.store.undisturbed import undisturbed
 
 
 class Slow(ReportTracker):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from initsearch.plan import InitPlan
-from initsearch.training.data import DataConfig, load_data, split
+from initsearch.tasks.data import DataConfig, load_data, split
+from initsearch.tasks.models import build_model
 from initsearch.training.job import Candidate, Job
-from initsearch.training.models import build_model
 from initsearch.training.streams import BatchStream, derive_seed
 
 HE = {"name": "he_normal"}

@@ -10,8 +10,8 @@ import torch
 from engine_jobs import HE, MLP, PER_EPOCH, TRIO, make_job, read_state, train_plainly
 from torch.nn import functional as F
 
+from initsearch.tasks.data import DataConfig, load_data, split
 from initsearch.training.cohort import CohortModule
-from initsearch.training.data import DataConfig, load_data, split
 from initsearch.training.job import Candidate, Curve, Job
 from initsearch.training.worker import run_job
 

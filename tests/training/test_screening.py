@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from initsearch.training.data import DataConfig, load_data, split
+from initsearch.tasks.data import DataConfig, load_data, split
 from initsearch.training.job import Candidate, Job
 from initsearch.training.screening import screened
 from initsearch.training.worker import run_job

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from initsearch.search.verdict import Verdict
-from initsearch.tracking.figures._curves import curves_figure as curves_figure
-from initsearch.tracking.figures._race import gaps_figure as gaps_figure
-from initsearch.tracking.figures._race import race_figure as race_figure
-from initsearch.tracking.figures._search import search_figure as search_figure
+from initsearch.tracking.figures.curves import curves_figure as curves_figure
+from initsearch.tracking.figures.race import gaps_figure as gaps_figure
+from initsearch.tracking.figures.race import race_figure as race_figure
+from initsearch.tracking.figures.search import search_figure as search_figure
 from initsearch.tracking.record import StudyRecord
 
 __all__ = ["curves_figure", "gaps_figure", "race_figure", "search_figure", "write_figures"]

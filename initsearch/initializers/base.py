@@ -1,0 +1,263 @@
+"""What every initializer is: a frozen dataclass that fills one tensor.
+
+Its fields are its tunables. `fill_` does what all initializers share (which tensors are refused, in
+which precision and on which device values are drawn); a family only says in `_draw_` which values.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol, Self
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+
+from initsearch.errors import ConfigError, ModelError, unknown_name
+from initsearch.initializers.fields import CheckedFields
+
+# Types in which torch draws values itself; all other floating types are drawn in float32 and cast.
+_DRAWN_IN_PLACE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+
+def compute_fans(shape: Sequence[int]) -> tuple[float, float]:
+    """The fans of a bare tensor of `shape` (out, in, *kernel).
+
+    fan_in = in * prod(kernel) and fan_out = out * prod(kernel), as torch counts them. Where torch
+    refuses, this follows Keras, JAX and TF1: a vector's fans are both its length, a scalar's are 1.
+    A module's true fans can differ (transposed or grouped convolutions): `layers` knows them.
+    """
+    if not shape:
+        return 1.0, 1.0
+    if len(shape) == 1:
+        return float(shape[0]), float(shape[0])
+    kernel = math.prod(shape[2:])
+    return float(shape[1] * kernel), float(shape[0] * kernel)
+
+
+class Facts(Protocol):
+    """What an initializer may ask of a parameter's place in its model; a `Slot` has it."""
+
+    @property
+    def branch(self) -> str | None:
+        """`inner`, `last` or `last_norm` in a residual branch; `None` outside."""
+
+    @property
+    def branch_layers(self) -> int:
+        """Weight layers in the longest chain of that branch."""
+
+    @property
+    def branches(self) -> int:
+        """Residual branches in the model."""
+
+
+@dataclass(frozen=True)
+class Initializer(CheckedFields, ABC):
+    """Fills one tensor. Subclasses are frozen dataclasses whose fields are the tunables.
+
+    Class attributes:
+        name: The registry's name, set by `register`.
+        formula: What is drawn, for the catalogue.
+        source: Where it comes from (paper and equation, or framework), for the catalogue.
+        needs: What it is not complete without besides the tensor. Empty for everything that draws
+            from fans alone. "branch": where the parameter stands in a residual branch, see
+            `resolved`. "batch": outputs of the model's layers on a batch, see `LayerScaling`. Other
+            words ("model", "learning_rate") are room for schemes to come.
+    """
+
+    name: ClassVar[str] = ""
+    formula: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def _draw_(
+        self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
+    ) -> None:
+        """Fill `out` in place, under no_grad.
+
+        Args:
+            out: Dense, contiguous, not empty, float32/64 or complex64/128, on the generator's
+                device.
+            fan_in: Inputs per output, as received by `fill_`; not yet checked.
+            fan_out: Outputs per input, likewise.
+            generator: Source of all randomness; None is torch's global one.
+        """
+
+    @torch.no_grad()
+    def fill_(
+        self,
+        tensor: Tensor,
+        fan_in: float | None = None,
+        fan_out: float | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Fill `tensor` in place and return it; no gradient is recorded.
+
+        Values are drawn in the tensor's own precision for float32, float64 and their complex kinds,
+        in float32 and then cast for narrower types, on the generator's device, and in logical
+        (row-major) order whatever the memory layout. A complex tensor's variance is split evenly
+        between its real and imaginary parts.
+
+        Args:
+            tensor: Shape (out, in, *kernel), floating or complex.
+            fan_in: Inputs per output; default: from the tensor's shape, see `compute_fans`.
+            fan_out: Outputs per input; likewise.
+            generator: Default: torch's global generator of the tensor's device.
+
+        Raises:
+            ModelError: A lazy, meta, sparse, expanded or integer tensor.
+            ConfigError: The formula has no value for this tensor (fan of zero, wrong rank, values
+                that the type cannot hold).
+        """
+        _refuse(tensor)
+        if tensor.numel() == 0:
+            return tensor
+        if fan_in is None or fan_out is None:
+            own_in, own_out = compute_fans(tensor.shape)
+            fan_in = own_in if fan_in is None else fan_in
+            fan_out = own_out if fan_out is None else fan_out
+        device = tensor.device if generator is None else generator.device
+        is_plain = tensor.is_contiguous() and not tensor.is_conj()
+        dtype = tensor.dtype if tensor.dtype in _DRAWN_IN_PLACE else _wide(tensor.dtype)
+        if dtype == tensor.dtype and device == tensor.device and is_plain:
+            self._draw_(tensor, fan_in, fan_out, generator)
+            return tensor
+        drawn = torch.empty(tensor.shape, dtype=dtype, device=device)
+        drawn.copy_(tensor)  # a user's function may scale what is there
+        self._draw_(drawn, fan_in, fan_out, generator)
+        if dtype != tensor.dtype:
+            _must_survive_cast(drawn, tensor.dtype, self.label())
+        return tensor.copy_(drawn)
+
+    def moments(self, fan_in: float, fan_out: float) -> tuple[float, float] | None:
+        """Declared mean and standard deviation of an entry.
+
+        None where no formula in the fans alone gives them (matrices that are not drawn entry by
+        entry, users' functions).
+        """
+        return None
+
+    def resolved(self, facts: Facts) -> "Initializer":
+        """This initializer with what it needs to know of the parameter's place filled in.
+
+        A plan calls it before it fills a parameter. Those that need nothing return themselves.
+
+        Raises:
+            ConfigError: There is no value for a parameter in this place.
+        """
+        return self
+
+    def bias(self) -> "Initializer | None":
+        """What this scheme prescribes for the bias of the same layer; None: nothing."""
+        return None
+
+    def tunables(self) -> dict[str, Any]:
+        """The fields that differ from their defaults."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        }
+
+    def spec(self) -> dict[str, Any]:
+        """Name and non-default fields, ready for YAML or JSON; `get_initializer` reads it back.
+
+        A setting that has a name of its own is written by that name: `{"name": "he_normal"}`.
+        """
+        preset = self._preset()
+        return {"name": preset} if preset else {"name": self.name, **self.tunables()}
+
+    def label(self) -> str:
+        """Short and readable: `he_normal`, or `variance_scaling(factor=0.5, mode=fan_out)`."""
+        preset = self._preset()
+        if preset:
+            return preset
+        settings = ", ".join(
+            f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in self.tunables().items()
+        )
+        return f"{self.name}({settings})" if settings else self.name
+
+    def _preset(self) -> str | None:
+        from initsearch.initializers.registry import preset_name  # it imports this module
+
+        return preset_name(self)
+
+    @classmethod
+    def translate(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Rewrite another framework's spelling of `settings` into this class's fields."""
+        return dict(settings)
+
+    def _with(self, changes: Mapping[str, Any]) -> Self:
+        """A copy with some fields changed, checked anew.
+
+        Raises:
+            ConfigError: A field that this initializer does not have, or a value it refuses.
+        """
+        known = [field.name for field in fields(self)]
+        changes = self.translate(changes)
+        for key in changes:
+            if key not in known:
+                if not known:
+                    raise ConfigError(f"{self.name} takes no settings, got {key!r}; remove it")
+                raise unknown_name(f"field of {self.name}", key, known)
+        return type(self)(**{name: getattr(self, name) for name in known} | changes)
+
+
+def positive_fan(name: str, argument: str, fan: float) -> float:
+    """`fan`, checked for use in a formula that divides by it.
+
+    Raises:
+        ConfigError: Zero, negative, infinite or not a number.
+    """
+    if not (fan > 0 and math.isfinite(fan)):
+        raise ConfigError(
+            f"{name}: {argument} must be > 0 and finite, got {fan!r}; pass the module's own fan"
+        )
+    return float(fan)
+
+
+def _refuse(tensor: Tensor) -> None:
+    """Raise ModelError for a tensor that cannot be filled, with the remedy."""
+    if is_lazy(tensor):
+        raise ModelError(
+            "cannot initialize a lazy parameter: its shape must be known, got an uninitialized "
+            "one; run one batch through the model first"
+        )
+    if tensor.is_meta:
+        raise ModelError(
+            "cannot initialize a meta tensor: it must hold data, got one without storage; call "
+            "model.to_empty(device='cpu') first"
+        )
+    if tensor.layout != torch.strided:
+        raise ModelError(
+            f"cannot initialize a {tensor.layout} tensor: it must be dense; call .to_dense() first"
+        )
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        raise ModelError(
+            f"cannot initialize a {tensor.dtype} tensor: it must be floating or complex; "
+            "leave it out of the plan (keep)"
+        )
+    if any(
+        step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)
+    ):
+        raise ModelError(
+            "cannot initialize an expanded tensor: each entry must have its own memory, got "
+            f"strides {tensor.stride()}; call .clone() first"
+        )
+
+
+def _must_survive_cast(drawn: Tensor, dtype: torch.dtype, label: str) -> None:
+    """Raise ConfigError when finite values overflow a narrower `dtype`."""
+    if not bool(torch.isfinite(drawn.to(dtype).to(drawn.dtype)).all()):
+        raise ConfigError(
+            f"{label}: values must fit in {dtype}, got some that overflow it; use a smaller scale "
+            "or a wider type"
+        )
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """The type in which values of a narrow `dtype` are drawn."""
+    return torch.complex64 if dtype.is_complex else torch.float32

@@ -1,0 +1,47 @@
+"""The catalogue as a Markdown table, for the README."""
+
+from dataclasses import fields
+
+from initsearch.initializers.registry import Entry, entries
+
+
+def catalogue_table() -> str:
+    """A Markdown table of all that initsearch brings: names, formula, tunables, source.
+
+    Families come first with their tunables and defaults, then the named settings with what they
+    stand for. Other names of the same setting share its row. What users register is left out.
+    """
+    builtin = {name: entry for name, entry in entries() if entry.builtin}
+    families = [(name, entry) for name, entry in builtin.items() if entry.preset is None]
+    settings = [
+        (name, entry)
+        for name, entry in builtin.items()
+        if entry.preset is not None and entry.alias_of is None
+    ]
+    rows = [
+        "| name | draws | tunables and defaults | source |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, entry in sorted(families) + settings:
+        names = [name, *(other for other, each in builtin.items() if each.alias_of == name)]
+        cells = (
+            ", ".join(f"`{each}`" for each in names),
+            entry.formula,
+            _tunables(entry),
+            entry.source,
+        )
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _tunables(entry: Entry) -> str:
+    names = [field.name for field in fields(entry.family)]
+    defaults = entry.preset if entry.preset is not None else entry.family()
+    pairs = [f"{name}={_short(getattr(defaults, name))}" for name in names]
+    if entry.preset is None:
+        return ", ".join(f"`{pair}`" for pair in pairs) or "none"
+    return f"`{entry.family.name}({', '.join(pairs)})`"
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

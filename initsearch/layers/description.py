@@ -1,0 +1,165 @@
+"""`describe`: a model's parameters with all that an initialization needs to know of each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from initsearch.errors import ModelError
+from initsearch.layers.model.kinds import nature_of
+from initsearch.layers.model.slots import Slot
+from initsearch.layers.model.walk import Entry, Site, parameters
+from initsearch.layers.roles import Place, from_calls, from_modules, missing
+from initsearch.layers.trace.branches import places_in, residual_branches
+from initsearch.layers.trace.passes import trace
+from initsearch.layers.trace.record import NONE, LayerCall, Trace
+
+# A trace needs no more: one sample would do, but batch norm may ask for two.
+_SAMPLES = 2
+
+
+def describe(model: nn.Module, batch: Any = None) -> list[Slot]:
+    """What a model is made of: a slot per parameter, in execution order.
+
+    A forward pass (without gradients, in evaluation mode, on two samples) shows the order and what
+    follows each layer. Layers that only run in training mode, such as auxiliary heads, are found
+    by a second pass. Parameters that neither uses come last. The model is left as it was:
+    parameters, buffers, mode, hooks, gradients and the global random state.
+
+    Args:
+        model: Any module, wrapped (`torch.compile`, `DataParallel`) or not.
+        batch: An input of the model, in any of the forms that `trace` takes. `None`: the model's
+            `example_input_array`, or an input guessed from its first layer; if none fits, the
+            order of the modules says what follows a layer as far as it can, and
+            `activation_source` and the notes say so.
+
+    Raises:
+        ModelError: The model fails on the batch given, or has parameters that cannot be described.
+    """
+    entries = parameters(model)
+    if not entries:
+        return []
+    reason = ""
+    found = Trace((), {})
+    try:
+        found = trace(model, batch, samples=_SAMPLES, train=False)
+    except ModelError as error:
+        if batch is not None:
+            raise
+        reason = str(error)
+    if not reason and missing(entries, found):
+        found, reason = _with_training(model, batch, found)
+    return _slots(model, entries, found, reason)
+
+
+def _with_training(model: nn.Module, batch: Any, found: Trace) -> tuple[Trace, str]:
+    """The trace with what a pass in training mode shows besides."""
+    try:
+        more = trace(model, batch, samples=_SAMPLES, train=True)
+    except ModelError as error:
+        return found, f"in training mode {error}"
+    known = {name for call in found.calls for name in call.parameters}
+    late = max(found.first_use.values(), default=0)
+    calls = tuple(call for call in more.calls if call.weight not in known)
+    order = {name: late + step for name, step in more.first_use.items()} | dict(found.first_use)
+    return Trace(found.calls + calls, order, found.joins), ""
+
+
+def _slots(model: nn.Module, entries: Sequence[Entry], found: Trace, reason: str) -> list[Slot]:
+    by_modules: Mapping[str, Place] | None = None
+    slots: list[Slot] = []
+    branches = residual_branches(found)
+    in_branch = places_in(branches, found.calls)
+    for entry in entries:
+        first, *rest = (_slot(site) for site in entry.sites)
+        calls = found.of(entry.name)
+        if calls:
+            place = from_calls(calls)
+            first = _as_used(first, calls[0])
+        elif first.part in ("weight", "bias") and found.calls and not reason:
+            place = Place("hidden", note="not used in the forward pass")
+        elif first.part in ("weight", "bias"):
+            by_modules = by_modules if by_modules is not None else from_modules(model, entries)
+            place = by_modules.get(first.module_name, Place("hidden"))
+            place = replace(place, note=f"from the order of modules: {reason}")
+        else:
+            place = Place()
+        slot = _placed(first, place, rest)
+        if (where := in_branch.get(slot.name)) is not None:
+            slot = replace(slot, branch=where.branch, branch_layers=where.branch_layers)
+        slots.append(replace(slot, branches=len(branches)))
+    return [slots[i] for i in _order(slots, found)]
+
+
+def _slot(site: Site) -> Slot:
+    stored = site.stored
+    value = stored.read()
+    found = nature_of(site)
+    notes = [found.note] if found.note else []
+    if stored.by != "plain":
+        notes.append(f"set through its {stored.how}")
+    prefix = f"{site.module_name}." if site.module_name else ""
+    return Slot(
+        name=site.name,
+        module_name=site.module_name,
+        module_type=type(stored.module).__name__,
+        kind=found.kind,
+        part=found.part,
+        shape=tuple(value.shape),
+        dtype=value.dtype,
+        requires_grad=any(original.requires_grad for _, original in stored.originals),
+        fan_in=found.fan_in,
+        fan_out=found.fan_out,
+        blocks=found.blocks,
+        torch_default=found.default,
+        note="; ".join(notes),
+        stored_as=tuple(f"{prefix}{original}" for original, _ in stored.originals),
+    )
+
+
+def _placed(slot: Slot, place: Place, aliases: Sequence[Slot]) -> Slot:
+    if slot.part not in ("weight", "bias"):
+        place = Place()
+    if slot.kind == "lstm" and "_hr_" in slot.name:
+        place = replace(place, activation=NONE)  # the projection comes after the gates
+    notes = [note for note in (slot.note, place.note) if note]
+    return replace(
+        slot,
+        role=place.role,
+        activation=place.activation,
+        activation_source=place.source,
+        activation_function=place.function,
+        tied_names=tuple(alias.name for alias in aliases),
+        aliases=tuple(aliases),
+        note="; ".join(notes),
+    )
+
+
+def _as_used(slot: Slot, call: LayerCall) -> Slot:
+    """A bare parameter of an unknown module, if the trace shows that it is a weight."""
+    if slot.kind != "other" or slot.part != "other" or call.weight != slot.name:
+        return slot
+    fan_in, fan_out = call.fans or (slot.fan_in, slot.fan_out)
+    swapped = slot.shape[-2:] == (fan_in, fan_out) and fan_in != fan_out
+    whole = replace(slot.blocks[0], fan_in=fan_in, fan_out=fan_out, transposed=swapped)
+    # A stack of matrices, such as one per expert, is drawn matrix by matrix.
+    stack = slot.shape[0] if call.fans and len(slot.shape) == 3 else 0
+    blocks = tuple(replace(whole, index=(i,)) for i in range(stack)) or (whole,)
+    note = f"used as the weight of {call.operation}"
+    return replace(slot, part="weight", fan_in=fan_in, fan_out=fan_out, blocks=blocks, note=note)
+
+
+def _order(slots: Sequence[Slot], found: Trace) -> list[int]:
+    """By first use of any parameter of the same module; then as registered."""
+    last = max(found.first_use.values(), default=0) + 1
+    steps: dict[str, int] = {}
+    for slot in slots:
+        step = found.first_use.get(slot.name, last)
+        steps[slot.module_name] = min(step, steps.get(slot.module_name, last))
+    keys = [
+        # Modules of no known kind may hold parameters that they use far apart.
+        found.first_use.get(slot.name, last) if slot.kind == "other" else steps[slot.module_name]
+        for slot in slots
+    ]
+    return sorted(range(len(slots)), key=lambda i: keys[i])

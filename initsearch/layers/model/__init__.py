@@ -1,0 +1,1 @@
+"""What a model holds: its modules, parameters, and how they are stored."""

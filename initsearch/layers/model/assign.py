@@ -1,0 +1,70 @@
+"""Reading and writing a parameter by its slot, whatever stands between the two."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from initsearch.errors import ModelError
+from initsearch.layers.model.slots import Slot
+from initsearch.layers.model.stored import Stored, stored_parameters
+from initsearch.layers.model.walk import submodule
+
+#: Fills a view in place: (view, fan_in, fan_out, number of the block).
+Fill = Callable[[Tensor, float, float, int], object]
+
+
+def read(model: nn.Module, slot: Slot) -> Tensor:
+    """The value that the model computes with, detached; for a plain parameter not a copy.
+
+    Args:
+        model: The model that was described, wrapped (`torch.compile`, `DataParallel`) or not.
+        slot: One of its slots.
+
+    Raises:
+        ModelError: The model has no such parameter.
+    """
+    return _stored(model, slot).read()
+
+
+def assign_(model: nn.Module, slot: Slot, fill: Fill) -> None:
+    """Fill a parameter in place, block by block, without recording gradients.
+
+    A parametrized weight is filled apart and set through its parametrization: the module then
+    computes with what the parametrization makes of it (spectral_norm divides it by its largest
+    singular value). The row of an embedding's `padding_idx` is zero afterwards, and for a tied
+    one, those of all its names.
+
+    Args:
+        model: The model that was described, wrapped or not.
+        slot: One of its slots.
+        fill: Called as `fill(view, fan_in, fan_out, number)` for each block in order. The view has
+            shape (out, in, *kernel) for weights.
+
+    Raises:
+        ModelError: The model has no such parameter, or its parametrization cannot be set to these
+            values.
+    """
+    stored = _stored(model, slot)
+    with torch.no_grad():
+        plain = stored.by == "plain"
+        value = stored.originals[0][1] if plain else stored.read().clone()
+        for number, block in enumerate(slot.blocks):
+            fill(block.view(value), block.fan_in, block.fan_out, number)
+        for each in (slot, *slot.aliases):
+            padding = getattr(submodule(model, each.module_name), "padding_idx", None)
+            if each.kind == "embedding" and padding is not None:
+                value[padding].zero_()
+    if not plain:
+        stored.write(slot.name, value)
+
+
+def _stored(model: nn.Module, slot: Slot) -> Stored:
+    attribute = slot.name.rpartition(".")[2]
+    for stored in stored_parameters(submodule(model, slot.module_name)):
+        if stored.attribute == attribute:
+            return stored
+    raise ModelError(
+        f"{type(model).__name__} must be the model that was described, but has no parameter "
+        f"{slot.name!r}"
+    )

@@ -1,0 +1,259 @@
+"""What each kind of module makes of its parameters: parts, fans, blocks, and the framework's
+default.
+
+Fans are effective: a weight drawn with variance 1/fan_in keeps the variance of zero-mean inputs of
+variance one. Where that departs from the bare shape:
+
+- Transposed convolution, weight (in, out/groups, *kernel): an output sums over in/groups channels
+  and over prod(kernel)/prod(stride) taps on average, so fan_in = in/groups *
+  prod(kernel)/prod(stride) and fan_out = out/groups * prod(kernel). torch and Keras read the shape
+  the wrong way round (pytorch#7865).
+- Grouped and depthwise convolution: fan_out = out/groups * prod(kernel); the bare shape's is
+  `groups` times that (pytorch#23854). As in He et al. 2015 (arXiv:1502.01852, eq. 14) the stride
+  is left out of fan_out.
+- Packed weights (LSTM and GRU gates, query, key and value) have the fans of one block.
+- Bilinear, weight (out, in1, in2): fan_in = in1 * in2, fan_out = out * in2 (towards its first
+  input).
+- Embedding: a lookup sums over nothing, so fans mean nothing. Both are the width, so that LeCun's
+  rule gives the customary standard deviation width^-1/2.
+- A norm's gain and shift, a PReLU's slope: elementwise, both fans 1.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from initsearch.initializers import Initializer, compute_fans, get_initializer
+from initsearch.layers.model.slots import Block
+from initsearch.layers.model.walk import Site
+
+# In the order in which torch packs them.
+_GATES = {"lstm": ("input", "forget", "cell", "output"), "gru": ("reset", "update", "new")}
+_PROJECTIONS = ("query", "key", "value")
+_GAINS = ("weight", "gamma", "scale", "g")
+_SHIFTS = ("bias", "beta")
+
+
+@dataclass(frozen=True)
+class Nature:
+    """What a parameter is in its module; fields as in `Slot`."""
+
+    kind: str
+    part: str
+    fan_in: float
+    fan_out: float
+    blocks: tuple[Block, ...]
+    default: Initializer | None = None
+    note: str = ""
+
+
+def nature_of(site: Site) -> Nature:
+    """What a parameter is in the module that owns it at `site`."""
+    module, name, ancestors = site.stored.module, site.stored.attribute, site.ancestors
+    value = site.stored.read()
+    for family, kind_of in _KINDS:
+        if isinstance(module, family):
+            found = kind_of(module, name, value) or _unknown(module, name, value)
+            # A subclass that resets its parameters in its own way draws them from we know not what.
+            known = getattr(type(module), "reset_parameters", None)
+            if known is not getattr(family, "reset_parameters", None):
+                found = replace(found, default=None)
+            break
+    else:
+        found = _unknown(module, name, value)
+    if ancestors and isinstance(ancestors[-1], nn.MultiheadAttention) and name == "bias":
+        found = replace(found, default=_constant(0.0))  # of its output projection
+    if value.ndim > 1 and any(isinstance(ancestor, nn.Transformer) for ancestor in ancestors):
+        found = replace(
+            found, default=_glorot_uniform(value.shape)
+        )  # it redraws all matrices within
+    return found
+
+
+def _whole(
+    kind: str, part: str, fan_in: float, fan_out: float, default: Initializer | None, note: str = ""
+) -> Nature:
+    return Nature(kind, part, fan_in, fan_out, (Block(None, fan_in, fan_out),), default, note)
+
+
+def _rows(parts: int, size: int, fan_in: float, fan_out: float, labels: Sequence[str] = ()) -> Any:
+    """Cut a tensor into `parts` of `size` rows each."""
+    return tuple(
+        Block((slice(i * size, (i + 1) * size),), fan_in, fan_out, labels[i] if labels else "")
+        for i in range(parts)
+    )
+
+
+def _constant(value: float) -> Initializer:
+    return get_initializer({"name": "constant", "value": value})
+
+
+def _uniform(fan_in: float) -> Initializer | None:
+    """What torch's kaiming_uniform_(a=sqrt(5)) draws, and its biases: U(+-1/sqrt(fan_in))."""
+    if fan_in <= 0:
+        return None
+    return get_initializer({"name": "uniform", "limit": 1.0 / math.sqrt(fan_in)})
+
+
+def _glorot_uniform(shape: Sequence[int]) -> Initializer | None:
+    total = sum(compute_fans(shape))
+    return get_initializer({"name": "uniform", "limit": math.sqrt(6.0 / total)}) if total else None
+
+
+def _linear(module: Any, name: str, value: Tensor) -> Nature | None:
+    if name not in ("weight", "bias"):
+        return None
+    fan_in, fan_out = float(module.in_features), float(module.out_features)
+    return _whole("linear", name, fan_in, fan_out, _uniform(fan_in))
+
+
+def _bilinear(module: Any, name: str, value: Tensor) -> Nature | None:
+    if name not in ("weight", "bias"):
+        return None
+    first, second = float(module.in1_features), float(module.in2_features)
+    out = float(module.out_features)
+    return _whole("bilinear", name, first * second, out * second, _uniform(first))
+
+
+def _conv(module: Any, name: str, value: Tensor) -> Nature | None:
+    if name not in ("weight", "bias"):
+        return None
+    groups, taps = module.groups, math.prod(module.kernel_size)
+    inputs, outputs = module.in_channels // groups, module.out_channels // groups
+    transposed = isinstance(module, _ConvTransposeNd)
+    fan_in, fan_out = float(inputs * taps), float(outputs * taps)
+    # As torch reads the shape, which for a transposed weight is its other way round.
+    drawn = _uniform(fan_out if transposed else fan_in)
+    if transposed:
+        fan_in /= math.prod(module.stride)
+    kind = f"conv{'_transpose' if transposed else ''}{len(module.kernel_size)}d"
+    if name == "bias":
+        return _whole(kind, name, fan_in, fan_out, drawn)
+    size = inputs if transposed else outputs
+    blocks = _rows(groups, size, fan_in, fan_out) if groups > 1 else (Block(None, fan_in, fan_out),)
+    if transposed:
+        blocks = tuple(replace(block, transposed=True) for block in blocks)
+    return Nature(kind, name, fan_in, fan_out, blocks, drawn)
+
+
+def _embedding(module: Any, name: str, value: Tensor) -> Nature | None:
+    if name != "weight":
+        return None
+    width = float(module.embedding_dim)
+    drawn = get_initializer({"name": "normal", "std": 1.0})
+    padding = module.padding_idx
+    note = "" if padding is None else f"row {padding} stays zero (padding)"
+    return _whole("embedding", name, width, width, drawn, note)
+
+
+def _recurrent(module: Any, name: str, value: Tensor) -> Nature | None:
+    part, _, rest = name.partition("_")
+    if part not in ("weight", "bias") or rest[:2] not in ("ih", "hh", "hr"):
+        return None
+    hidden = int(module.hidden_size)
+    drawn = _uniform(hidden)
+    if isinstance(module, nn.LSTM | nn.LSTMCell):
+        kind = "lstm"
+    elif isinstance(module, nn.GRU | nn.GRUCell):
+        kind = "gru"
+    else:
+        kind = "rnn"
+    fan_in = float(getattr(module, f"weight_{rest}").shape[1])
+    if rest.startswith("hr"):
+        return _whole(kind, part, fan_in, float(value.shape[0]), drawn)
+    if kind == "rnn":
+        return _whole(kind, part, fan_in, float(hidden), drawn)
+    gates = _GATES[kind]
+    blocks = _rows(len(gates), hidden, fan_in, float(hidden), gates)
+    return Nature(kind, part, fan_in, float(hidden), blocks, drawn)
+
+
+def _attention(module: Any, name: str, value: Tensor) -> Nature | None:
+    width = int(module.embed_dim)
+    fans = (float(width), float(width))
+    if name == "in_proj_weight":
+        blocks = _rows(3, width, *fans, _PROJECTIONS)
+        return Nature("attention", "weight", *fans, blocks, _glorot_uniform(value.shape))
+    if name == "in_proj_bias":
+        blocks = _rows(3, width, *fans, _PROJECTIONS)
+        return Nature("attention", "bias", *fans, blocks, _constant(0.0))
+    if name in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
+        fan_in = float(value.shape[1])
+        return _whole("attention", "weight", fan_in, fans[1], _glorot_uniform(value.shape))
+    if name in ("bias_k", "bias_v"):
+        drawn = get_initializer(
+            {"name": "normal", "std": width**-0.5}
+        )  # xavier_normal_ of (1, 1, E)
+        return _whole("attention", "other", 1.0, 1.0, drawn)
+    return None
+
+
+def _norm(kind: str) -> Callable[[Any, str, Tensor], Nature | None]:
+    def nature_of(module: Any, name: str, value: Tensor) -> Nature | None:
+        if name not in ("weight", "bias"):
+            return None
+        return _whole(kind, f"norm_{name}", 1.0, 1.0, _constant(1.0 if name == "weight" else 0.0))
+
+    return nature_of
+
+
+def _prelu(module: Any, name: str, value: Tensor) -> Nature | None:
+    return _whole("prelu", "other", 1.0, 1.0, _constant(float(module.init)))
+
+
+def _unknown(module: nn.Module, name: str, value: Tensor) -> Nature:
+    """A parameter of a module of no known kind: by its name and its shape."""
+    title = type(module).__name__
+    vector = sum(size > 1 for size in value.shape) <= 1
+    if "norm" in title.lower() and vector and name in _GAINS + _SHIFTS:
+        part = "norm_weight" if name in _GAINS else "norm_bias"
+        return _whole("norm", part, 1.0, 1.0, None)
+    if title == "Conv1D" and hasattr(module, "nf") and name in ("weight", "bias"):
+        return _transposed_linear(module, name)
+    matrix = value.ndim > 1 and not vector
+    if matrix and (name == "weight" or name.endswith("_weight") or name.startswith("weight_")):
+        fan_in, fan_out = compute_fans(value.shape)
+        note = f"{title} is of no known kind: fans by the shape (out, in, *kernel)"
+        return _whole("other", "weight", fan_in, fan_out, None, note)
+    weight = getattr(module, "weight", None)
+    if name == "bias" and isinstance(weight, Tensor) and weight.ndim > 1:
+        return _whole("other", "bias", *compute_fans(weight.shape), None)
+    if value.ndim == 1 and name.endswith("_bias"):
+        return _whole("other", "bias", 1.0, 1.0, None)
+    fans = compute_fans(value.shape) if matrix else (1.0, 1.0)
+    return _whole("other", "other", *fans, None)
+
+
+def _transposed_linear(module: Any, name: str) -> Nature:
+    """Hugging Face's Conv1D: a linear layer whose weight is (in, out), drawn from N(0, .02^2)."""
+    fan_in, fan_out = (float(size) for size in module.weight.shape)
+    if name == "bias":
+        return _whole("linear", name, fan_in, fan_out, _constant(0.0))
+    blocks = (Block(None, fan_in, fan_out, transposed=True),)
+    drawn = get_initializer({"name": "normal", "std": 0.02})
+    return Nature("linear", name, fan_in, fan_out, blocks, drawn)
+
+
+# The first that fits; a subclass stands before its base.
+_KINDS: tuple[tuple[type[nn.Module], Callable[[Any, str, Tensor], Nature | None]], ...] = (
+    (nn.Linear, _linear),
+    (nn.Bilinear, _bilinear),
+    (_ConvNd, _conv),
+    (nn.Embedding, _embedding),
+    (nn.EmbeddingBag, _embedding),
+    (nn.RNNBase, _recurrent),
+    (nn.RNNCellBase, _recurrent),
+    (nn.MultiheadAttention, _attention),
+    (_InstanceNorm, _norm("instance_norm")),
+    (_NormBase, _norm("batch_norm")),
+    (nn.LayerNorm, _norm("layer_norm")),
+    (nn.GroupNorm, _norm("group_norm")),
+    (nn.RMSNorm, _norm("rms_norm")),
+    (nn.PReLU, _prelu),
+)

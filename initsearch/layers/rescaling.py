@@ -1,0 +1,234 @@
+"""Scaling weights by what their layers make of a batch, in one forward pass.
+
+Nothing is run twice but single layers: where a weight is scaled, its own module runs anew on the
+input it has just got, and what comes out goes on to the layers after it. So each layer is measured
+behind layers that are scaled already, as when one pass through the whole model is made per layer
+and attempt, at the price of two passes for all (an attempt ends where the output says so, and a
+layer without bias needs but one, its output being linear in its weight).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from initsearch.errors import InitSearchError, ModelError
+from initsearch.initializers import LayerScaling
+from initsearch.layers.model.assign import assign_
+from initsearch.layers.model.preserve import preserved
+from initsearch.layers.model.slots import Slot
+from initsearch.layers.model.tensors import tensors
+from initsearch.layers.model.walk import submodule, unwrap
+from initsearch.layers.trace.inputs import Call, calls_for
+from initsearch.layers.trace.passes import failure
+
+# How much of the way to go may be left after an attempt; rounding alone leaves more.
+_PROGRESS = 0.99
+# Kinds of which a module has one weight, and an output that grows with it.
+_SCALED = frozenset(
+    ["linear", "bilinear", "embedding", "other"]
+    + [f"conv{way}{rank}d" for way in ("", "_transpose") for rank in (1, 2, 3)]
+)
+
+
+def rescale_(
+    model: nn.Module, batch: Any, scalings: Sequence[tuple[Slot, LayerScaling]]
+) -> dict[str, str]:
+    """Multiply weights until their layers' outputs on a batch are as their initializers want them.
+
+    The model runs once, in training mode (norms by the batch's own statistics, as in the first step
+    of training; heads that only training has run too), without gradients. Apart from the weights it
+    is left as it was: buffers, mode, hooks, gradients, random state.
+
+    Rules for what is no plain layer:
+
+    - Used more than once, or tied: scaled at its first use in execution order.
+    - Parametrized: set through the parametrization. Where the output does not follow the weight
+      (spectral_norm, weight standardization), or the parametrization refuses, it keeps its fill.
+    - An output that is constant or not finite has no scale: the weight keeps its fill.
+    - Gates of recurrent layers and attention's query, key and value, whose outputs are not
+      proportional to their weights, keep their fill; attention's output projection is scaled by the
+      output of its attention module.
+    - A weight of which no module is called keeps its fill: unused, used by a function, or held by a
+      module that has other modules inside.
+    - An attempt that brings the output no nearer to what is wanted (by 1% of the way at least) is
+      undone, and is the last.
+
+    Args:
+        model: The model that was described, filled; wrapped or not.
+        batch: An input of the model, in any of the forms that `trace` takes. All of it is used.
+        scalings: Slots of weights, each with what scales it.
+
+    Returns:
+        What was done with each, by the slot's name, for a report.
+
+    Raises:
+        ModelError: The model fails on the batch.
+    """
+    core = unwrap(model)
+    device = next((p.device for p in core.parameters()), torch.device("cpu"))
+    first: Exception | None = None
+    for call in calls_for(core, batch):
+        scaler = _Scaler(core)
+        with preserved(core), torch.no_grad():
+            try:
+                _run(core, call.to(device), scaler, scalings)
+            except Exception as error:  # a model may raise anything; told below
+                if isinstance(error, InitSearchError):
+                    raise
+                first = first or error
+                continue
+        for slot, _ in scalings:
+            _multiply(core, slot, scaler.factors.get(slot.name, 1.0))
+        return scaler.notes
+    raise failure(model, batch, first) from first
+
+
+def _run(
+    model: nn.Module, call: Call, scaler: "_Scaler", scalings: Sequence[tuple[Slot, LayerScaling]]
+) -> None:
+    for slot, scaling in scalings:
+        found = [_module_of(model, each) for each in (slot, *slot.aliases)]
+        modules = list(dict.fromkeys(module for module in found if module is not None))
+        scaler.notes[slot.name] = (
+            "not scaled: no module that holds it was called"
+            if modules
+            else "not scaled: its layer's output is not proportional to it"
+            if slot.kind not in _SCALED
+            else "not scaled: its layer is no module of its own"
+        )
+        for module in modules:
+            # `preserved` takes the hooks away again.
+            module.register_forward_hook(scaler.hook(slot, scaling), prepend=True, with_kwargs=True)
+    model.train()
+    model(*call.args, **call.kwargs)
+
+
+def _module_of(model: nn.Module, slot: Slot) -> nn.Module | None:
+    """The module whose output shows a weight's scale."""
+    if slot.kind not in _SCALED:
+        return None
+    module = submodule(model, slot.module_name)
+    outer, _, name = slot.module_name.rpartition(".")
+    if name == "out_proj":
+        parent = submodule(model, outer)
+        if isinstance(parent, nn.MultiheadAttention):
+            return parent  # it reads the projection's weight without calling it
+    return None if next(module.children(), None) is not None and slot.kind == "other" else module
+
+
+class _Scaler:
+    """Hooks that scale weights as a forward pass goes on.
+
+    Args:
+        model: The model that runs.
+
+    Attributes:
+        factors: By what each weight was multiplied, by slot name.
+        notes: What was done.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.factors: dict[str, float] = {}
+        self.notes: dict[str, str] = {}
+        self._model = model
+        self._seen: set[str] = set()
+
+    def hook(self, slot: Slot, scaling: LayerScaling) -> Any:
+        """A forward hook that scales a weight at its module's first call."""
+
+        def scale(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+            if slot.name in self._seen:
+                return None
+            self._seen.add(slot.name)
+            return self._settle(slot, scaling, module, args, kwargs, output)
+
+        return scale
+
+    def _settle(
+        self,
+        slot: Slot,
+        scaling: LayerScaling,
+        module: nn.Module,
+        args: Any,
+        kwargs: Any,
+        output: Any,
+    ) -> Any:
+        variance = variance_of(output)
+        factor = _factor(scaling, variance)
+        total, used, why = 1.0, 0, ""
+        while factor is not None and used < scaling.attempts():
+            try:
+                _multiply(self._model, slot, factor)
+            except ModelError:
+                why = "; its parametrization refuses another scale"
+                break
+            again = module.forward(*args, **kwargs)
+            after = variance_of(again)
+            following = _factor(scaling, after)
+            if not _usable(after) or (following and not _nearer(following, factor)):
+                _multiply(self._model, slot, 1 / factor)
+                why = "; its output does not follow its scale"
+                break
+            total, used = total * factor, used + 1
+            output, variance, factor = again, after, following
+        self.factors[slot.name] = total
+        if not _usable(variance):
+            self.notes[slot.name] = (
+                "not scaled: its output is "
+                f"{'constant' if variance == 0 else 'not finite'} on the batch"
+            )
+        else:
+            done = (
+                f"scaled by {total:.4g} in {used} attempt{'s'[: used != 1]}"
+                if used
+                else "not scaled"
+            )
+            self.notes[slot.name] = f"{done}: output variance {variance:.4g}{why}"
+        return output
+
+
+def _factor(scaling: LayerScaling, variance: float) -> float | None:
+    return scaling.factor(variance) if _usable(variance) else None
+
+
+def _usable(variance: float) -> bool:
+    return 0 < variance < math.inf
+
+
+def _nearer(factor: float, than: float) -> bool:
+    return abs(math.log(factor)) < _PROGRESS * abs(math.log(than))
+
+
+def _multiply(model: nn.Module, slot: Slot, factor: float) -> None:
+    if factor != 1.0:
+        assign_(model, slot, lambda view, fan_in, fan_out, block: view.mul_(factor))
+
+
+def variance_of(output: Any) -> float:
+    """The variance of all entries of a layer's output (the first tensor in it).
+
+    Zero where it is constant up to rounding; nan where it has no entries or no real ones.
+    """
+    found = next(tensors(output), None)
+    if found is None or not found.numel() or not (found.is_floating_point() or found.is_complex()):
+        return math.nan
+    # Entries that are narrower than float32 add up badly.
+    values = found.to(torch.promote_types(found.dtype, torch.float32))
+    scale = 1.0
+    variance, mean = _moments(values)
+    if not 1e-30 < variance < 1e30:  # near what float32 can hold: measured at another scale
+        scale = float(values.abs().max())
+        if not 0 < scale < math.inf:
+            return 0.0 if scale == 0 else math.nan
+        variance, mean = _moments(values / scale)
+    if variance <= (64 * torch.finfo(values.dtype).eps * mean) ** 2:
+        return 0.0
+    return variance * scale**2
+
+
+def _moments(values: Tensor) -> tuple[float, float]:
+    """Variance and the mean's size."""
+    return float(values.var(correction=0)), float(values.mean().abs())

@@ -1,0 +1,1 @@
+"""What happens in a forward pass: which modules run, in which order, and what follows each."""

@@ -1,0 +1,126 @@
+"""One real forward pass of a model, followed."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from initsearch.errors import ModelError
+from initsearch.layers.model.kinds import nature_of
+from initsearch.layers.model.preserve import preserved
+from initsearch.layers.model.tensors import tensors
+from initsearch.layers.model.walk import Entry, parameters, unwrap, walk
+from initsearch.layers.trace.follow import FollowMode
+from initsearch.layers.trace.hooks import ModuleHooks
+from initsearch.layers.trace.inputs import Call, calls_for, guesses
+from initsearch.layers.trace.ledger import Ledger
+from initsearch.layers.trace.record import Observer, Trace
+
+
+def trace(
+    model: nn.Module,
+    batch: Any = None,
+    *,
+    observer: Observer | None = None,
+    samples: int | None = None,
+    train: bool | None = None,
+    gradients: bool = False,
+    after: Callable[[Any], None] | None = None,
+) -> Trace:
+    """Run a model once and record its weight layers and what follows each.
+
+    The model is left as it was: see `preserved`.
+
+    Args:
+        model: Any module, wrapped (`torch.compile`, `DataParallel`) or not.
+        batch: A tensor, a tuple or list of arguments, a mapping of arguments by name, or a pair of
+            inputs and labels from a data loader. `None`: the model's `example_input_array`, or a
+            guess.
+        observer: Told of each layer's output and each activation as they happen.
+        samples: How many samples of the batch to use; fewer are cheaper. If the model fails on
+            them, all are used. `None`: all.
+        train: The mode to run in; `None` is the model's own.
+        gradients: Whether the forward pass records gradients.
+        after: Called with the model's output while all is still in place: the point at which to run
+            a backward pass. Gradients that it leaves in the parameters are gone afterwards.
+
+    Raises:
+        ModelError: The model fails on the batch, or no guessed input fits; or it has lazy or meta
+            parameters, or is sharded or scripted.
+    """
+    core = unwrap(model)
+    entries = parameters(core)
+    device = next((p.device for p in core.parameters()), torch.device("cpu"))
+    tries: Iterable[Call] = guesses(core) if batch is None else calls_for(core, batch)
+    first: Exception | None = None
+    for call in (short.to(device) for each in tries for short in _sizes(each, samples)):
+        ledger = Ledger()
+        mode = FollowMode(ledger, observer)
+        with preserved(core), torch.set_grad_enabled(gradients):
+            try:
+                output = _run(core, entries, call, mode, train)
+            except Exception as error:  # a model may raise anything; told below
+                if error is mode.fault or isinstance(error, ModelError):
+                    raise
+                first = first or error
+                continue
+            mode.finish(output)
+            if after is not None:
+                after(output)
+        return Trace(tuple(ledger.calls), dict(ledger.first_use), tuple(ledger.joins))
+    raise failure(model, batch, first) from first
+
+
+def _sizes(call: Call, samples: int | None) -> list[Call]:
+    if samples is None:
+        return [call]
+    short = call.shortened(samples)
+    return [call] if short is call else [short, call]
+
+
+def _run(
+    model: nn.Module,
+    entries: Sequence[Entry],
+    call: Call,
+    mode: FollowMode,
+    train: bool | None,
+) -> Any:
+    if train is not None:
+        model.train(train)
+    weights: dict[nn.Module, tuple[str, ...]] = {}
+    others: dict[nn.Module, tuple[str, ...]] = {}
+    for entry in entries:
+        for site in entry.sites:
+            module = site.stored.module
+            for _, original in site.stored.originals:
+                mode.know_parameter(original, entry.name)
+            # torch's older weight_norm keeps the weight itself as a plain tensor.
+            held = module.__dict__.get(site.stored.attribute)
+            if isinstance(held, torch.Tensor):
+                mode.know_parameter(held, entry.name)
+            owned = weights if nature_of(site).part == "weight" else others
+            if entry.name not in owned.get(module, ()):
+                owned[module] = (*owned.get(module, ()), entry.name)
+    names: dict[nn.Module, str] = {}
+    for name, module, _ in walk(model):
+        names.setdefault(module, name)
+    for tensor in tensors((call.args, dict(call.kwargs))):
+        mode.know_input(tensor)
+    mode.start()
+    with ModuleHooks(mode, names, weights, others), mode:
+        return model(*call.args, **call.kwargs)
+
+
+def failure(model: nn.Module, batch: Any, error: Exception | None) -> ModelError:
+    """Why a model could not be run on a batch, or on guessed inputs."""
+    reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    title = type(model).__name__
+    if batch is not None:
+        return ModelError(
+            f"batch must be one that {title} accepts, but its forward failed with {reason}; pass what "
+            "you would call the model with"
+        )
+    if error is None:
+        return ModelError(f"{title} has no layer from which to guess an input: pass a batch")
+    return ModelError(f"no guessed input fits {title} ({reason}): pass a batch")

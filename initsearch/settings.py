@@ -1,0 +1,72 @@
+"""The base of all typed settings: parsed once from a configuration, frozen, and wrong in one line."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from initsearch.errors import ConfigError, unknown_name
+
+#: `Annotated[tuple[int, ...], LISTED]`: a tuple that a configuration gives as a list.
+LISTED = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+
+
+class Settings(BaseModel):
+    """A group of settings: frozen, without unknown entries, and strict about types.
+
+    Subclasses declare fields and validators as pydantic has them; a validator raises `ValueError` with the
+    rule and the remedy, or a `ConfigError`, which is passed through unchanged.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, allow_inf_nan=False
+    )
+
+    @classmethod
+    def parse(cls, group: str, values: object) -> Self:
+        """Settings from a configuration.
+
+        Args:
+            group: Where the configuration has them (`race`); empty for its top.
+            values: A mapping of settings, as Hydra or YAML gives it, or settings of this type.
+
+        Raises:
+            ConfigError: A name, type or value that breaks a rule: the first that is found.
+        """
+        if isinstance(values, cls):
+            return values
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                f"{group} must be a mapping of settings, but got {values!r}: "
+                f"choose {group}=NAME or set {group}.KEY=VALUE"
+            )
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise config_error(group, error, cls.model_fields) from error
+
+
+def config_error(
+    group: str, error: ValidationError, known: Sequence[str] | Mapping[str, Any]
+) -> ConfigError:
+    """The first complaint of pydantic as one line: the argument, the rule, the value received.
+
+    Args:
+        group: Where the settings stand in the configuration.
+        error: What pydantic raised.
+        known: The names that the settings have.
+    """
+    first = error.errors(include_url=False)[0]
+    argument = ".".join(str(part) for part in ((group,) if group else ()) + first["loc"])
+    if first["type"] == "extra_forbidden":
+        where = f"setting of {group}" if group else "setting"
+        return unknown_name(where, first["loc"][-1], known)
+    if first["type"] == "missing":
+        return ConfigError(f"{argument} must be set, but is missing: give {argument}=VALUE")
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigError):
+        return cause
+    rule = str(cause if cause is not None else first["msg"]).replace(
+        "Input should be", "must be", 1
+    )
+    return ConfigError(f"{argument} {rule}, but got {first['input']!r}")

@@ -1,0 +1,112 @@
+"""One pass forward and back through a model as it is trained, and what is left of it to judge."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from initsearch.errors import ConfigError, InitSearchError, ModelError
+from initsearch.layers import LayerCall, Observer, Slot, Trace, tensors, trace, unwrap
+from initsearch.signal.loss import Loss, loss_name, loss_of
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What one pass showed.
+
+    Attributes:
+        model: The model, for its parameters' values.
+        slots: Its parameters by name, in execution order.
+        trace: The calls of its weight layers.
+        loss: The loss.
+        loss_name: What it is, in words.
+        finite: Whether the loss is finite and no entry of the output is NaN.
+        gradients: By slot, the gradient of each tensor that it is stored in (more than one for a
+            parametrized weight); None where the loss does not depend on it or it is frozen.
+    """
+
+    model: nn.Module
+    slots: Mapping[str, Slot]
+    trace: Trace
+    loss: float
+    loss_name: str
+    finite: bool
+    gradients: Mapping[str, tuple[Tensor | None, ...]]
+
+    def slots_of(self, call: LayerCall, part: str) -> list[Slot]:
+        """The slots of one part (`weight`, `bias`) that a call used."""
+        found = [self.slots[name] for name in call.parameters if name in self.slots]
+        return [slot for slot in found if slot.part == part]
+
+
+def run_pass(
+    model: nn.Module,
+    slots: list[Slot],
+    inputs: Any,
+    labels: Any,
+    loss: Loss | None,
+    observer: Observer,
+) -> Pass:
+    """Run a model forward and back in training mode; it is left as it was.
+
+    Args:
+        model: Any module.
+        slots: Its description.
+        inputs: What it is called with.
+        labels: What the loss gets besides the output, or None.
+        loss: See `loss_of`.
+        observer: Told of layers and activations as they happen.
+
+    Raises:
+        ConfigError: The loss is no function of the output that gives one number.
+        ModelError: The forward pass, the loss or the backward pass fails, or the loss depends on
+            no parameter that may be trained.
+    """
+    held = {slot.name: _held(model, slot) for slot in slots}
+    trainable = [tensor for group in held.values() for tensor in group if tensor.requires_grad]
+    failures: list[Exception] = []
+    values: list[tuple[float, str, bool, tuple[Tensor | None, ...]]] = []
+
+    def differentiate(output: Any) -> None:
+        # An error in here would be taken for one of the forward pass.
+        try:
+            value = loss_of(loss, output, labels)
+            if not value.requires_grad:
+                raise ModelError(
+                    f"the loss must depend on a parameter that requires a gradient, but for "
+                    f"{type(unwrap(model)).__name__} it does not: unfreeze one, or pass another loss"
+                )
+            nan = any(bool(t.detach().isnan().any()) for t in tensors(output))
+            finite = bool(torch.isfinite(value.detach())) and not nan
+            # Nothing is written to any .grad: no optimizer that hooks on it can step.
+            gradients = torch.autograd.grad(value, trainable, allow_unused=True)
+            name = loss_name(loss, output, labels)
+            values.append((float(value.detach()), name, finite, gradients))
+        except Exception as error:  # noqa: BLE001 - a loss may raise anything; it is told below
+            failures.append(error)
+
+    found = trace(model, inputs, observer=observer, train=True, gradients=True, after=differentiate)
+    for error in failures:
+        if isinstance(error, InitSearchError):
+            raise error
+        raise ConfigError(
+            "loss must be one that fits the model's output and the labels, but failed with "
+            f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        ) from error
+    ((value, title, finite, flat),) = values
+    by_tensor = {id(tensor): gradient for tensor, gradient in zip(trainable, flat, strict=True)}
+    gradients = {
+        name: tuple(by_tensor.get(id(tensor)) for tensor in group) for name, group in held.items()
+    }
+    return Pass(model, {slot.name: slot for slot in slots}, found, value, title, finite, gradients)
+
+
+def _held(model: nn.Module, slot: Slot) -> tuple[nn.Parameter, ...]:
+    """The parameters that a slot's values are stored in."""
+    module = unwrap(model)
+    for part in slot.module_name.split(".") if slot.module_name else ():
+        module = unwrap(module.get_submodule(part))
+    prefix = f"{slot.module_name}." if slot.module_name else ""
+    return tuple(module.get_parameter(name.removeprefix(prefix)) for name in slot.stored_as)

@@ -1,0 +1,150 @@
+"""From what was seen of a pass to a row per layer."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from initsearch.layers import LayerCall
+from initsearch.signal.exact import ExactFinding
+from initsearch.signal.flatness import Flatness
+from initsearch.signal.measure import Units, norm_and_std, plain
+from initsearch.signal.observe import Place, Seen
+from initsearch.signal.passing import Pass
+from initsearch.signal.report import LayerSignal
+from initsearch.signal.verdicts import Judged, Levels, judge, late_starters, waiting_for
+
+# What reads a layer's output as it is: the activations are then the output itself.
+_AS_IT_IS = (None, "none", "attention")
+_RECURRENT = ("lstm", "gru", "rnn")
+
+
+@dataclass(frozen=True)
+class _View:
+    """Which of the places that were seen are a layer's pre-activations and activations."""
+
+    place: Place | None = None
+    pre: Units | None = None
+    post: Units | None = None
+    flat: Flatness | None = None
+    rank: tuple[float, int] | None = None
+    note: str = ""
+
+    @property
+    def gradient(self) -> float | None:
+        """The norm of the gradient there."""
+        return self.place.gradient[0] if self.place and self.place.gradient else None
+
+    @classmethod
+    def of(cls, call: LayerCall, seen: Seen | None) -> "_View":
+        if seen is None:
+            return cls(note="what it gives is inside one operation: not seen")
+        output = seen.output
+        if seen.inside:
+            note = "its pre-activations are inside one operation: the gradient is its output's"
+            return cls(output, None, output.units, None, seen.rank, note)
+        found = seen.activations.get(call.activation or "")
+        if found is not None:
+            return cls(found.before, found.before.units, found.after, found.flat, found.rank)
+        if call.activation in _AS_IT_IS:
+            return cls(output, output.units, output.units, None, seen.rank)
+        made_of = " and ".join(seen.activations)
+        how = f" of {made_of}" if made_of else ""
+        note = f"its {call.activation} is made by hand{how}: the result is not seen"
+        return cls(output, output.units, note=note)
+
+
+def layer_rows(
+    done: Pass,
+    seen: Mapping[LayerCall, Seen],
+    findings: Sequence[ExactFinding],
+    spread: float,
+) -> tuple[LayerSignal, ...]:
+    """A row per call of a weight layer, in execution order.
+
+    Args:
+        done: The pass.
+        seen: What was measured on it.
+        findings: What the exact checks found.
+        spread: How far the samples of the input lie apart; NaN if it is not known.
+    """
+    views = [_View.of(call, seen.get(call)) for call in done.trace.calls]
+    pairs = list(zip(done.trace.calls, views, strict=True))
+    heads = [v.gradient for call, v in pairs if call.is_output and v.gradient is not None]
+    levels = Levels(spread, max(heads, default=math.nan))
+    starters = late_starters(done, findings)
+    rows: list[LayerSignal] = []
+    for number, (call, view) in enumerate(pairs):
+        judged = judge(
+            units=view.pre or view.post,
+            flat=view.flat,
+            gradient=view.gradient,
+            levels=levels,
+            waits=waiting_for(done, call, starters),
+            finding=next((each for each in findings if each.where == call.weight), None),
+        )
+        below = next((v.gradient for v in views[number + 1 :] if v.gradient is not None), None)
+        rows.append(_row(done, call, view, seen.get(call), judged, below))
+    return tuple(rows)
+
+
+def _row(
+    done: Pass,
+    call: LayerCall,
+    view: _View,
+    seen: Seen | None,
+    judged: Judged,
+    below: float | None,
+) -> LayerSignal:
+    pre, post, flat, place = view.pre, view.post, view.flat, view.place
+    units = pre or post
+    notes = (judged.note, view.note, _shared(done, call))
+    return LayerSignal(
+        layer=_name(done, call),
+        operation=call.operation,
+        activation=call.activation or "",
+        units=units.units if units else None,
+        pre_mean=pre.mean if pre else None,
+        pre_std=pre.std if pre else None,
+        pre_spread=pre.spread if pre else None,
+        pre_dead=pre.dead if pre else None,
+        post_mean=post.mean if post else None,
+        post_std=post.std if post else None,
+        post_dead=post.dead if post else None,
+        saturated=flat.saturated if flat else None,
+        blocked=flat.blocked if flat else None,
+        output_std=seen.output.units.std if seen and not seen.inside else None,
+        weight_gradient=_weight_gradient(done, call),
+        pre_gradient=view.gradient,
+        gradient_std=place.gradient[1] if place and place.gradient else None,
+        gradient_ratio=view.gradient / below if view.gradient is not None and below else None,
+        effective_rank=view.rank[0] if view.rank else None,
+        rank_limit=view.rank[1] if view.rank else None,
+        verdict=judged.verdict,
+        reason=judged.reason,
+        note="; ".join(note for note in notes if note),
+        histogram=place.histogram if place else None,
+    )
+
+
+def _name(done: Pass, call: LayerCall) -> str:
+    slot = done.slots.get(call.weight)
+    name = call.weight.removesuffix(".weight")
+    if slot is not None and slot.kind in _RECURRENT and slot.module_name:
+        name = slot.module_name
+    return f"{name} ({call.repeat + 1})" if call.repeat else name
+
+
+def _weight_gradient(done: Pass, call: LayerCall) -> float | None:
+    """The norm over all weights that a call used; None if the loss depends on none of them."""
+    norms = [
+        norm_and_std(plain(gradient))[0]
+        for slot in done.slots_of(call, "weight")
+        for gradient in done.gradients[slot.name]
+        if gradient is not None
+    ]
+    return math.hypot(*norms) if norms else None
+
+
+def _shared(done: Pass, call: LayerCall) -> str:
+    uses = len(done.trace.of(call.weight))
+    return f"used {uses} times: its weight's gradient is the sum" if uses > 1 else ""

@@ -1,0 +1,162 @@
+"""Any folder of images by class, decoded once and kept as a file for the processes that follow."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+
+from initsearch.errors import ConfigError, DataError
+from initsearch.tasks.data.config import DataConfig, cache_folder
+from initsearch.tasks.data.decode import decode
+from initsearch.tasks.data.images import ImageData, Part, assemble
+from initsearch.tasks.data.kept import kept
+from initsearch.tasks.data.split import hold_out
+
+# What the parts of a data set are called, in any case of letters.
+_TRAIN, _VAL, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
+
+
+class _Listing(NamedTuple):
+    """Image files with the number of their class, the test set's after the others."""
+
+    files: list[str]
+    labels: Tensor
+    n_test: int
+    classes: tuple[str, ...]
+
+
+def load(config: DataConfig) -> ImageData:
+    """The images of a folder, uint8 (N, C, H, W): C is 1 if every file is gray, else 3.
+
+    The folder has a sub-folder of images per class. Or it has `train/` with such sub-folders,
+    and beside it `test/` or `val/` with the same classes for the official test set (with all three,
+    `val/` counts as training images, of which each block draws its own validation). They may also be
+    called `training/`, `testing/`, `valid/` or `validation/`, and be written in capitals. Where there
+    is no test set, a stratified sixth is held out, the same in every run.
+
+    Decoded images are kept in the user's cache folder until the folder's files change.
+
+    Raises:
+        ConfigError: `config.root` is missing.
+        DataError: There is no such folder, it has no images by class, a file cannot be decoded, or
+            the images differ in size and `config.image_size` is not given.
+    """
+    if config.root is None:
+        raise ConfigError(
+            "data.root must name the folder of images for data=image_folder, but got None: "
+            "give data.root=path/to/images"
+        )
+    folder = config.folder.resolve()
+    listing = _list_images(folder)
+    # One file per folder and size: what is kept is replaced, not added to, when images change.
+    key = hashlib.sha256(f"{folder}\0{config.image_size}".encode()).hexdigest()[:16]
+    x = kept(
+        cache_folder() / "decoded" / f"{folder.name}-{key}.pt",
+        _fingerprint(listing.files),
+        lambda: decode(listing.files, config.image_size),
+    )
+    y, n_test, classes = listing.labels, listing.n_test, listing.classes
+    if n_test:
+        train, test = Part(x[:-n_test], y[:-n_test]), Part(x[-n_test:], y[-n_test:])
+    else:
+        train, test = (Part(x[i], y[i]) for i in hold_out("image_folder", y, classes))
+    return assemble("image_folder", train, test, classes, str(folder))
+
+
+def _list_images(folder: Path) -> _Listing:
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}: point data.root= at a folder of images")
+    train, test = _parts(folder)
+    classes = _class_folders(train[0])
+    if len(classes) < 2:
+        raise DataError(
+            f"{train[0]} must have a sub-folder of images for each of 2 classes or more, but has "
+            f"{classes}: point data.root= at a folder of images by class"
+        )
+    numbers = {name: number for number, name in enumerate(classes)}
+    samples: list[tuple[str, int]] = []
+    n_train = 0
+    for part in (*train, *test):
+        if not _class_folders(part):
+            raise DataError(
+                f"{part} must have its images in sub-folders by class, as {train[0]} has, but has none: sort "
+                "them, or move that folder elsewhere"
+            )
+        foreign = sorted(set(_class_folders(part)) - set(classes))
+        if foreign:
+            raise DataError(
+                f"{part} has classes that {train[0]} has not ({', '.join(foreign)}): "
+                "rename or remove those folders"
+            )
+        try:
+            samples += make_dataset(part, numbers, extensions=IMG_EXTENSIONS)
+        except FileNotFoundError as error:  # a class without a single image
+            raise DataError(f"{part}: {error}; add images, or remove the class") from error
+        if part in train:
+            n_train = len(samples)
+    files = [file for file, _ in samples]
+    labels = torch.tensor([number for _, number in samples])
+    return _Listing(files, labels, len(files) - n_train, tuple(classes))
+
+
+def _parts(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The folders to train on and those to test on (none: to be held out)."""
+    train = _part(folder, _TRAIN, by_class=True)
+    if not train:
+        return [folder], []
+    held_out = [*_part(folder, _TEST), *_part(folder, _VAL)]
+    if not held_out:
+        others = (folder / name for name in _class_folders(folder) if folder / name not in train)
+        if beside := ", ".join(other.name for other in others if _has_image(other)):
+            raise DataError(
+                f"{folder} may be a data set with {train[0].name} as its part to train on, or one with "
+                f"the classes {train[0].name} and {beside}: move {beside} elsewhere, or rename "
+                f"{train[0].name}"
+            )
+    return [*train, *held_out[1:]], held_out[:1]
+
+
+def _part(folder: Path, names: Sequence[str], by_class: bool = False) -> list[Path]:
+    """The sub-folder that bears one of the names, as a list of one; an empty list if there is none.
+
+    Args:
+        folder: Where to look.
+        names: In small letters.
+        by_class: Whether only one counts that has sub-folders itself.
+    """
+    found = sorted(e for e in folder.iterdir() if e.is_dir() and e.name.lower() in names)
+    if by_class:
+        found = [each for each in found if _class_folders(each)]
+    if len(found) > 1:
+        raise DataError(
+            f"{folder} has {' and '.join(e.name for e in found)}, which mean the same part of a data set: "
+            "rename or remove one of them"
+        )
+    return found
+
+
+def _has_image(folder: Path) -> bool:
+    return any(file.suffix.lower() in IMG_EXTENSIONS for file in folder.rglob("*"))
+
+
+def _class_folders(folder: Path) -> list[str]:
+    # Hidden folders (.ipynb_checkpoints, .git) are left by tools, not by people.
+    return sorted(e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith("."))
+
+
+def _fingerprint(files: Sequence[str]) -> str:
+    """Changes when a file is added, removed, renamed or written to."""
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            status = Path(file).stat()
+        except OSError as error:  # a link that leads nowhere, say
+            raise DataError(
+                f"{file} cannot be read ({error.strerror}): replace or remove that file"
+            ) from error
+        digest.update(f"{file}\0{status.st_mtime_ns}\0{status.st_size}\n".encode())
+    return digest.hexdigest()

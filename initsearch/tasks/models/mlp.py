@@ -1,0 +1,52 @@
+"""A multilayer perceptron."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from initsearch.checks import check_int
+from initsearch.tasks.models.activations import make_activation
+
+
+class MLP(nn.Module):
+    """Fully connected layers of one width, each followed by the activation, then a dense head.
+
+    Maps (N, C, H, W) to logits (N, num_classes).
+
+    Args:
+        input_shape: Channels, height and width of one image.
+        num_classes: Width of the output.
+        depth: Number of hidden layers; the head comes on top.
+        width: Units in each hidden layer.
+        activation: `relu`, `leaky_relu`, `elu`, `gelu`, `silu`, `selu`, `tanh`, `sigmoid` or
+            `softplus`.
+
+    Raises:
+        ConfigError: A size below 1, or an unknown activation.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        depth: int = 2,
+        width: int = 128,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        check_int("model.depth", depth)
+        check_int("model.width", width)
+        self.example_input_array = torch.zeros(2, *input_shape)
+        layers: list[nn.Module] = []
+        features = math.prod(input_shape)
+        for _ in range(depth):
+            layers += [nn.Linear(features, width), make_activation(activation)]
+            features = width
+        self.hidden = nn.Sequential(*layers)
+        self.head = nn.Linear(features, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, num_classes) of images (N, C, H, W)."""
+        logits: Tensor = self.head(self.hidden(x.flatten(1)))
+        return logits

@@ -1,0 +1,1 @@
+"""A verdict in words: tables and sentences, for the terminal and for MLflow."""

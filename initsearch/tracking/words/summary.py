@@ -1,0 +1,106 @@
+"""A verdict as MLflow's parent run shows it: tags, metrics, a note, the leaderboard's columns."""
+
+import math
+from typing import Any
+
+from initsearch.search.verdict import Standing, Verdict
+from initsearch.tracking.words.scale import scale_of
+from initsearch.tracking.words.strength import strength_lines, strength_metrics
+from initsearch.tracking.words.tables import leaderboard_rows, markdown_table
+
+
+def verdict_tags(verdict: Verdict) -> dict[str, str]:
+    """What a search over studies shows as columns: verdict, winner, baseline, sentence, ..."""
+    schemes = {standing.name: standing.scheme for standing in verdict.candidates}
+    return {
+        "architecture": verdict.architecture,
+        "dataset": verdict.dataset,
+        "requested_dataset": verdict.requested_dataset,
+        "verdict": verdict.status,
+        "winner": verdict.winner or "none",
+        "winner_scheme": schemes.get(verdict.winner or "", "none"),
+        "leader": verdict.candidates[0].name if verdict.candidates else "none",
+        "baseline": verdict.baseline,
+        "tie_set": ", ".join(verdict.tie_set),
+        "sentence": verdict.sentence,
+    }
+
+
+def verdict_metrics(verdict: Verdict) -> dict[str, float]:
+    """The study's numbers, in units of the metric; what cannot be given is left out.
+
+    Returns:
+        `leader_<metric>`, `baseline_<metric>`, `winner_<metric>` (only where one is named),
+        `gap_baseline_to_leader`, the scores on the test set as `test/<who>/<what>`, `n_seeds`,
+        `wall_seconds`, `cpu_seconds`, and what the evidence can bear as `evidence/<what>`.
+    """
+    by_name = {standing.name: standing for standing in verdict.candidates}
+    metrics: dict[str, float] = {
+        "n_seeds": verdict.n_seeds,
+        "wall_seconds": verdict.wall_seconds,
+        "cpu_seconds": verdict.cpu_seconds,
+    }
+    if verdict.candidates:
+        metrics[f"leader_{verdict.metric}"] = verdict.candidates[0].mean
+    if verdict.winner is not None:
+        metrics[f"winner_{verdict.metric}"] = by_name[verdict.winner].mean
+    if (baseline := by_name.get(verdict.baseline)) is not None:
+        metrics[f"baseline_{verdict.metric}"] = baseline.mean
+        metrics["gap_baseline_to_leader"] = baseline.gap_to_leader
+    for who, scores in verdict.test.items():
+        for what, value in (scores or {}).items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                metrics[f"test/{who}/{what}"] = float(value)
+    metrics |= strength_metrics(verdict)
+    return {key: value for key, value in metrics.items() if math.isfinite(value)}
+
+
+def standing_metrics(standing: Standing) -> dict[str, float]:
+    """A candidate's numbers in the race, for its own run."""
+    metrics = {
+        "race/mean": standing.mean,
+        "race/std": standing.std,
+        "race/ci_low": standing.ci_low,
+        "race/ci_high": standing.ci_high,
+        "race/gap_to_leader": standing.gap_to_leader,
+        "race/n_seeds": float(standing.n_seeds),
+        "race/diverged": float(standing.diverged),
+    }
+    if standing.p_value is not None:
+        metrics["race/p_value"] = standing.p_value
+    return {key: value for key, value in metrics.items() if math.isfinite(value)}
+
+
+def leaderboard_columns(verdict: Verdict) -> dict[str, list[Any]]:
+    """The leaderboard by column, in units of the metric, NaN as None (JSON has no NaN)."""
+    rows = leaderboard_rows(verdict)
+    return {
+        key: [None if isinstance(v, float) and not math.isfinite(v) else v for v in column]
+        for key, column in ((key, [row[key] for row in rows]) for key in rows[0])
+    }
+
+
+def note(verdict: Verdict, study: str) -> str:
+    """The study's note in Markdown: the sentence, the table, what it rests on and how to use it."""
+    scale = scale_of(verdict.metric)
+    unit = scale.gap_unit
+    lines = [f"**{verdict.sentence}**", ""]
+    if verdict.dataset != verdict.requested_dataset:
+        lines += [
+            f"Trained on **{verdict.dataset}**: {verdict.requested_dataset} was asked for, but could "
+            "not be had.",
+            "",
+        ]
+    lines += [
+        markdown_table(verdict, limit=20),
+        "",
+        f"Verdict: {verdict.status}; alpha {verdict.alpha:g}, margin {verdict.margin:g}{unit}, "
+        f"{verdict.n_seeds} paired seeds. The framework's default is `{verdict.baseline}`.",
+        "",
+        *(f"- {what}: {text}" for what, text in strength_lines(verdict)),
+        "",
+        f"Study `{study}` took {verdict.wall_seconds:.0f} s, of processor time "
+        f"{verdict.cpu_seconds:.0f} s. The artifacts hold the figures, `verdict.json` and, where there "
+        'is one, `winner.yaml`: a plan that `InitCallback("winner.yaml")` applies.',
+    ]
+    return "\n".join(lines)
