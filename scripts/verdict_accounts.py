@@ -25,8 +25,8 @@ import optuna
 from benchmarking import Cost, now
 from scipy import stats
 
+from initsearch.race import pairs
 from initsearch.race.rules import RaceRules
-from initsearch.search import pairs
 
 MOST = 100_000  # seeds; more than that is no experiment
 

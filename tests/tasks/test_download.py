@@ -19,7 +19,7 @@ from mnist_files import as_idx, small_mnist
 from torchvision import datasets
 
 from initsearch.errors import DataError
-from initsearch.tasks.data import _download, _fetch, load_data
+from initsearch.tasks.data import download, fetch, load_data
 
 HTML = b"<html>please log in to this network</html>"
 
@@ -130,7 +130,7 @@ def test_fetch_lets_torchvision_download_and_unpack(
         monkeypatch.setattr(datasets.MNIST, "resources", sums)
         monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{url}/mnist/"])
         try:
-            _fetch.fetch("MNIST", str(tmp_path), timeout=20)
+            fetch.fetch("MNIST", str(tmp_path), timeout=20)
         finally:
             socket.setdefaulttimeout(None)
     data = load_data({"name": "mnist", "root": str(tmp_path), "download": False})
@@ -142,13 +142,13 @@ def test_fetch_lets_torchvision_download_and_unpack(
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Have other code run in the place of `_fetch.py`; `raw` is where it shall put the files."""
+    """Have other code run in the place of `fetch.py`; `raw` is where it shall put the files."""
     source = tmp_path / "source"
     source.mkdir()
     for name, values in small_mnist().items():
         (source / name).write_bytes(as_idx(values))
     path = tmp_path / "script.py"
-    monkeypatch.setattr(_download, "_FETCH", path)
+    monkeypatch.setattr(download, "_FETCH", path)
     root = tmp_path / "root"
 
     def use(code: str) -> Path:

@@ -30,7 +30,8 @@ FRESH = """
 import sys
 import warnings
 import initsearch.tracking
-from initsearch.tracking import figures, report, tables, terminal
+from initsearch.tracking import figures, report
+from initsearch.tracking.words import tables, terminal
 light = [m for m in ("mlflow", "matplotlib.pyplot", "hydra") if m in sys.modules]
 assert not light, light
 from initsearch.tracking import MlflowTracker
