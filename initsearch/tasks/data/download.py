@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from initsearch.errors import DataError
 from initsearch.tasks.data.config import DataConfig
 
-_FETCH = Path(__file__).with_name("_fetch.py")
+_FETCH = Path(__file__).with_name("fetch.py")
 
 
 class MissingDataError(DataError):
