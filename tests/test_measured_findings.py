@@ -16,7 +16,7 @@ from initsearch.training.job import Candidate, Curve, Job
 from initsearch.training.states import State
 from initsearch.training.worker import run_job
 
-pytestmark = pytest.mark.mnist
+pytestmark = [pytest.mark.mnist, pytest.mark.slow]
 
 SEEDS = (11, 12)
 CHANCE = 0.13  # the largest class of a split, and a little more
