@@ -5,10 +5,7 @@ import importlib
 import importlib.util
 import logging
 import os
-import random
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -17,6 +14,7 @@ from torch import nn
 
 from initsearch.errors import ConfigError, ModelError
 from initsearch.plan import InitPlan, InitReport
+from initsearch.random_state import isolated_random_state
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -156,7 +154,7 @@ def _training_batch(trainer: "Trainer", seed: int) -> Any:
         loader = trainer.fit_loop._data_source.dataloader()
         if isinstance(loader, Mapping | list | tuple):
             raise TypeError("it is a collection of loaders")
-        with _random_state(loader, seed):
+        with isolated_random_state(seed=seed, generators=_generators(loader)):
             return next(iter(loader))
     except Exception as error:  # users' data code may raise anything; told with the remedy
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -166,31 +164,14 @@ def _training_batch(trainer: "Trainer", seed: int) -> Any:
         ) from error
 
 
-@contextmanager
-def _random_state(loader: Any, seed: int) -> Iterator[None]:
-    """A fixed random state, with the former one put back, that of a loader's own generators too."""
+def _generators(loader: Any) -> list[torch.Generator]:
+    """The generators that a loader and its sampler draw from."""
     holders = (loader, getattr(loader, "sampler", None))
-    generators = [
+    return [
         generator
         for holder in holders
         if isinstance(generator := getattr(holder, "generator", None), torch.Generator)
     ]
-    states = [generator.get_state() for generator in generators]
-    python, numpy = random.getstate(), sys.modules.get("numpy")
-    numpy_state = None if numpy is None else numpy.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        random.seed(seed)
-        if numpy is not None:
-            numpy.random.seed(seed % 2**32)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            if numpy is not None:
-                numpy.random.set_state(numpy_state)
-            for generator, state in zip(generators, states, strict=True):
-                generator.set_state(state)
 
 
 def _builds_later(pl_module: "LightningModule") -> bool:

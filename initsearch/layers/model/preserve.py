@@ -1,6 +1,5 @@
 """Running a model without leaving a trace in it, in its gradients or in any random state."""
 
-import random
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from initsearch.layers.model.walk import unwrap
+from initsearch.random_state import isolated_random_state
 
 # Containers whose contents are put back; others (a user's own classes) keep what a forward does to
 # them.
@@ -43,7 +43,8 @@ def preserved(model: nn.Module) -> Iterator[None]:
     for tensor, _, _ in gradients:
         tensor.grad = None
     with ExitStack() as stack:
-        stack.enter_context(_random_state(tensors))
+        devices = {tensor.device for tensor in tensors}
+        stack.enter_context(isolated_random_state(seed=0, devices=devices))
         stack.enter_context(_plain_execution())
         try:
             yield
@@ -80,22 +81,6 @@ def _refill(container: Any, content: Any) -> None:
     else:
         container.clear()
         container.update(content)
-
-
-@contextmanager
-def _random_state(tensors: list[Tensor]) -> Iterator[None]:
-    devices = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
-    state = random.getstate()
-    numpy = sys.modules.get("numpy")  # a model can only draw from it where it is imported
-    numpy_state = None if numpy is None else numpy.random.get_state()
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(0)
-        try:
-            yield
-        finally:
-            random.setstate(state)
-            if numpy is not None:
-                numpy.random.set_state(numpy_state)
 
 
 @contextmanager
