@@ -1,10 +1,10 @@
-"""An ordinary Lightning project that gains an initialization plan with one line.
+"""An ordinary Lightning project that gets an initialization plan with one line.
 
     python scripts/lightning_example.py                          torch's default
-    python scripts/lightning_example.py he_normal                by an initializer's name
-    python scripts/lightning_example.py outputs/…/winner.yaml    by a plan file, as a sweep writes it
+    python scripts/lightning_example.py he_normal                an initializer
+    python scripts/lightning_example.py outputs/…/winner.yaml    a plan file that a sweep wrote
 
-Trains on scikit-learn's digits, for a few seconds, and prints the validation accuracy.
+Trains on scikit-learn's digits for a few seconds and prints the validation accuracy.
 """
 
 import itertools
@@ -33,7 +33,8 @@ class Classifier(pl.LightningModule):
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.hidden:
             x = F.relu(layer(x))
-        return self.head(x)
+        logits: Tensor = self.head(x)
+        return logits
 
     def training_step(self, batch: list[Tensor], _: int) -> Tensor:
         x, y = batch

@@ -1,8 +1,8 @@
-"""B0 and B1: what a user of Optuna and Lightning writes without this project.
+"""The baselines B0 and B1: what a user of Optuna and Lightning writes without this project.
 
-Both use the same models, plans, number of images, batch size, optimizer and epochs as the search
-does. Where a choice was open, the faster one was taken: no progress bar, no model summary, no
-checkpoints, `ToTensor` without a `Normalize` behind it.
+Both use the models, plans, number of images, batch size, optimizer and epochs of the search. Where
+there was a choice, they take the faster option: no progress bar, no model summary, no checkpoints,
+`ToTensor` without a `Normalize` after it.
 """
 
 from collections.abc import Iterator
@@ -28,17 +28,17 @@ PLANS = ("he_normal", "glorot_uniform", "lecun_normal", "he_uniform", "orthogona
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained: the same for everyone.
+    """What is trained: the same for all contenders.
 
     Attributes:
-        model: What `build_model` takes.
+        model: The model's settings, as `build_model` takes them.
         root: The folder that holds `MNIST/raw`.
         images: Images to train on.
         validation: Images to validate on.
         batch: Images per step.
         epochs: The full budget.
         lr: Learning rate of SGD with momentum 0.9.
-        workers: Processes of B0's DataLoader.
+        workers: Worker processes of B0's DataLoader.
     """
 
     model: dict[str, Any]
@@ -52,7 +52,7 @@ class Setting:
 
 
 class Classifier(pl.LightningModule):
-    """An image classifier as the documentation of Lightning writes it."""
+    """An image classifier in the style of Lightning's documentation."""
 
     def __init__(self, setting: Setting, plan: str, seed: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Classifier(pl.LightningModule):
 
 
 class MnistModule(pl.LightningDataModule):
-    """torchvision's data set with `ToTensor`, behind DataLoaders."""
+    """torchvision's MNIST with `ToTensor`, loaded by DataLoaders."""
 
     def __init__(self, setting: Setting, seed: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class MnistModule(pl.LightningDataModule):
         self.seed = seed
 
     def setup(self, stage: str) -> None:
-        """Split the training images at random."""
+        """Split the training images by the seed."""
         images = datasets.MNIST(self.setting.root, train=True, transform=transforms.ToTensor())
         train, val = self.setting.images, self.setting.validation
         generator = torch.Generator().manual_seed(self.seed)
@@ -114,7 +114,7 @@ class MnistModule(pl.LightningDataModule):
 
 
 class Pruning(pl.Callback):
-    """What Optuna's PyTorchLightningPruningCallback does: report each validation, and end if told so."""
+    """Report each validation and prune, as Optuna's PyTorchLightningPruningCallback does."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         self.trial = trial
@@ -134,7 +134,7 @@ def b0_study() -> optuna.Study:
 
 
 def b0_trial(study: optuna.Study, setting: Setting, folder: Path) -> None:
-    """One more trial of the study: one candidate on a seed of its own."""
+    """Run one more trial of the study: one candidate on its own seed."""
 
     def objective(trial: optuna.Trial) -> float:
         plan = trial.suggest_categorical("plan", PLANS)
@@ -156,11 +156,11 @@ def b0_trial(study: optuna.Study, setting: Setting, folder: Path) -> None:
     study.optimize(objective, n_trials=1)
 
 
-# --- B1: the careful user -------------------------------------------------------------------------
+# --- B1: a careful user ---------------------------------------------------------------------------
 
 
 class TensorBatches:
-    """Batches of tensors that lie in memory, by index; much faster than a DataLoader's."""
+    """Batches indexed from tensors in memory, which is much faster than a DataLoader."""
 
     def __init__(self, x: Tensor, y: Tensor, batch: int, generator: torch.Generator | None) -> None:
         self.x, self.y, self.batch, self.generator = x, y, batch, generator
@@ -170,40 +170,44 @@ class TensorBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.generator is None:
-            yield from zip(self.x.split(self.batch), self.y.split(self.batch), strict=True)
+            parts = (torch.split(tensor, self.batch) for tensor in (self.x, self.y))
+            yield from zip(*parts, strict=True)
         else:
-            for index in torch.randperm(len(self.y), generator=self.generator).split(self.batch):
+            order = torch.randperm(len(self.y), generator=self.generator)
+            for index in torch.split(order, self.batch):
                 yield self.x[index], self.y[index]
 
 
 def b1_run(data: ImageData, setting: Setting, plan: str, seed: int) -> float:
-    """One candidate on one seed, which all candidates share: split, order and noise come from it.
+    """Train one candidate on one seed.
 
     Args:
         data: MNIST in memory, read once.
         setting: What is trained.
         plan: The candidate.
-        seed: The seed.
+        seed: Sets split, data order and base noise, which all candidates of a seed share.
+
+    Returns:
+        The validation accuracy, 0 to 1.
     """
     order = torch.randperm(len(data.train_y), generator=torch.Generator().manual_seed(seed))
-    train, val = order.split([setting.images, len(order) - setting.images])
-    val = val[: setting.validation]
+    train, val = order[: setting.images], order[setting.images :][: setting.validation]
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    loaders = [
+    train_batches, val_batches = (
         TensorBatches(data.normalize(data.train_x[part]), data.train_y[part], size, draw)
         for part, size, draw in ((train, setting.batch, generator), (val, 500, None))
-    ]
+    )
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,
         max_epochs=setting.epochs,
-        check_val_every_n_epoch=setting.epochs,  # a fixed number of seeds needs the end alone
+        check_val_every_n_epoch=setting.epochs,  # a fixed number of seeds needs the last score only
         num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(Classifier(setting, plan, seed), *loaders)
+    trainer.fit(Classifier(setting, plan, seed), train_batches, val_batches)
     return trainer.callback_metrics["val_accuracy"].item()
