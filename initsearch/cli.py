@@ -11,18 +11,22 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
+    from initsearch.execution import JobExecutor
+    from initsearch.search.settings import StudySettings
     from initsearch.search.tracker import Tracker
 
+#: What a training needs, imported by worker processes before the first one.
+PRELOAD = ("torch", "torchvision", "lightning.pytorch", "initsearch.training.run")
 #: Columns of the verdict where it goes to a file or a pipe.
 FILE_WIDTH = 110
 
 
 def run(config: "DictConfig") -> None:
     """Run the study that a composed configuration describes."""
-    from initsearch.training.process import keep_freed_memory, preload
+    from initsearch.execution import keep_freed_memory, start_preloading
 
     if config.get("workers") != 1:
-        preload()  # takes the longest of all: the settings are read meanwhile
+        start_preloading(PRELOAD)  # takes the longest of all: the settings are read meanwhile
     from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
@@ -32,12 +36,11 @@ def run(config: "DictConfig") -> None:
     if settings.workers == 1:  # it is this process that trains
         keep_freed_memory()
     # Imported after the settings are checked: a mistyped name is told at once.
-    from initsearch.search.executor import make_executor
     from initsearch.tracking import check_store
 
     output_dir = writable(settings.output_dir)
     check_store(output_dir)
-    with make_executor(settings.workers, settings.trainer) as executor:
+    with _executor(settings) as executor:
         from initsearch.search.study import Study
         from initsearch.tracking import SearchProgress, TrackerGroup, print_verdict, ui_command
 
@@ -53,6 +56,21 @@ def run(config: "DictConfig") -> None:
     if not console.is_terminal:
         console = Console(width=FILE_WIDTH)
     print_verdict(console, verdict, folder=study.folder, ui=ui_command(output_dir))
+
+
+def _executor(settings: "StudySettings") -> "JobExecutor":
+    """What runs a study's jobs: on this machine, by its number of workers and its trainer's devices."""
+    from initsearch.execution import make_executor
+    from initsearch.training.trainer_settings import TrainerSettings
+
+    trainer = TrainerSettings.from_mapping(settings.trainer)
+    return make_executor(
+        "local",
+        workers=settings.workers,
+        devices=trainer.gpus,
+        distributed=trainer.distributed,
+        preload=PRELOAD,
+    )
 
 
 def _trackers(output_dir: "Path") -> "list[Tracker]":

@@ -4,15 +4,15 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: str | os.PathLike[str], text: str) -> Path:
-    """Write a text file so that a reader never sees half of it.
+def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
+    """Write a file so that a reader never sees half of it.
 
-    The text goes to a temporary file beside the target, which is then moved into place: an interrupted
+    The content goes to a temporary file beside the target, which is then moved into place: an interrupted
     write leaves the old file as it was.
 
     Args:
         path: The file; missing folders are made.
-        text: What it shall hold; written as UTF-8.
+        content: What the file holds; text is written as UTF-8.
 
     Returns:
         The path that was written.
@@ -25,7 +25,7 @@ def write_whole(path: str | os.PathLike[str], text: str) -> Path:
     # The process id keeps two writers of one file apart; the last move wins, with a whole file.
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -31,11 +31,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from initsearch.execution import keep_freed_memory
 from initsearch.tasks.data import DataConfig, ImageData, load_data
 from initsearch.tasks.models import build_model
 from initsearch.training.engines import Engine, InputSettings, LoopEngine
 from initsearch.training.optimizers import OptimizerSettings
-from initsearch.training.process import keep_freed_memory
 from initsearch.training.stacked import StackedEngine
 from initsearch.training.streams import BatchStream
 

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from benchmarking import Cost, cpus, now, parser, publish, ratio_of_means, table, walls
 
-from initsearch.search.executor import JobExecutor
+from initsearch.execution import JobExecutor
 from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
 from initsearch.search.study import Study
 from initsearch.search.tracker import (

@@ -129,9 +129,8 @@ def ours(order: Order, stack: ExitStack) -> Unit:
     """A cohort per process and seed, through the project's own jobs and executor."""
     from verdict_baselines import PLANS, Setting
 
-    from initsearch.search.executor import make_executor
+    from initsearch.execution import keep_freed_memory, make_executor
     from initsearch.training.job import Candidate, Job
-    from initsearch.training.process import keep_freed_memory
     from initsearch.training.worker import run_job
 
     setting = Setting(**order.setting)
@@ -140,7 +139,7 @@ def ours(order: Order, stack: ExitStack) -> Unit:
     if order.name == "kept":
         keep_freed_memory()
     workers = cores() if parallel else 1
-    executor = stack.enter_context(make_executor(workers, trainer))
+    executor = stack.enter_context(make_executor("local", workers=workers))
     stop = setting.epochs * order.share
     # A share of the epochs validates that share of the images, in one go.
     points = (stop / 4, stop / 2, stop) if order.share == 1.0 else (stop,)

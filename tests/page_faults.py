@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from initsearch.training.process import keep_freed_memory
+from initsearch.execution import keep_freed_memory
 
 TAKE = 48 * 2**20  # bytes of a tensor; above 32 MB, glibc's own adapting of its threshold ends
 TENSORS = 8

@@ -14,11 +14,11 @@ from itertools import product
 
 import torch
 
+from initsearch.execution import own_device
 from initsearch.training.bench import Bench, Way, free_memory
 from initsearch.training.choice import EngineChoice
 from initsearch.training.job import Job
 from initsearch.training.lightning_run import make_trainer, one_thread, quiet
-from initsearch.training.process import own_device
 from initsearch.training.trainer_settings import TrainerSettings
 
 COHORT_SIZES = (1, 2, 4, 8, 16, 32)

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from initsearch.errors import ConfigError
+from initsearch.execution import own_device
 from initsearch.tasks.data import ImageData
 from initsearch.training.block import build_members, load_block
 from initsearch.training.cohort import CohortModule
@@ -18,7 +19,6 @@ from initsearch.training.engines import InputSettings, Ranks
 from initsearch.training.job import CohortResult, Curve, Job
 from initsearch.training.lightning_run import fit, make_trainer, one_thread, quiet
 from initsearch.training.measure import score
-from initsearch.training.process import own_device
 from initsearch.training.screening import screened
 from initsearch.training.states import State
 from initsearch.training.trainer_settings import TrainerSettings

@@ -11,8 +11,8 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from initsearch.execution import SerialExecutor
 from initsearch.search import jobs
-from initsearch.search.executor import SerialExecutor
 from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
 from initsearch.search.study import Study
 from initsearch.search.tracker import CandidateInfo, Measurement, StudyInfo

@@ -10,7 +10,7 @@ from study_runs import Listener, Trained
 from virtual_workers import VirtualWorkers
 
 from initsearch.errors import InitSearchError, ModelError
-from initsearch.search.executor import SerialExecutor
+from initsearch.execution import SerialExecutor
 from initsearch.search.jobs import JobBook, Outcome
 from initsearch.training.job import Candidate, CohortResult, Job
 

@@ -21,11 +21,11 @@ from sklearn.datasets import load_digits
 from study_runs import Listener, Trained, folder, numbers, run, settings, stored
 
 from initsearch.errors import ConfigError, InitSearchError
+from initsearch.execution import make_executor
 from initsearch.files import write_whole
 from initsearch.plan import InitPlan
 from initsearch.search import engine
 from initsearch.search.blocks import FIRST_RACE_BLOCK, SEEDS_PER_STUDY, race_seed, search_seed
-from initsearch.search.executor import make_executor
 from initsearch.search.settings import StudySettings
 from initsearch.search.study import Study
 from initsearch.search.verdict import Verdict
@@ -83,7 +83,7 @@ def pool(tmp_path_factory) -> Iterator[Executor]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         mark = tmp_path_factory.mktemp("mark") / "killed"
         monkeypatch.setenv(odd_initializers.KILL_ONCE, str(mark))
-        with make_executor(2, {}) as executor:
+        with make_executor("local", workers=2) as executor:
             yield executor
 
 

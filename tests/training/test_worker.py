@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,7 @@ import pytest
 import torch
 from engine_jobs import HE, TRIO, make_job, read_state
 
-from initsearch.errors import ConfigError, DataError, InitSearchError, ModelError
-from initsearch.training import worker
+from initsearch.errors import ConfigError, DataError, InitSearchError
 from initsearch.training.job import Candidate, CohortResult, Curve, Job, Point
 from initsearch.training.streams import BatchStream, derive_seed, step_at
 from initsearch.training.worker import run_job
@@ -211,18 +209,3 @@ def test_a_job_that_cannot_be_is_refused_at_once(change: dict[str, Any]) -> None
 def test_a_rate_must_be_above_zero(lr: Any) -> None:
     with pytest.raises(ConfigError, match="lr of candidate 'a' must be above 0"):
         Candidate("a", HE, lr)
-
-
-def test_the_script_answers_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    question, answer = tmp_path / "job.json", tmp_path / "result.json"
-    monkeypatch.setattr(sys, "argv", ["worker", str(question), str(answer)])
-    job = make_job()
-    question.write_text(json.dumps(job.to_json()))
-    assert worker.main() == 0
-    given = CohortResult.from_json(json.loads(answer.read_text())["result"])
-    assert given.curves == run_job(job).curves
-    question.write_text(json.dumps(replace(job, model={"name": "mpl"}).to_json()))
-    assert worker.main() == 1
-    error = json.loads(answer.read_text())["error"]
-    assert error["type"] in (ConfigError.__name__, ModelError.__name__)
-    assert "mpl" in error["message"]

@@ -7,9 +7,9 @@ from executor_calls import nap
 
 def main(folder: str) -> None:
     # Not at the top: the workers import this file too, and need nothing of it.
-    from initsearch.search.executor import make_executor
+    from initsearch.execution import make_executor
 
-    with make_executor(2, {}) as executor:
+    with make_executor("local", workers=2) as executor:
         futures = [executor.submit(nap, folder, 600.0) for _ in range(2)]
         for future in futures:
             future.result()

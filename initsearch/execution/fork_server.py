@@ -1,0 +1,77 @@
+"""How worker processes start: where it is safe, forked from a process that has loaded what they need."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
+#: The environment variable that names what `preloaded` imports, separated by commas. A fork server's preload
+#: takes module names and nothing else.
+PRELOAD = "INITSEARCH_PRELOAD"
+
+
+def worker_context(device: int | None = None) -> "ForkServerContext | SpawnContext":
+    """How to start a worker.
+
+    To import torch and Lightning takes a process some ten processor seconds; a fork server pays them once
+    for all workers. It is used on Linux for workers on the CPU. Elsewhere what libraries hold (a CUDA
+    context, a framework of macOS) may not survive a fork, and each worker starts from scratch.
+
+    Args:
+        device: The worker's GPU; None: it has none of its own.
+    """
+    forks = sys.platform == "linux" and device is None
+    return (
+        multiprocessing.get_context("forkserver") if forks else multiprocessing.get_context("spawn")
+    )
+
+
+def start_preloading(modules: Sequence[str]) -> None:
+    """Start the process from which workers are forked; it imports these modules meanwhile.
+
+    There is one such process per program: where it runs already, this does nothing, and a worker imports
+    what is missing itself.
+
+    Args:
+        modules: Names of modules.
+    """
+    context = worker_context()
+    if context.get_start_method() == "forkserver":
+        # Not at the top: not every system has fork servers.
+        from multiprocessing.forkserver import ensure_running
+
+        context.set_forkserver_preload(["initsearch.execution.preloaded"])
+        with sigint_blocked(), _variable(PRELOAD, ",".join(modules)):
+            ensure_running()
+
+
+@contextmanager
+def sigint_blocked() -> Iterator[None]:
+    """Keep Ctrl-C from this thread, and from processes that it starts, from their first moment.
+
+    Windows has no signal masks: a process that is starting there can be interrupted.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """An environment variable that processes started meanwhile inherit."""
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]

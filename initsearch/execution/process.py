@@ -1,0 +1,74 @@
+"""What a worker process does: prepares itself, and answers calls as long as its owner lives.
+
+Imports nothing heavy: a worker watches for its owner's end before it loads what calls need.
+"""
+
+import importlib
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+from initsearch.execution.call import answer
+from initsearch.execution.memory import keep_freed_memory
+
+_device: int | None = None
+
+
+def serve(
+    calls: Connection,
+    lifeline: Connection,
+    device: int | None,
+    environment: Mapping[str, str],
+    preload: Sequence[str],
+) -> None:
+    """Answer calls until the owner of this process ends or closes the lifeline.
+
+    Args:
+        calls: Questions come, and answers leave, as `call` packs them.
+        lifeline: The reading end of a pipe; the process ends when the other end is closed.
+        device: The number of the GPU that belongs to this process; None: it has none of its own.
+        environment: The owner's environment variables of now; a fork server has those of its own start.
+        preload: Modules to import before the first call.
+    """
+    global _device
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
+    die_with(lifeline.fileno())
+    keep_freed_memory()
+    os.environ.clear()
+    os.environ.update(environment)
+    _device = device
+    for module in preload:
+        load(module)
+    with suppress(EOFError, ConnectionError):  # the owner has ended
+        while True:
+            calls.send_bytes(pickle.dumps(answer(calls.recv_bytes())))
+
+
+def load(module: str) -> None:
+    """Import a module now, rather than when the first call needs it."""
+    # A module that cannot be imported is reported by the call that needs it.
+    with suppress(Exception):
+        importlib.import_module(module)
+
+
+def own_device() -> int | None:
+    """The number of the GPU that belongs to this process; None: it has none of its own."""
+    return _device
+
+
+def die_with(lifeline: int) -> None:
+    """End this process when the other end of a pipe is closed, as happens when its owner dies.
+
+    Args:
+        lifeline: The reading end, as a file descriptor; nothing is ever written to the pipe.
+    """
+
+    def watch() -> None:
+        os.read(lifeline, 1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()

@@ -1,0 +1,205 @@
+"""`ProcessExecutor`: worker processes, each replaced if it dies."""
+
+import atexit
+import os
+import pickle
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import ThreadPoolExecutor as Threads
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
+from typing import Any, ParamSpec, TypeVar
+
+from initsearch.errors import InitSearchError
+from initsearch.execution.base import JobExecutor
+from initsearch.execution.call import Answer, pack
+from initsearch.execution.exit_status import describe_exit
+from initsearch.execution.fork_server import sigint_blocked, start_preloading, worker_context
+from initsearch.execution.process import serve
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: A call whose process dies is repeated: once may be a neighbour's fault (memory), three times is not.
+ATTEMPTS = 3
+#: Seconds in which a process whose connection has broken ends by itself, so that its exit status is known.
+GRACE = 5.0
+
+# `multiprocessing` asks all processes of a program for their exit status whenever it starts one. Two threads
+# that ask at the same moment take it from each other.
+_processes = threading.Lock()
+
+
+class ProcessExecutor(JobExecutor):
+    """Worker processes, each with one call at a time; one that dies is replaced and its call repeated.
+
+    Ctrl-C is for this process to handle: the workers ignore it. They end when this process ends, however it
+    ends.
+
+    Args:
+        devices: One worker per entry: its GPU's number, or None for a worker on the CPU.
+        preload: Modules that workers import before their first call, while this process continues.
+    """
+
+    def __init__(self, devices: Sequence[int | None], preload: Sequence[str] = ()) -> None:
+        if None in devices:
+            start_preloading(preload)
+        self._threads = Threads(len(devices), thread_name_prefix="worker")
+        self._workers = [_Worker(device, preload) for device in devices]
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        atexit.register(self.terminate)  # before `multiprocessing` waits for all processes to end
+        try:
+            for worker in self._workers:
+                worker.warm_up()
+                self._idle.put(worker)
+        except BaseException:  # Ctrl-C, before the executor is in a `with` block
+            self.terminate()
+            raise
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Pass a call to the next idle worker; function, arguments and result must be picklable."""
+        return self._threads.submit(self._run, fn, args, kwargs)
+
+    def _run(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        question = pack(fn, args, kwargs)
+        worker = self._idle.get()
+        try:
+            answer = worker.run(question)
+        finally:
+            self._idle.put(worker)
+        result: T = answer.value()
+        return result
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Accept no more calls; with `wait`, return when all are done and the workers have ended."""
+        self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
+        if wait:
+            for worker in self._workers:
+                worker.close()
+            atexit.unregister(self.terminate)
+
+    def terminate(self) -> None:
+        """End the workers at once; calls that have not started are cancelled."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.kill()
+
+
+class _EndedError(Exception):
+    """A process that cannot answer; the text says how it ended."""
+
+
+class _Worker:
+    """One process, started again after it has died. One thread at a time runs a call with it.
+
+    It dies when its lifeline is cut, which any thread may do.
+    """
+
+    def __init__(self, device: int | None, preload: Sequence[str]) -> None:
+        self._device, self._preload = device, preload
+        self._context = worker_context(device)
+        self._process: BaseProcess | None = None
+        self._calls: Connection | None = None
+        self._lifeline: Connection | None = None
+        self._lock = threading.Lock()
+        self._killed = False
+
+    def warm_up(self) -> None:
+        """Start the process now, unless it will be forked from one that has loaded what calls need."""
+        if self._context.get_start_method() != "forkserver":
+            self._start()
+
+    def run(self, question: bytes) -> Answer:
+        """The answer to a question.
+
+        Raises:
+            InitSearchError: The process died at every attempt.
+            CancelledError: The worker was killed.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                return self._ask(question)
+            except _EndedError as ended:
+                how = str(ended)
+        raise InitSearchError(
+            f"a worker process {how}, {ATTEMPTS} times at the same job: lower workers= or the memory that a "
+            "job needs (search.cohort_size=, optimizer.batch_size=), or see with workers=1 where it happens"
+        )
+
+    def _ask(self, question: bytes) -> Answer:
+        process, calls = self._start()
+        try:
+            calls.send_bytes(question)
+            # The sentinel as well: children of a dead worker may hold its connection open.
+            wait([calls, process.sentinel])
+            if calls.poll():
+                answer: Answer = pickle.loads(calls.recv_bytes())
+                return answer
+        except (EOFError, ConnectionError):
+            pass
+        status = self.close(GRACE)
+        with self._lock:
+            if self._killed:
+                raise CancelledError
+        raise _EndedError(describe_exit(status))
+
+    def _start(self) -> tuple[BaseProcess, Connection]:
+        """The process and the connection to it; started if it is not there."""
+        with self._lock:
+            if self._killed:
+                raise CancelledError
+            if self._process is not None and self._calls is not None:
+                return self._process, self._calls
+            its_lifeline, self._lifeline = self._context.Pipe(duplex=False)
+        its_calls, calls = self._context.Pipe()
+        arguments = (its_calls, its_lifeline, self._device, dict(os.environ), self._preload)
+        process = self._context.Process(target=serve, args=arguments)
+        # Not under the worker's lock: a fork server answers when it has loaded everything, and `kill` must
+        # not wait for that. A process that starts after its lifeline was cut ends at once.
+        try:
+            with _processes, sigint_blocked():  # what the new process inherits
+                process.start()
+        except (EOFError, ConnectionError) as error:
+            raise _EndedError(
+                "could not be forked: the process to fork it from has ended"
+            ) from error
+        finally:
+            its_calls.close()
+            its_lifeline.close()
+        self._process, self._calls = process, calls
+        return process, calls
+
+    def close(self, grace: float = 0.0) -> int:
+        """End the process, which has no call to answer; its exit status (0 if there was no process).
+
+        Args:
+            grace: Seconds to wait for it to end by itself.
+        """
+        status = 0
+        process, calls = self._process, self._calls
+        if process is not None:
+            wait([process.sentinel], grace)
+        self._cut()  # left to itself, a process that has loaded torch takes seconds to tidy up
+        if process is not None and calls is not None:
+            wait([process.sentinel])
+            with _processes:
+                process.join()
+                status = process.exitcode or 0
+            process.close()
+            calls.close()
+        self._process = self._calls = None
+        return status
+
+    def kill(self) -> None:
+        """End the process at once, and start no other."""
+        with self._lock:
+            self._killed = True
+        self._cut()
+
+    def _cut(self) -> None:
+        with self._lock:
+            if self._lifeline is not None:
+                self._lifeline.close()
+                self._lifeline = None

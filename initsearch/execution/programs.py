@@ -1,0 +1,124 @@
+"""`ProgramExecutor`: each call in a program of its own, for calls that start themselves again."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import ThreadPoolExecutor as Threads
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from initsearch.errors import InitSearchError
+from initsearch.execution.base import JobExecutor
+from initsearch.execution.call import Answer, pack
+from initsearch.execution.exit_status import describe_exit
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: A call whose program is killed is repeated: once may be a neighbour's fault (memory), three times is not.
+ATTEMPTS = 3
+#: The module that runs a call as a program.
+PROGRAM = "initsearch.execution.program"
+#: How much of a failed program's output its error quotes, in characters.
+QUOTED = 4000
+
+
+class ProgramExecutor(JobExecutor):
+    """Runs each call by `python -m initsearch.execution.program`, one after another.
+
+    Lightning starts the ranks of a DDP training by running this process's command again. As the program's
+    command, that is one call and nothing else; as a search's, it would be the whole search, once per rank.
+    """
+
+    def __init__(self) -> None:
+        self._threads = Threads(1, thread_name_prefix="program")
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._killed = False
+
+    @property
+    def process_id(self) -> int | None:
+        """The process id (and session) of the program that runs, or ran last; None before the first."""
+        return self._process.pid if self._process is not None else None
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run a call after those before it; function, arguments and result must be picklable."""
+        return self._threads.submit(self._run, fn, args, kwargs)
+
+    def _run(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        question = pack(fn, args, kwargs)
+        for _ in range(ATTEMPTS):
+            with tempfile.TemporaryDirectory(prefix="initsearch-") as folder:
+                status, log, answer = self._attempt(question, Path(folder))
+            if self._killed:
+                raise CancelledError
+            if answer is not None:
+                result: T = answer.value()
+                return result
+            if status >= 0:
+                raise RuntimeError(f"the program of a job {describe_exit(status)}:\n{log}")
+        raise InitSearchError(
+            f"the program of a job {describe_exit(status)}, {ATTEMPTS} times: lower the memory that a job "
+            "needs (optimizer.batch_size=), or use more devices (trainer.devices=)"
+        )
+
+    def _attempt(self, question: bytes, folder: Path) -> tuple[int, str, Answer | None]:
+        """Run the program once: its exit status, the end of its output, and its answer if it gave one."""
+        asked, answered, log = folder / "question", folder / "answer", folder / "log.txt"
+        asked.write_bytes(question)
+        # What can be imported here can be imported there; an empty entry is the current folder.
+        path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+        with log.open("wb") as out:
+            with self._lock:
+                if self._killed:
+                    raise CancelledError
+                # In a session (on Windows: a group) of its own: Ctrl-C in the terminal does not reach it, and
+                # a kill reaches all ranks.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", PROGRAM, str(asked), str(answered), "--lifeline"],
+                    env={**os.environ, "PYTHONPATH": path},
+                    stdin=subprocess.PIPE,
+                    stdout=out,
+                    stderr=out,
+                    start_new_session=True,
+                    creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+                )
+            with self._process:  # closes its lifeline, after the wait
+                status = self._process.wait()
+        answer: Answer | None = pickle.loads(answered.read_bytes()) if answered.exists() else None
+        text = log.read_text(encoding="utf-8", errors="replace")[-QUOTED:]
+        return _signal_of(status), text, answer
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Accept no more calls; with `wait`, return when all are done."""
+        self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+    def terminate(self) -> None:
+        """End the running program with all its ranks; calls that have not started are cancelled."""
+        with self._lock:
+            self._killed = True
+            if self._process is not None and self._process.poll() is None:
+                _end_group(self._process)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a program and what it has started."""
+    if not hasattr(os, "killpg"):  # Windows: the other ranks end when their lifeline is closed
+        process.kill()
+        return
+    with suppress(ProcessLookupError):  # it ended in this very moment
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _signal_of(status: int) -> int:
+    """An exit status, negative for a signal also where a shell or a launcher reports it as 128 + signal."""
+    killed = [128 + int(getattr(signal, name, 0)) for name in ("SIGTERM", "SIGKILL")]
+    return 128 - status if status > 128 and status in killed else status
