@@ -1,4 +1,4 @@
-"""Two verdicts on one question: what they must have in common, whether they agree, and why not."""
+"""Compare two verdicts on one question: check that they are comparable, and explain a difference."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from verdict_accounts import Run
 
 @dataclass(frozen=True)
 class Pair:
-    """One architecture and study seed, in both ways.
+    """The fast and the exhaustive run of one architecture and study seed.
 
     Attributes:
         model: The architecture.
-        names: All its candidates.
-        seed: The study's.
-        fast: The fast path.
-        full: The exhaustive search.
+        names: All candidates.
+        seed: The study's seed.
+        fast: The run of the fast path.
+        full: The run of the exhaustive search.
     """
 
     model: str
@@ -27,19 +27,21 @@ class Pair:
 
     @property
     def agree(self) -> bool:
+        """Whether status and winner are equal and the sets of tied candidates overlap."""
         fast, full = self.fast.verdict, self.full.verdict
         same = (fast["status"], fast["winner"]) == (full["status"], full["winner"])
         return same and bool(set(fast["tie_set"]) & set(full["tie_set"]))
 
     @property
     def opposed(self) -> bool:
+        """Whether one verdict has a winner that the other shows to be beaten."""
         fast, full = self.fast.verdict, self.full.verdict
         beaten = {c["name"] for c in _look(self.fast)["comparisons"] if c["beaten"]}
         return (fast["winner"] not in (None, *full["tie_set"])) or full["winner"] in beaten
 
     @property
     def regret(self) -> float:
-        """In points; 0 where the leader is the same."""
+        """How far the fast path's leader is below the exhaustive leader, in points."""
         leader = _look(self.fast)["leader"]
         return 100 * next(
             float(c["gap_to_leader"])
@@ -49,11 +51,11 @@ class Pair:
 
 
 def check(pair: Pair) -> None:
-    """See that the exhaustive run was exhaustive, and that both can be compared.
+    """Check that the exhaustive run was exhaustive and that the runs are comparable.
 
     Raises:
-        RuntimeError: A plan is missing that did not diverge, somebody lacks a block, there was more
-            than one look, or the two runs differ in blocks, alpha or margin.
+        RuntimeError: A plan that did not diverge is missing, a candidate lacks a block, there was
+            more than one look, or the runs differ in blocks, alpha or margin.
     """
     fast, full = pair.fast.verdict, pair.full.verdict
     blocks, raced = pair.full.settings["race"]["max_seeds"], _raced(pair.full)
@@ -61,35 +63,35 @@ def check(pair: Pair) -> None:
     if missing := set(pair.names) - set(raced) - set(diverged(pair.full)):
         wrong.append(f"the exhaustive race lacks {sorted(missing)}")
     if short := [c["name"] for c in full["candidates"] if c["n_seeds"] != blocks]:
-        wrong.append(f"the exhaustive race has not all {blocks} blocks of {short}")
+        wrong.append(f"the exhaustive race has fewer than {blocks} blocks of {short}")
     if len(full["evidence"]["looks"]) != 1:
-        wrong.append("the exhaustive race was looked at more than once")
-    if strangers := set(_raced(pair.fast)) - set(raced):
-        wrong.append(f"{sorted(strangers)} raced in the fast path alone")
+        wrong.append("the exhaustive race has more than one look")
+    if only_fast := set(_raced(pair.fast)) - set(raced):
+        wrong.append(f"{sorted(only_fast)} raced in the fast path only")
     seeds = [list(c["scores"]) for verdict in (fast, full) for c in verdict["candidates"]]
     if any(each != max(seeds, key=len)[: len(each)] for each in seeds):
         wrong.append("the races have different blocks")
     if any(fast[rule] != full[rule] for rule in ("alpha", "margin", "metric", "dataset")):
-        wrong.append("the verdicts were given by different rules")
+        wrong.append("the verdicts differ in alpha, margin, metric or data set")
     if wrong:
         raise RuntimeError(f"{pair.model}, seed {pair.seed}: {'; '.join(wrong)}")
 
 
 def diverged(run: Run) -> list[str]:
-    """Plans that are not in the race because they diverged in the search."""
+    """Plans that did not enter the race because they diverged in the search."""
     rows = run.verdict["evidence"]["search"]
     return [r["name"] for r in rows if r["status"] == "diverged" and not r["raced"]]
 
 
 def trained(run: Run) -> tuple[float, float]:
-    """Candidate-epochs of the search and of the race; diverged ones count to their rung's end."""
+    """Candidate-epochs of the search and of the race; diverged ones count to the end of their rung."""
     seeds, epochs = run.settings["search"]["seeds"], run.settings["max_epochs"]
     search = sum(row["epoch"] for row in run.verdict["evidence"]["search"]) * seeds
     return search, epochs * sum(c["n_seeds"] for c in run.verdict["candidates"])
 
 
 def same_scores(pair: Pair) -> str:
-    """How many of the fast race's scores are the very numbers of the exhaustive race."""
+    """How many scores of the fast race are equal to those of the exhaustive race."""
     full = {c["name"]: c["scores"] for c in pair.full.verdict["candidates"]}
     same = [
         full[c["name"]][seed] == score
@@ -100,7 +102,7 @@ def same_scores(pair: Pair) -> str:
 
 
 def explain(pair: Pair) -> str:
-    """Why two verdicts differ, by their own numbers."""
+    """Why two verdicts differ, from their own numbers."""
     fast, full = _look(pair.fast), _look(pair.full)
     standings = {c["name"]: c for c in pair.full.verdict["candidates"]}
     lines = [
@@ -125,7 +127,7 @@ def explain(pair: Pair) -> str:
 
 
 def _grounds(run: Run) -> str:
-    """The numbers that a status rests on: what stands in the way of a winner, and of a tie."""
+    """The numbers behind a status: the comparisons closest to preventing a winner and a tie."""
     look = _look(run)
     nearest = min(look["comparisons"], key=lambda each: float(each["low"]))
     tied = [each for each in look["comparisons"] if each["name"] in look["tie_set"]]
@@ -133,8 +135,8 @@ def _grounds(run: Run) -> str:
     gaps = dict.fromkeys(_gap(look["leader"], each) for each in (nearest, least_equal))
     return (
         f"{run.verdict['status']} after {look['look']} of {look['max_seeds']} blocks with "
-        f"{len(_raced(run))} in the race: {'; '.join(gaps)} (beaten: the interval lies above the "
-        f"margin of {100 * look['margin']:.3g} points; equal: p up to {look['tie_level']:.2g})"
+        f"{len(_raced(run))} in the race: {'; '.join(gaps)} (beaten: the interval is above the "
+        f"margin of {100 * look['margin']:.3g} points; equivalent: p up to {look['tie_level']:.2g})"
     )
 
 

@@ -1,18 +1,19 @@
-"""Whether the fast path gives the verdict that an exhaustive search at full budget gives.
+"""Compare the verdict of the fast path with that of an exhaustive search at full budget.
 
-Each architecture has ten plans. The fast path is the command `python -m initsearch` as it is: search
-by rungs with screening and pruning, short list, race with looks and early stops. The exhaustive one
-is the same command without any of that: all plans enter the race and have the full budget on all of
-its blocks, and there is a single look at the end. Seed, race blocks, alpha and margin are the same.
+Each architecture has ten plans. The fast path is the command `python -m initsearch` with its defaults:
+a search by rungs with screening and pruning, a short list, a race with several looks and early stops.
+The exhaustive search is the same command without these: all plans enter the race, train on all of its
+blocks at full budget, and are compared at one look at the end. Seed, race blocks, alpha and margin are
+the same.
 
-The command lets nobody race who has not come through a search, so that the exhaustive run trains
-each plan on one search block as well. Plans that diverge there are not raced, and listed apart; that
-no other is missing, that nobody was stopped and that the blocks are the same is checked. That block
-is in the exhaustive run's seconds, but its candidate-epochs are counted apart and are not compared.
+A candidate can only race after a search, so the exhaustive run also trains each plan on one search
+block. Plans that diverge there do not race and are listed separately. The script checks that no other
+plan is missing, that no plan was stopped and that the blocks are the same. The seconds of the
+exhaustive run include the search block; its candidate-epochs are counted separately and not compared.
 
-The verdicts agree when their status and winner are the same or, without a winner, when the tie sets
-overlap. They oppose each other when one has a winner that the other shows to be beaten. Regret is what
-the fast path's leader lies below the exhaustive leader in the exhaustive race, in points.
+Verdicts agree when their status and winner are equal and, without a winner, their tie sets overlap.
+They are opposed when one has a winner that the other shows to be beaten. Regret is how far the fast
+path's leader is below the exhaustive leader in the exhaustive race, in points.
 
     python scripts/benchmark_agreement.py --data-root ../data --output /tmp/agreement
     python scripts/benchmark_agreement.py --models tanh_mlp --seeds 0 1 2 --override race.margin=0.5
@@ -43,14 +44,14 @@ ORTHOGONAL = {"name": "orthogonal", "gain": 1.0}
 
 @dataclass(frozen=True)
 class Model:
-    """An architecture: overrides of the command line, and the plans besides the baseline."""
+    """An architecture: its overrides on the command line, and its plans besides the baseline."""
 
     overrides: str
     plans: Mapping[str, Any]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All candidates; each is a scheme family of its own."""
+        """All candidates; each is its own family of schemes."""
         return (BASELINE, *self.plans)
 
 
@@ -68,7 +69,7 @@ MODELS = {
         "race.margin=1.5",
         {**SHARED, "he_uniform": "he_uniform", "orthogonal": ORTHOGONAL},
     ),
-    # Thirty layers without skips or norms: He alone has the variance that they want.
+    # Thirty layers without skips or norms: only He keeps the variance of the activations.
     "deep_mlp": Model(
         "model=mlp model.depth=30 optimizer.lr=0.01 optimizer.batch_size=100 race.margin=1.0",
         {**SHARED, "lecun_uniform": "lecun_uniform", "orthogonal": ORTHOGONAL},
@@ -77,7 +78,7 @@ MODELS = {
 
 
 def run_both(name: str, seed: int, arguments: argparse.Namespace) -> Pair:
-    """The fast path and the exhaustive search, in an order drawn anew."""
+    """Run the fast path and the exhaustive search, in random order."""
     model = MODELS[name]
     plans = ", ".join(f"{key}: {_written(plan)}" for key, plan in model.plans.items())
     overrides = [
@@ -100,25 +101,25 @@ def run_both(name: str, seed: int, arguments: argparse.Namespace) -> Pair:
     check(pair)
     agreed = "agree" if pair.agree else "DIFFER"
     verdicts = [f"{way}: {run.verdict['sentence']}" for way, run in runs.items()]
-    say(f"{name}, seed {seed}: they {agreed}. {'. '.join(verdicts)}")
+    say(f"{name}, seed {seed}: the verdicts {agreed}. {'. '.join(verdicts)}")
     return pair
 
 
 def section(name: str, pairs: Sequence[Pair]) -> tuple[str, str]:
-    """The report on one architecture."""
+    """The part of the report about one architecture."""
     rows: list[tuple[object, ...]] = []
     notes = []
     for pair in pairs:
         for way, run in (("fast", pair.fast), ("exhaustive", pair.full)):
             verdict = run.verdict
-            said = (verdict["status"], ", ".join(verdict["tie_set"]), verdict["sentence"])
+            outcome = (verdict["status"], ", ".join(verdict["tie_set"]), verdict["sentence"])
             epochs = [f"{each:g}" for each in trained(run)]
             seconds = [f"{each:.1f}" for each in (run.cost.wall, run.cost.cpu)]
-            rows.append((pair.seed, way, *said, *epochs, *seconds))
+            rows.append((pair.seed, way, *outcome, *epochs, *seconds))
         notes.append(
             f"Seed {pair.seed}: {'agree' if pair.agree else 'differ'}"
             f"{', opposed' if pair.opposed else ''}; regret {pair.regret:.2g} points; "
-            f"{same_scores(pair)} scores of the fast race are the exhaustive race's own; diverged "
+            f"{same_scores(pair)} scores of the fast race equal those of the exhaustive race; diverged "
             f"before the exhaustive race: {', '.join(diverged(pair.full)) or 'none'}."
         )
         if not pair.agree:
@@ -129,7 +130,7 @@ def section(name: str, pairs: Sequence[Pair]) -> tuple[str, str]:
 
 
 def overall(found: Mapping[str, Sequence[Pair]]) -> str:
-    """The agreements counted, and how much less the fast path trains and takes."""
+    """Counts of agreement, and how much training and time the fast path saves."""
     rows = []
     for name, pairs in found.items():
         fast, full = [p.fast.cost for p in pairs], [p.full.cost for p in pairs]
@@ -139,15 +140,15 @@ def overall(found: Mapping[str, Sequence[Pair]]) -> str:
             ratio(cpus(full), cpus(fast)),
         )
         agreed = f"{sum(p.agree for p in pairs)} of {len(pairs)}"
-        said = ", ".join(p.full.verdict["status"] for p in pairs)
-        rows.append((name, agreed, said, max(p.regret for p in pairs), *ratios))
+        statuses = ", ".join(p.full.verdict["status"] for p in pairs)
+        rows.append((name, agreed, statuses, max(p.regret for p in pairs), *ratios))
     every = [pair for pairs in found.values() for pair in pairs]
     count = sum(pair.agree for pair in every)
     interval = stats.binomtest(count, len(every)).proportion_ci(0.95, method="exact")
     text = (
         f"{count} of {len(every)} verdicts agree (95% Clopper-Pearson interval: {interval.low:.2f} "
-        f"to {interval.high:.2f}, as if the seeds of an architecture were cases of their own); "
-        f"{sum(pair.opposed for pair in every)} oppose each other. Ratios are exhaustive to fast, "
+        f"to {interval.high:.2f}, which treats the seeds of an architecture as independent); "
+        f"{sum(pair.opposed for pair in every)} are opposed. Ratios are exhaustive to fast, "
         "with 95% intervals over the seeds."
     )
     headers = ("architecture", "agreements", "exhaustive verdicts", "largest regret, points")
@@ -166,16 +167,18 @@ def main() -> None:
     arguments_of = parser(__doc__)
     arguments_of.add_argument("--models", nargs="+", choices=MODELS, help="default: all")
     arguments_of.add_argument(
-        "--seeds", nargs="+", type=int, help="study seeds, a round each (default: 0 1)"
+        "--seeds", nargs="+", type=int, help="study seeds, one round each (default: 0 1)"
     )
-    arguments_of.add_argument("--data-root", help="where MNIST lies (default: the data set's own)")
-    arguments_of.add_argument("--images", type=int, default=6_000, help="to train on")
-    arguments_of.add_argument("--validation", type=int, default=4_000, help="to validate on")
+    arguments_of.add_argument(
+        "--data-root", help="the folder of MNIST (default: that of `data.root`)"
+    )
+    arguments_of.add_argument("--images", type=int, default=6_000, help="training images")
+    arguments_of.add_argument("--validation", type=int, default=4_000, help="validation images")
     arguments_of.add_argument("--epochs", type=int, default=4)
-    arguments_of.add_argument("--blocks", type=int, default=12, help="of the race, at most")
+    arguments_of.add_argument("--blocks", type=int, default=12, help="maximum blocks of the race")
     arguments_of.add_argument("--workers", type=int, default=cores(), help="training processes")
     arguments_of.add_argument(
-        "--override", action="append", default=[], help="one more override of both; repeatable"
+        "--override", action="append", default=[], help="another override of both runs; repeatable"
     )
     arguments = arguments_of.parse_args()
     arguments.models = arguments.models or (["relu_mlp"] if arguments.quick else list(MODELS))
@@ -184,7 +187,7 @@ def main() -> None:
         arguments.blocks = 6
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 2)
     seeds = arguments.seeds or list(range(arguments.rounds))
-    load_data(DataConfig(name="mnist", root=arguments.data_root))  # downloaded before all else
+    load_data(DataConfig(name="mnist", root=arguments.data_root))  # download it first
     found = {name: [run_both(name, seed, arguments) for seed in seeds] for name in arguments.models}
     sections = [("overall", overall(found))]
     sections += [section(name, pairs) for name, pairs in found.items()]

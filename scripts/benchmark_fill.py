@@ -1,10 +1,10 @@
-"""Filling a ResNet-50: a plan against the same torch.nn.init calls in a plain loop.
+"""Compare filling a ResNet-50 by a plan with the same torch.nn.init calls in a plain loop.
 
-`InitPlan.apply` does three things: it describes the model (kinds, fans, and by a forward pass what
-follows each layer), it fills the parameters, and it reports what it did. The fill alone is what a
-plain loop of `torch.nn.init` calls does, and is held against it, interleaved; the aim is a ratio of
-at most 1.2. The cost of describing, and of the whole of `apply`, is told apart. LSUV needs a
-batch: it is held against forward passes of a ResNet-18, of which it may take ten beyond its own.
+`InitPlan.apply` describes the model (kinds, fans, and from a forward pass what follows each layer),
+fills the parameters, and reports what it did. The fill is compared with a plain loop of
+`torch.nn.init` calls, interleaved; the target is a ratio of at most 1.2. The costs of describing and
+of the whole `apply` are listed separately. LSUV needs a batch. It is compared with forward passes of a
+ResNet-18; the target is the time of at most ten, besides the one that LSUV needs.
 
     python scripts/benchmark_fill.py --output /tmp/fill
 """
@@ -24,10 +24,9 @@ from initsearch.layers import Slot, assign_, describe
 from initsearch.plan import InitPlan
 
 TARGET = 1.2
-# LSUV: forward passes beyond its own; the side of its images.
-LSUV_TARGET = 10
-LSUV_SIDE = 64
-# Initializer -> the call of torch.nn.init that draws from the same distribution.
+LSUV_TARGET = 10  # forward passes, besides LSUV's own
+LSUV_SIDE = 64  # pixels
+# Initializer -> its spec, and the torch.nn.init call that draws from the same distribution.
 TWINS: dict[str, tuple[dict[str, object], Callable[[Tensor], object]]] = {
     "he_normal": ({"name": "he_normal"}, partial(nn.init.kaiming_normal_, nonlinearity="relu")),
     "glorot_uniform": ({"name": "glorot_uniform"}, nn.init.xavier_uniform_),
@@ -41,7 +40,7 @@ TWINS: dict[str, tuple[dict[str, object], Callable[[Tensor], object]]] = {
 
 
 def fill_by_torch(model: nn.Module, call: Callable[[Tensor], object]) -> None:
-    """What a user writes without a plan: weights by one call, biases zero, norms left alone."""
+    """Fill without a plan: weights by one call, biases zero, norms as they are."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             call(module.weight)
@@ -50,9 +49,9 @@ def fill_by_torch(model: nn.Module, call: Callable[[Tensor], object]) -> None:
 
 
 def fill_by_plan(model: nn.Module, plan: InitPlan, slots: Sequence[Slot]) -> None:
-    """What `InitPlan.apply` does between describing the model and reporting, by its public pieces.
+    """Fill by a plan: what `InitPlan.apply` does between description and report.
 
-    Each parameter is drawn by a random generator of its own.
+    Each parameter has its own random generator.
     """
     for number, slot in enumerate(slots):
         choice, _ = plan.resolve(slot)
@@ -74,7 +73,7 @@ def _draw(
 def contenders(
     model: nn.Module, plan: InitPlan, call: Callable[[Tensor], object], batch: Tensor
 ) -> dict[str, Callable[[], object]]:
-    """What is timed for one initializer."""
+    """The functions to time for one initializer."""
     slots = describe(model, batch)
     return {
         "torch.nn.init": lambda: fill_by_torch(model, call),
@@ -85,10 +84,10 @@ def contenders(
 
 
 def time_lsuv(rounds: int) -> tuple[str, dict[str, object]]:
-    """LSUV on a ResNet-18 with a batch of 64, in forward passes of that batch.
+    """Time LSUV on a ResNet-18 with a batch of 64, in units of a forward pass of that batch.
 
-    What describing, the orthogonal fill and the report cost is `orthogonal`'s whole `apply`; the rest
-    is LSUV's own: one forward pass, the layers that run anew, and the measuring.
+    `apply` with `orthogonal` costs the same as LSUV's description, orthogonal fill and report. The
+    difference is LSUV itself: one forward pass, the layers that run again, and the measurements.
     """
     model, batch = resnet18(weights=None), torch.randn(64, 3, LSUV_SIDE, LSUV_SIDE)
 
@@ -112,7 +111,7 @@ def time_lsuv(rounds: int) -> tuple[str, dict[str, object]]:
             walls(costs["lsuv"]), walls(costs["orthogonal"]), forwards, strict=True
         )
     )
-    beyond = own - 1  # of which one forward pass is LSUV's own
+    beyond = own - 1  # without the one forward pass that LSUV needs
     row = (
         *(f"{1000 * typical(costs[part]).wall:.0f}" for part in costs),
         whole,
@@ -124,7 +123,7 @@ def time_lsuv(rounds: int) -> tuple[str, dict[str, object]]:
         *(f"{part}, ms" for part in ("forward", "apply orthogonal", "apply lsuv")),
         "apply lsuv / forward",
         "(lsuv - orthogonal) / forward",
-        "beyond its own forward",
+        "besides its own forward",
         f"at most {LSUV_TARGET}",
     )
     text = (

@@ -1,19 +1,19 @@
-"""How long it takes to name the best initialization, at the same alpha and power, in three ways.
+"""Compare the time to a verdict of three procedures at the same alpha and power.
 
 B0: Optuna's `study.optimize`, one Lightning Trainer per trial, torchvision's MNIST with `ToTensor`
     in a DataLoader, MedianPruner.
-B1: the careful user: Lightning, images in memory, no logger, paired seeds, a fixed number of them.
-Ours: the command `python -m initsearch +sweep=...`, from its start to the verdict, all included.
+B1: a careful user: Lightning, images in memory, no logger, a fixed number of paired seeds.
+Ours: the command `python -m initsearch +sweep=...`, from its start to the verdict.
 
-B0 would take hours. Measured are: the search as a whole; and for B0 and B1 the cost of one candidate
-on one seed at full budget, in a process of its own, cold (with all that a process does once) and
-warm, in each round next to the search. Computed are the numbers of candidate-seeds (see
-`verdict_accounts.py`), and so the totals of B0 and B1 are extrapolated: warm cost times number. B0
-and B1 run one process with the number of threads (and of DataLoader processes) that a probe found
-fastest. The output says of each number which it is.
+B0 would take hours, so its total and that of B1 are extrapolated: the measured warm cost of one
+candidate on one seed, times the computed number of candidate-seeds (see `verdict_accounts.py`). Each
+round runs the whole search and, side by side with it, one candidate on one seed at full budget of B0
+and of B1. Each runs in its own process and is timed cold (including what a process does only once) and
+warm. B0 and B1 run one process, with the number of threads (and of DataLoader workers) that a probe
+found fastest. The output marks each number as measured, counted, computed or extrapolated.
 
-The ladder shows what each part contributes by itself: measured ones are ratios of the cost of one
-candidate on one seed, interleaved; counted ones are ratios of numbers of candidate-seeds.
+The ladder shows what each step contributes on its own. Measured steps are ratios of the cost of one
+candidate on one seed, interleaved; counted steps are ratios of numbers of candidate-seeds.
 
     python scripts/benchmark_verdict.py --data-root ../data --output /tmp/verdict
     python scripts/benchmark_verdict.py --models convnet --override race.margin=0.3
@@ -39,10 +39,10 @@ class Model:
     """An architecture to compare the procedures on.
 
     Attributes:
-        spec: What `build_model` takes.
+        spec: The model's settings, as `build_model` takes them.
         overrides: The command line of the search.
-        share: The share of the epochs that ours trains for the ladder.
-        aims: How many times faster than B0 and B1 the search shall be on two cores.
+        share: The share of the epochs that our contenders train for the ladder.
+        aims: The target speed-up of the search over B0 and B1 on two cores.
     """
 
     spec: dict[str, Any]
@@ -64,15 +64,15 @@ MODELS = {
 }
 
 
-#: Of the epochs in bfloat16: a processor that has no units for it takes ten times as long.
+#: The share of the epochs in bfloat16, which takes ten times as long on a CPU without units for it.
 BF16_SHARE = 0.1
-#: Of the search: as many as the example has that B0 is made after (optuna-examples,
-#: pytorch_lightning_simple.py), which ends after ten minutes, however; here nobody is cut short.
+#: Trials of the search: as many as in the example that B0 follows (optuna-examples,
+#: pytorch_lightning_simple.py), without its time-out of ten minutes.
 TRIALS = 100
 
 
 def fastest(name: str, setting: Setting) -> Order:
-    """B0 or B1 with the threads and DataLoader processes that suit it best: one epoch of each."""
+    """B0 or B1 with the threads and DataLoader workers that train one epoch fastest."""
     loaders = sorted({0, 1, cores()}) if name == "B0" else [0]
     best: tuple[float, Order] | None = None
     for threads in sorted({1, cores()}):
@@ -89,7 +89,7 @@ def fastest(name: str, setting: Setting) -> Order:
 def measure(
     orders: dict[str, Order], overrides: Sequence[str], rounds: int
 ) -> tuple[dict[str, list[Timed]], list[Run]]:
-    """Every contender and the whole search once per round, in an order drawn anew."""
+    """Time every contender and the whole search once per round, in random order."""
     timed: dict[str, list[Timed]] = {name: [] for name in orders}
     runs: list[Run] = []
     draw = random.Random(0)
@@ -97,12 +97,12 @@ def measure(
         for name in draw.sample([*orders, "search"], len(orders) + 1):
             if name == "search":
                 runs.append(run_search(overrides))
-                told, cost = f"to its verdict ({runs[-1].verdict['status']})", runs[-1].cost
+                scope, cost = f"to its verdict ({runs[-1].verdict['status']})", runs[-1].cost
             else:
                 timed[name].append(run_order(orders[name]))
-                told, cost = "per candidate and seed, warm", timed[name][-1].warm
+                scope, cost = "per candidate and seed, warm", timed[name][-1].warm
             say(
-                f"round {number} of {rounds}: {name} {cost.wall:.3g} s wall, {cost.cpu:.3g} s CPU {told}"
+                f"round {number} of {rounds}: {name} {cost.wall:.3g} s wall, {cost.cpu:.3g} s CPU {scope}"
             )
     return timed, runs
 
@@ -110,7 +110,7 @@ def measure(
 def compare(
     name: str, arguments: argparse.Namespace
 ) -> tuple[list[tuple[str, str]], dict[str, Any]]:
-    """All of one architecture."""
+    """Compare the procedures on one architecture; the sections of the report, and the numbers."""
     model, root = MODELS[name], str(DataConfig(root=arguments.data_root).folder.resolve())
     setting = Setting(
         model.spec, root, arguments.images, arguments.validation, epochs=arguments.epochs
@@ -159,12 +159,14 @@ def compare(
 
 
 def main() -> None:
-    """Compare the procedures for each architecture."""
+    """Compare the procedures on each architecture."""
     arguments_of = parser(__doc__)
     arguments_of.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    arguments_of.add_argument("--data-root", help="where MNIST lies (default: the data set's own)")
-    arguments_of.add_argument("--images", type=int, default=12_000, help="to train on")
-    arguments_of.add_argument("--validation", type=int, default=4_000, help="to validate on")
+    arguments_of.add_argument(
+        "--data-root", help="the folder of MNIST (default: that of `data.root`)"
+    )
+    arguments_of.add_argument("--images", type=int, default=12_000, help="training images")
+    arguments_of.add_argument("--validation", type=int, default=4_000, help="validation images")
     arguments_of.add_argument("--epochs", type=int, default=3)
     arguments_of.add_argument("--trials", type=int, default=TRIALS, help="candidates of the search")
     arguments_of.add_argument("--power", type=float, default=0.8)
@@ -172,21 +174,15 @@ def main() -> None:
         "--override",
         action="append",
         default=[],
-        help="one more override of the search; repeatable",
+        help="another override of the search; repeatable",
     )
     arguments = arguments_of.parse_args()
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
     if arguments.quick:
         arguments.models, arguments.images, arguments.validation = ["mlp"], 512, 256
         arguments.epochs, arguments.trials = 1, 4
-        arguments.override += [
-            "race.max_seeds=3",
-            "race.shortlist=1",
-            "space.lr=null",
-        ]
-    load_data(
-        DataConfig(name="mnist", root=arguments.data_root)
-    )  # downloaded before anything is timed
+        arguments.override += ["race.max_seeds=3", "race.shortlist=1", "space.lr=null"]
+    load_data(DataConfig(name="mnist", root=arguments.data_root))  # download it before timing
     sections: list[tuple[str, str]] = []
     facts: dict[str, Any] = {}
     for name in arguments.models:

@@ -1,8 +1,8 @@
-"""What the benchmarks share: interleaved timing, ratios with an interval, tables, records.
+"""The parts that the benchmarks share: interleaved timing, ratios with intervals, tables, records.
 
-On a machine that others use as well, a time says little and a ratio of neighbouring times a lot. So
-every benchmark runs its contenders in turn, round after round, in an order that changes, and forms
-ratios within a round.
+On a shared machine, absolute times vary more than ratios of times measured side by side. Every
+benchmark therefore runs its contenders in turn, in a new random order each round, and takes ratios
+within a round.
 """
 
 import argparse
@@ -30,22 +30,22 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Cost:
-    """What a piece of work took.
+    """The time that some work took.
 
     Attributes:
-        wall: Seconds that passed.
-        cpu: Processor seconds of this process and of the child processes that have ended.
+        wall: Wall-clock seconds.
+        cpu: CPU seconds of this process and of its child processes that have ended.
     """
 
     wall: float
     cpu: float
 
     def times(self, factor: float) -> "Cost":
-        """The cost of so many pieces."""
+        """The cost of `factor` times the work."""
         return Cost(self.wall * factor, self.cpu * factor)
 
     def since(self, before: "Cost") -> "Cost":
-        """What passed between two readings of `now`."""
+        """The time between two readings of `now`."""
         return Cost(self.wall - before.wall, self.cpu - before.cpu)
 
 
@@ -62,18 +62,18 @@ class Ratio:
 
 
 def say(text: str) -> None:
-    """Tell on standard error how far it is, with what was measured: a run that is cut short leaves it."""
+    """Report progress and intermediate results on standard error, where an interrupted run leaves them."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def now() -> Cost:
-    """The clocks of this moment; two readings make a cost."""
+    """Read the clocks; `since` turns two readings into a cost."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Cost(time.perf_counter(), time.process_time() + ended.ru_utime + ended.ru_stime)
 
 
 def cost_of(work: Callable[[], object]) -> Cost:
-    """Do some work and say what it took."""
+    """Do some work and return what it took."""
     begun = now()
     work()
     return now().since(begun)
@@ -82,15 +82,15 @@ def cost_of(work: Callable[[], object]) -> Cost:
 def interleave(
     contenders: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1
 ) -> dict[str, list[Cost]]:
-    """Time contenders in turn, in an order drawn anew each round, and tell how far it is.
+    """Time contenders in turn, in a new random order each round, and report progress.
 
     Args:
-        contenders: What to do, by name; each call does the same work.
+        contenders: The functions to time, by name; each call does the same work.
         rounds: Timed rounds.
         warmup: Untimed rounds before them.
 
     Returns:
-        The costs by name, one per round: those of one index were measured next to each other.
+        The costs by name, one per round. Costs of one round were measured side by side.
     """
     costs: dict[str, list[Cost]] = {name: [] for name in contenders}
     draw = random.Random(0)
@@ -99,16 +99,19 @@ def interleave(
             cost = cost_of(contenders[name])
             if index >= warmup:
                 costs[name].append(cost)
-        say(f"round {index + 1} of {warmup + rounds}, the first {warmup} of them untimed")
+        say(f"round {index + 1} of {warmup + rounds}, the first {warmup} untimed")
     return costs
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
-    """The ratio of two contenders, paired by round: a t-interval on the mean log ratio.
+    """The ratio of two contenders, paired by round, with a t-interval on the mean log ratio.
 
     Args:
-        above: Numbers above 0, one per round, of the contender above the line.
-        below: Those of the other in the same rounds. One round alone gives an infinite interval.
+        above: Positive numbers of the numerator, one per round.
+        below: Those of the denominator in the same rounds.
+
+    Returns:
+        The geometric mean of the ratios and its interval, which is infinite for a single round.
     """
     logs = np.log(np.asarray(above) / np.asarray(below))
     if len(logs) < 2:
@@ -119,7 +122,7 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
 
 
 def ratio_of_means(above: Sequence[float], below: Sequence[float], draws: int = 4000) -> Ratio:
-    """The ratio of two unpaired means: a percentile bootstrap interval."""
+    """The ratio of two unpaired means, with a percentile bootstrap interval."""
     generator = np.random.default_rng(0)
     means = [
         generator.choice(np.asarray(values), (draws, len(values))).mean(axis=1)
@@ -135,7 +138,7 @@ def walls(costs: Sequence[Cost]) -> list[float]:
 
 
 def cpus(costs: Sequence[Cost]) -> list[float]:
-    """Processor seconds, one per round."""
+    """CPU seconds, one per round."""
     return [cost.cpu for cost in costs]
 
 
@@ -145,12 +148,12 @@ def typical(costs: Sequence[Cost]) -> Cost:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> dict[str, Any]:
-    """Where and when the numbers were measured, and how busy the machine was."""
+    """Date, machine, load and versions of a measurement."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     return {
         "date": time.strftime("%Y-%m-%d %H:%M"),
@@ -163,17 +166,17 @@ def machine() -> dict[str, Any]:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; numbers to three significant digits."""
+    """A Markdown table, with floats to three significant digits."""
     lines = [headers, ["---"] * len(headers), *([_cell(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
-    """The arguments that all benchmarks have."""
+    """A parser of the arguments that all benchmarks have."""
     made = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--quick", action="store_true", help="a smoke run; its numbers say nothing")
+    made.add_argument("--quick", action="store_true", help="a smoke run; ignore its numbers")
     made.add_argument("--rounds", type=int, help="timed rounds (default: the benchmark's own)")
     made.add_argument(
         "--output", type=Path, metavar="STEM", help="also write STEM.json and STEM.md"
@@ -187,18 +190,18 @@ def publish(
     facts: Mapping[str, Any],
     arguments: argparse.Namespace,
 ) -> None:
-    """Print a report and, where asked, write it as Markdown beside the numbers as JSON.
+    """Print a report; with `--output`, also write it as Markdown and the numbers as JSON.
 
     Args:
         title: The report's heading.
         sections: Heading and text of each part.
         facts: All numbers, as plain data or dataclasses.
-        arguments: The command line, which is recorded.
+        arguments: The parsed command line, which is part of the record.
     """
     where = machine()
     lines = [f"# {title}", "", ", ".join(f"{key}: {value}" for key, value in where.items())]
     if arguments.quick:
-        lines += ["", "**A smoke run (`--quick`): these numbers say nothing.**"]
+        lines += ["", "**A smoke run (`--quick`): ignore these numbers.**"]
     for heading, text in sections:
         lines += ["", f"## {heading}", text]
     report = "\n".join(lines) + "\n"

@@ -1,12 +1,12 @@
-"""How many candidate-seeds each procedure needs for one verdict at the same alpha and power.
+"""Count the candidate-seeds that each procedure needs for a verdict at the same alpha and power.
 
-The power that all are held to is the search's own: its race has `max_seeds` blocks at most, and with
-them, at the level of its last look, it sees some gap between the leader and the closest other with
-the power asked for. A fixed number of seeds must see that same gap with that power at alpha: B1 by
-a paired t-test, whose spread is that of the differences within blocks; B0, whose trials each have a
-seed of their own, by an unpaired one, whose spread is that of a candidate over seeds. Both spreads
-are those that the race measured. (The looks before the last add to the search's power, and an end
-for futility takes some of it: neither is counted; the margin is the same for all and cancels out.)
+The search sets the power for all procedures. Its race has at most `max_seeds` blocks. With these, at
+the level of its last look, it detects a certain gap between the leader and the closest other candidate
+with the requested power. A procedure with a fixed number of seeds must detect the same gap with the
+same power at alpha. B1 uses a paired t-test, whose spread is that of the differences within blocks.
+B0, where each trial has its own seed, uses an unpaired test, whose spread is that of a candidate over
+seeds. Both spreads were measured by the race. (Earlier looks add to the search's power and stopping
+for futility reduces it; neither is counted. The margin is the same for all and cancels out.)
 """
 
 import ctypes
@@ -28,26 +28,26 @@ from scipy import stats
 from initsearch.race import pairs
 from initsearch.race.rules import RaceRules
 
-MOST = 100_000  # seeds; more than that is no experiment
+MOST = 100_000  # seeds; no experiment uses more
 
 
 @dataclass(frozen=True)
 class Run:
-    """The search as it was run: a command, from its start to its end."""
+    """A run of the search's command: its verdict, its settings and what it took."""
 
     verdict: Mapping[str, Any]
     settings: Mapping[str, Any]
     cost: Cost
 
 
-#: `prctl`'s number for becoming the one to whom processes fall whose parent has ended (linux/prctl.h).
+#: `prctl`'s option to become the parent of orphaned descendants (linux/prctl.h).
 PR_SET_CHILD_SUBREAPER = 36
 
 
 def wait_for_all() -> None:
-    """Wait for every process below this one, so that its processor time is counted.
+    """Wait for all descendants of this process, which adds their CPU time to its own.
 
-    The process from which a search's workers are forked ends a moment after the search itself.
+    The process that forks a search's workers ends a moment after the search.
     """
     while True:
         try:
@@ -57,7 +57,7 @@ def wait_for_all() -> None:
 
 
 def run_search(overrides: Sequence[str]) -> Run:
-    """Run `python -m initsearch` in an empty folder."""
+    """Run `python -m initsearch` with these overrides in an empty folder; exit if it fails."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory() as folder:
@@ -77,25 +77,25 @@ def run_search(overrides: Sequence[str]) -> Run:
 
 @dataclass(frozen=True)
 class Account:
-    """What a verdict takes, by procedure. All numbers are counted or computed, none is timed.
+    """The training that a verdict needs, by procedure. All numbers are counted or computed, not timed.
 
     Attributes:
-        candidates: Different candidates of the search.
-        entrants: Those of the race, the baseline among them.
+        candidates: Distinct candidates of the search.
+        entrants: Candidates of the race, including the baseline.
         epochs: The full budget.
         search_seeds: Blocks of the search.
-        search_epochs: Candidate-epochs that the search trained.
-        race_seeds: Candidate-seeds at full budget that the race trained.
-        max_seeds: Blocks that the race might have taken.
-        alpha: Chance of a false winner.
-        power: Chance of seeing `gap`.
-        gap: The gap that all procedures shall see, in points (percent).
-        paired_spread: Standard deviation of the leader's difference to the closest other, in points.
+        search_epochs: Candidate-epochs trained by the search.
+        race_seeds: Candidate-seeds trained by the race at full budget.
+        max_seeds: The maximum blocks of the race.
+        alpha: Probability of a false winner.
+        power: Probability of detecting `gap`.
+        gap: The gap that all procedures must detect, in percentage points.
+        paired_spread: Standard deviation of the leader's lead over the closest other, in points.
         spread: Standard deviation of a candidate over seeds, in points.
         correlation: Mean correlation of two candidates over blocks.
-        paired: Seeds for the gap, paired.
-        unpaired: Seeds for the gap, unpaired.
-        kept: Share of the epochs that a MedianPruner leaves.
+        paired: Seeds that detect the gap in a paired test.
+        unpaired: Seeds per candidate that detect the gap in an unpaired test.
+        kept: Share of the epochs that MedianPruner does not prune.
     """
 
     candidates: int
@@ -117,7 +117,7 @@ class Account:
 
     @property
     def ours(self) -> float:
-        """Candidate-seeds at full budget that the search and the race trained."""
+        """Candidate-seeds at full budget trained by the search and the race together."""
         return self.search_epochs / self.epochs + self.race_seeds
 
     def needs(self, baseline: str, shortlisted: bool) -> float:
@@ -125,8 +125,8 @@ class Account:
 
         Args:
             baseline: `B0` or `B1`.
-            shortlisted: Whether it searches first, with as many seeds as ours, and compares no more
-                than the short list with the fixed number; else it compares all candidates so.
+            shortlisted: Whether it searches first, with the seeds of our search, and compares only
+                the short list at the fixed number of seeds; else it compares all candidates.
         """
         seeds = self.unpaired if baseline == "B0" else self.paired
         kept = self.kept if baseline == "B0" else 1.0
@@ -136,7 +136,12 @@ class Account:
 
 
 def account(run: Run, power: float) -> Account:
-    """Count what the search took, and compute what the others would need."""
+    """Count the training of the search, and compute what the baselines need.
+
+    Args:
+        run: The search.
+        power: The power at which the gap is detected, 0 to 1.
+    """
     verdict, settings = run.verdict, run.settings
     rows = [
         row
@@ -158,7 +163,7 @@ def account(run: Run, power: float) -> Account:
     )
     spread = 100 * ((leader["std"] ** 2 + other["std"] ** 2) / 2) ** 0.5
     if not (paired_spread > 0 and spread > 0):
-        sys.exit("the race's scores do not vary: nothing can be said about power")
+        sys.exit("the scores of the race do not vary, so power is undefined; train on fewer images")
     gap = pairs.detectable_gap(paired_spread, blocks, rules.levels[-1], power)
     search_seeds = int(settings["search"]["seeds"])
     return Account(
@@ -182,12 +187,12 @@ def account(run: Run, power: float) -> Account:
 
 
 def seeds_paired(gap: float, spread: float, alpha: float, power: float) -> int:
-    """Seeds with which a two-sided paired t-test sees the gap."""
+    """Seeds with which a two-sided paired t-test detects the gap."""
     return next(n for n in range(2, MOST) if pairs.power(gap, spread, n, alpha) >= power)
 
 
 def seeds_unpaired(gap: float, spread: float, alpha: float, power: float) -> int:
-    """Seeds per candidate with which a two-sided two-sample t-test sees the gap (noncentral t)."""
+    """Seeds per candidate with which a two-sided two-sample t-test detects the gap (noncentral t)."""
     for n in range(2, MOST):
         freedom, shift = 2 * (n - 1), gap / spread * (n / 2) ** 0.5
         bound = stats.t.ppf(1 - alpha / 2, freedom)
@@ -199,14 +204,13 @@ def seeds_unpaired(gap: float, spread: float, alpha: float, power: float) -> int
 def share_kept(
     scores: Sequence[Mapping[str, float | None]], epochs: float, times: int = 20
 ) -> float:
-    """The share of epochs that Optuna's MedianPruner leaves, by replaying the search's own scores.
+    """The share of epochs that Optuna's MedianPruner does not prune, from the search's scores.
 
     Args:
-        scores: By candidate its score by rung (epochs); what a rung did not reach stands as at the
-            last one, and a diverged candidate's score is 0. Each epoch has the score of the last
-            rung up to it.
+        scores: For each candidate its score by rung (epochs). Each epoch has the score of the last
+            rung up to it. A candidate keeps the score of its last rung; a diverged one scores 0.
         epochs: The full budget.
-        times: How often each candidate comes by, in an order drawn anew.
+        times: How often the candidates are replayed, each time in a new random order.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     curves = [

@@ -1,4 +1,4 @@
-"""What `benchmark_verdict.py` prints: totals, unit costs, the ladder, and what makes them comparable."""
+"""The report of `benchmark_verdict.py`: totals, unit costs, the ladder, and why they are comparable."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,10 +7,10 @@ from benchmarking import Cost, cpus, ratio, table, typical, walls
 from verdict_accounts import Account, Run
 from verdict_contenders import OURS, Order, Timed
 
-#: Numbers of candidates for which the ratios are computed as well.
+#: Numbers of candidates that the ratios are extrapolated to.
 CANDIDATES = (32, 64, 128, 256)
 
-#: Part of the ladder -> the contender without it, and the one with it.
+#: Step of the ladder -> the contender without it, and the one with it.
 LADDER = {
     "images in memory, no logger, no DataLoader": ("B0", "B1"),
     "a cohort on one stream of batches (loop)": ("B1", "loop"),
@@ -18,7 +18,7 @@ LADDER = {
     "channels-last, against the loop": ("loop", "channels_last"),
     "bf16 and channels-last, against the loop": ("loop", "bf16"),
     "freed memory kept, against the loop": ("loop", "kept"),
-    "a process per core, against one that keeps its memory": ("kept", "processes"),
+    "one process per core, against one process that keeps its memory": ("kept", "processes"),
 }
 
 
@@ -30,7 +30,7 @@ def warm(timed: Sequence[Timed]) -> list[Cost]:
 def totals(
     aims: Mapping[str, int], counted: Account, timed: dict[str, list[Timed]], runs: list[Run]
 ) -> str:
-    """Time to the verdict by procedure, and how many times longer than ours."""
+    """Time to the verdict by procedure, and its ratio to ours."""
     ours = [run.cost for run in runs]
     taken = typical(ours)
     rows: list[tuple[object, ...]] = [
@@ -68,10 +68,11 @@ def totals(
 
 
 def larger(counted: Account, timed: dict[str, list[Timed]], runs: Sequence[Run]) -> str:
-    """How the ratios change with the number of candidates (all computed from what was measured).
+    """How the ratios change with the number of candidates, extrapolated from the measurements.
 
-    More candidates cost the baselines all of their seeds, and ours the search's share; the race stays as
-    long. What ours takes beside the training is taken to grow with it, which is in the baselines' favour.
+    Each further candidate costs the baselines all of their seeds. It costs ours its share of the search,
+    while the race stays the same. Our time outside training is assumed to grow in proportion to it, which
+    favours the baselines.
     """
     ours = typical([run.cost for run in runs]).wall / counted.ours
     rows: list[tuple[object, ...]] = []
@@ -84,11 +85,11 @@ def larger(counted: Account, timed: dict[str, list[Timed]], runs: Sequence[Run])
         ]
         taken = ours * more.ours
         rows.append((number, taken, *(f"{each / taken:.3g}" for each in times)))
-    return table(("candidates", "ours, wall s", "times B0 takes", "times B1 takes"), rows)
+    return table(("candidates", "ours, wall s", "B0 / ours", "B1 / ours"), rows)
 
 
 def units(orders: dict[str, Order], timed: dict[str, list[Timed]]) -> str:
-    """Cost of one candidate on one seed at full budget, cold and warm (measured)."""
+    """The measured cost of one candidate on one seed at full budget, cold and warm."""
     rows = []
     for name, order in orders.items():
         cold, further = typical([each.cold for each in timed[name]]), typical(warm(timed[name]))
@@ -101,7 +102,7 @@ def units(orders: dict[str, Order], timed: dict[str, list[Timed]]) -> str:
 
 
 def ladder(counted: Account, timed: dict[str, list[Timed]]) -> str:
-    """What each part contributes by itself."""
+    """What each step contributes on its own."""
     rows: list[tuple[object, ...]] = []
     for part, (without, having) in LADDER.items():
         if having in timed:
@@ -114,30 +115,28 @@ def ladder(counted: Account, timed: dict[str, list[Timed]]) -> str:
         "pairing: seeds of an unpaired over a paired test": counted.unpaired / counted.paired,
         "MedianPruner (B0's own)": 1 / counted.kept,
         "a search and a short list, against all candidates at the fixed number": fixed / short,
-        "rungs, in the search": searched * counted.epochs / counted.search_epochs,
-        "early looks and stops, in the race": counted.entrants
-        * counted.paired
-        / counted.race_seeds,
+        "rungs of the search": searched * counted.epochs / counted.search_epochs,
+        "early looks and stops of the race": counted.entrants * counted.paired / counted.race_seeds,
     }
     rows += [(part, "counted", f"{factor:.3g}", f"{factor:.3g}") for part, factor in counts.items()]
-    return table(("part", "ratio is", "times less, wall", "times less, CPU"), rows)
+    return table(("step", "ratio is", "without / with, wall", "without / with, CPU"), rows)
 
 
 def describe(counted: Account, runs: Sequence[Run]) -> str:
-    """The verdict, and what makes the procedures comparable."""
+    """The verdict, and why the procedures are comparable."""
     verdict = runs[0].verdict
     answers = {(run.verdict["status"], run.verdict["winner"]) for run in runs}
-    agree = "the same" if len(answers) == 1 else f"NOT the same: {sorted(map(str, answers))}"
+    agree = "Equal" if len(answers) == 1 else f"NOT equal ({sorted(map(str, answers))})"
     shared = "" if counted.correlation is None else f", correlation {counted.correlation:.2f}"
     return (
-        f"Verdict ({verdict['status']}): {verdict['sentence']}. In all {len(runs)} rounds {agree}.\n\n"
+        f"Verdict ({verdict['status']}): {verdict['sentence']}. {agree} in all {len(runs)} rounds.\n\n"
         f"{counted.candidates} candidates, {counted.entrants} in the race, {counted.epochs:g} epochs. "
-        f"Measured spread between seeds {counted.spread:.3g} points, of the paired difference "
-        f"{counted.paired_spread:.3g}{shared}. With at most {counted.max_seeds} blocks the race sees a gap "
+        f"Measured spread between seeds: {counted.spread:.3g} points; of the paired difference: "
+        f"{counted.paired_spread:.3g}{shared}. With at most {counted.max_seeds} blocks the race detects a gap "
         f"of {counted.gap:.3g} points (beyond the margin) with power {counted.power:g} at "
-        f"alpha {counted.alpha:g}. The same takes {counted.paired} paired or {counted.unpaired} unpaired "
-        f"seeds of a fixed number (computed). A MedianPruner leaves {100 * counted.kept:.0f}% of B0's epochs "
-        "(replayed; in B0's favour, since a pruned trial is no seed of a test). The spreads are those of "
-        f"{verdict['n_seeds']} blocks; the intervals below speak of the timing alone. The search is timed "
+        f"alpha {counted.alpha:g}. A fixed number of seeds detects it with {counted.paired} paired or "
+        f"{counted.unpaired} unpaired seeds (computed). MedianPruner keeps {100 * counted.kept:.0f}% of B0's "
+        "epochs (replayed; this favours B0, since a pruned trial gives no score for a test). The spreads are "
+        f"from {verdict['n_seeds']} blocks; the intervals below cover the timing only. The search is timed "
         "cold, from the start of its command."
     )

@@ -1,4 +1,4 @@
-"""Write the table of initializers into the README, from the registry.
+"""Write the registry's table of initializers into README.md.
 
 python scripts/write_readme_table.py
 """
@@ -13,7 +13,7 @@ END = "<!-- end of initializers -->"
 
 
 def with_table(text: str) -> str:
-    """The README with the table between its two marks."""
+    """The text with the current table between its two markers."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{catalogue_table().strip()}\n\n{END}{after}"
