@@ -1,1 +1,18 @@
-"""The race: from paired scores to a decision and its sentence. Begin reading at `race`."""
+"""The race: from a table of paired scores to a decision and its sentence; needs NumPy and SciPy only.
+
+`Race` takes the scores block by block (a block is one seed) and decides at looks that `RaceRules` declares.
+`sentence` puts a decision into words. Begin reading at `race`; its tests and intervals are in `pairs`.
+"""
+
+from initsearch.race.race import Race as Race
+from initsearch.race.rules import Comparison as Comparison
+from initsearch.race.rules import Decision as Decision
+from initsearch.race.rules import RaceRules as RaceRules
+from initsearch.race.rules import Result as Result
+from initsearch.race.rules import Status as Status
+from initsearch.race.sentence import PLAIN as PLAIN
+from initsearch.race.sentence import POINTS as POINTS
+from initsearch.race.sentence import STEPS as STEPS
+from initsearch.race.sentence import Unit as Unit
+from initsearch.race.sentence import after_races as after_races
+from initsearch.race.sentence import sentence as sentence

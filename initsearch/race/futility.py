@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from initsearch.race.evidence import Evidence
+from initsearch.race.pairs import Evidence
 from initsearch.race.rules import RaceRules
 
 DRAWS = 2000  # a chance of 5 % is known to half a percentage point (one standard error)

@@ -1,7 +1,8 @@
 """Paired comparisons of all candidates at once: t-tests, intervals, equivalence, Holm, power.
 
-All arrays over pairs have shape (K, K) for K candidates; entry [i, j] compares i with j on the
-blocks that both have, and positive means that i is better. Scores come in "more is better" form.
+All arrays over pairs have shape (K, K) for K candidates. Entry [i, j] compares i with j on the blocks of both;
+positive means that i is better. Scores are oriented so that more is better. `weigh` combines all of it into
+the evidence of one look.
 """
 
 from dataclasses import dataclass
@@ -11,21 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtr, chdtri, nctdtr, nctdtrinc, stdtr, stdtrit
 
+from initsearch.race.rules import Comparison, RaceRules
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_SAME = 1e-6  # scores closer than this, relative to their typical size, count as the same number
-#: The power with which a gap counts as one that a test sees.
-CHANCE = 0.8
-_FAR = 1000.0  # a t beyond this is one of few blocks at a tiny level
+#: Power at which a gap counts as detectable.
+TARGET_POWER = 0.8
+_SAME = 1e-6  # scores that differ by less, relative to their typical size, count as equal
+_FAR = 1000.0  # critical t values beyond this occur with few blocks at a tiny level
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """What the paired differences of every two candidates say.
+    """The paired differences of every two candidates.
 
     Attributes:
-        blocks: (K, K) number of blocks that both have.
+        blocks: (K, K) number of blocks of both.
         gap: (K, K) mean difference, in units of the metric; antisymmetric.
         spread: (K, K) standard deviation of the difference (see `compare`), same units.
     """
@@ -41,10 +44,10 @@ class Pairs:
         return error
 
     def p_values(self) -> Floats:
-        """(K, K) two-sided paired t-test of a zero difference; 1 where all differences are zero.
+        """(K, K) two-sided paired t-test of no difference; 1 where all differences are zero.
 
-        The same as `scipy.stats.ttest_rel`, except for all-zero differences (NaN there) and for
-        repeated values, see `compare`.
+        Equal to `scipy.stats.ttest_rel`, except for all-zero differences (NaN in SciPy) and for repeated
+        values, see `compare`.
         """
         p: Floats = np.minimum(1.0, 2.0 * stdtr(self._freedom, -np.abs(self._statistic(0.0))))
         return p
@@ -57,8 +60,8 @@ class Pairs:
     def equivalence(self, margin: float) -> Floats:
         """(K, K) p-value of the two one-sided tests of a gap within +-margin (TOST).
 
-        The same as `statsmodels.stats.weightstats.ttost_paired`; Schuirmann, J. Pharmacokinetics
-        and Biopharmaceutics 15, 1987. 0 where all differences are zero: the same on every block.
+        Equal to `statsmodels.stats.weightstats.ttost_paired`; Schuirmann, J. Pharmacokinetics and
+        Biopharmaceutics 15, 1987. 0 where all differences are zero.
         """
         p = np.maximum(
             stdtr(self._freedom, -self._statistic(-margin)),
@@ -73,7 +76,7 @@ class Pairs:
         return np.maximum(self.blocks - 1, 1)
 
     def _statistic(self, shift: float) -> Floats:
-        """(K, K) t statistic against a gap of `shift`; 0 for no difference in the mean at all."""
+        """(K, K) t statistic of a gap of `shift`; 0 where the mean gap is exactly `shift`."""
         difference = self.gap - shift
         with np.errstate(divide="ignore", invalid="ignore"):
             statistic: Floats = difference / self.error
@@ -81,14 +84,13 @@ class Pairs:
 
 
 def compare(scores: Floats) -> Pairs:
-    """Compare every two candidates on the blocks that both have.
+    """Compare every two candidates on their common blocks.
 
-    Scores are often counts in disguise (an accuracy over 360 images), so that a few differences can
-    come out exactly equal by chance; their standard deviation of zero would make anything
-    significant. So the spread of a pair is never taken as less than the smallest step that is seen
-    between its differences (zero among them): n equal differences give t = sqrt(n), of a size with
-    the sign test, instead of infinity. Three or more different values always spread more than their
-    smallest step, so the plain t-test stands wherever no values repeat.
+    Scores are often counts (an accuracy over 360 images), so a few differences can be exactly equal by
+    chance. Their standard deviation of zero would make any gap significant. The spread of a pair is
+    therefore at least the smallest step between its differences (with zero as one of them): n equal
+    differences give t = sqrt(n), close to the sign test, instead of infinity. Three or more different values
+    always spread more than their smallest step, so the plain t-test applies wherever no values repeat.
 
     Args:
         scores: (K, N) scores, more is better, NaN where a candidate was not trained on a block.
@@ -112,6 +114,97 @@ def compare(scores: Floats) -> Pairs:
     return Pairs(blocks, gap, np.where(blocks < 2, np.inf, spread))
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """All comparisons at one look; arrays over pairs are (K, K).
+
+    Attributes:
+        level: Two-sided level of the tests at this look.
+        tie_level: Level of each one-sided equivalence test at this look.
+        scores: (K, N) scores as `oriented` returns them.
+        table: The paired comparisons.
+        low: Lower ends of the gaps' confidence intervals, each at the level of the pair's last look.
+        beats: Whether i beats j: `low` is above the margin.
+        p_values: Two-sided paired t-tests.
+        p_holm: The same after Holm's correction over all pairs.
+        p_equivalence: Two one-sided tests (TOST) of a gap within the margin.
+    """
+
+    level: float
+    tie_level: float
+    scores: Floats
+    table: Pairs
+    low: Floats
+    beats: NDArray[np.bool_]
+    p_values: Floats
+    p_holm: Floats
+    p_equivalence: Floats
+
+    def compare(self, leader: int, other: int, name: str) -> Comparison:
+        """The leader against one other candidate, called `name`, as plain data."""
+        return Comparison(
+            name=name,
+            blocks=int(self.table.blocks[leader, other]),
+            gap=float(self.table.gap[leader, other]),
+            low=float(self.low[leader, other]),
+            high=float(-self.low[other, leader]),
+            spread=float(self.table.spread[leader, other]),
+            p_value=float(self.p_values[leader, other]),
+            p_holm=float(self.p_holm[leader, other]),
+            p_equivalence=float(self.p_equivalence[leader, other]),
+            beaten=bool(self.beats[leader, other]),
+            equivalent=bool(self.p_equivalence[leader, other] <= self.tie_level),
+        )
+
+
+def weigh(scores: Floats, look: int, rules: RaceRules) -> Evidence:
+    """Compare all candidates after `look` blocks.
+
+    Args:
+        scores: (K, N) scores, see `oriented`. A stopped candidate has scores up to an earlier look.
+        look: Number of blocks so far, one of the schedule.
+        rules: The rules of the race.
+    """
+    level_of = np.ones(look + 1)  # by the number of blocks that a pair has
+    for at, level in zip(rules.schedule, rules.levels, strict=True):
+        level_of[at : at + 1] = level
+    better = oriented(scores, rules)
+    table = compare(better)
+    p_values = table.p_values()
+    low = table.low(level_of[table.blocks])
+    return Evidence(
+        level=float(level_of[look]),
+        tie_level=rules.tie_levels[rules.schedule.index(look)],
+        scores=better,
+        table=table,
+        low=low,
+        beats=low > rules.margin,
+        p_values=p_values,
+        p_holm=holm(p_values),
+        p_equivalence=table.equivalence(rules.margin),
+    )
+
+
+def oriented(scores: Floats, rules: RaceRules) -> Floats:
+    """The scores in "more is better" form, with a finite score for diverged runs.
+
+    Args:
+        scores: (K, N) scores in the metric's own direction; NaN where a candidate was not trained on a
+            block, infinite where it diverged.
+        rules: Give the direction and the score of a diverged run.
+
+    Returns:
+        (K, N) scores; still NaN where a candidate was not trained.
+    """
+    sign = 1.0 if rules.higher_is_better else -1.0
+    better = sign * scores
+    finite = better[np.isfinite(better)]
+    worst = float(finite.min()) if finite.size else 0.0
+    given = rules.diverged_score
+    bad = worst - abs(worst) if given is None else min(worst, sign * given)
+    return np.where(np.isinf(better), bad, better)
+
+
 def holm(p_values: Floats) -> Floats:
     """(K, K) p-values adjusted over all K (K - 1) / 2 pairs (Holm, Scand. J. Stat. 6, 1979)."""
     upper = _upper(len(p_values))
@@ -125,7 +218,7 @@ def holm(p_values: Floats) -> Floats:
 
 
 def power(gap: float, spread: float, blocks: int, level: float) -> float:
-    """Chance that a two-sided paired t-test at `level` sees a true `gap` (noncentral t).
+    """Probability that a two-sided paired t-test at `level` detects a true `gap` (noncentral t).
 
     Args:
         gap: True mean difference, in units of the metric.
@@ -140,17 +233,18 @@ def power(gap: float, spread: float, blocks: int, level: float) -> float:
     freedom, shift = blocks - 1, abs(gap) / spread * blocks**0.5
     bound = -stdtrit(freedom, level / 2.0)
     found = float(1.0 - nctdtr(freedom, shift, bound) + nctdtr(freedom, shift, -bound))
-    if np.isnan(found):  # the series gives up far out, where the shift drowns the normal noise
+    if np.isnan(found):  # the series fails for a large shift, which dominates the normal noise
         found = float(chdtr(freedom, freedom * (shift / bound) ** 2))
     return found
 
 
 def win_power(gap: float, margin: float, spread: float, blocks: int, level: float) -> float:
-    """Chance that the interval of a true `gap` is found to lie above the margin (noncentral t).
+    """Probability that the confidence interval of a true `gap` lies above the margin (noncentral t).
 
     Args:
-        gap: True mean difference, in units of the metric; below the margin it is less than `level` / 2.
-        margin: What the lower end has to exceed, same units.
+        gap: True mean difference, in units of the metric. Below the margin the result is less than
+            `level` / 2.
+        margin: What the lower end of the interval has to exceed, same units.
         spread: Standard deviation of the difference, same units.
         blocks: Number of paired blocks, at least 2.
         level: Two-sided level of the interval.
@@ -160,31 +254,32 @@ def win_power(gap: float, margin: float, spread: float, blocks: int, level: floa
     freedom, shift = blocks - 1, (gap - margin) / spread * blocks**0.5
     bound = -stdtrit(freedom, level / 2.0)
     found = 1.0 - float(nctdtr(freedom, shift, bound))
-    # The series gives up far out, where the shift drowns the normal noise, or nothing can be found.
-    return power(gap - margin, spread, blocks, level) if np.isnan(found) and shift > 0 else found
+    if np.isnan(found):  # the series fails for a large shift of either sign, see `power`
+        found = power(gap - margin, spread, blocks, level) if shift > 0 else 0.0
+    return found
 
 
-def detectable_gap(spread: float, blocks: int, level: float, chance: float = CHANCE) -> float:
-    """The true gap that a two-sided paired t-test at `level` sees with this chance."""
+def detectable_gap(spread: float, blocks: int, level: float, chance: float = TARGET_POWER) -> float:
+    """The true gap that a two-sided paired t-test at `level` detects with probability `chance`."""
     freedom = blocks - 1
     bound = -stdtrit(freedom, level / 2.0)
     if bound < _FAR:
         shift = nctdtrinc(freedom, 1.0 - chance, bound)
-    else:  # so far out the inversion does not end, and the normal noise is drowned by the shift
+    else:  # the inversion does not end for such values, and the shift dominates the normal noise
         shift = bound * (chdtri(freedom, 1.0 - chance) / freedom) ** 0.5
     return float(shift * spread / blocks**0.5)
 
 
 def correlation(scores: Floats) -> tuple[float, float] | None:
-    """How much the blocks are shared: what pairing the candidates by block has gained.
+    """How much the candidates share their blocks' noise, and what pairing gains by it.
 
     Args:
         scores: (K, N) scores of K candidates on the same N blocks, without NaN.
 
     Returns:
-        The mean correlation over blocks of every two candidates, and the share of the variance of a
-        difference that pairing has removed (negative if it has added some); None where that is not
-        defined (fewer than 2 candidates or 3 blocks, or no more than one candidate that varies).
+        The mean correlation over the blocks of every two candidates, and the share of a difference's
+        variance that pairing removed (negative if it added some). None where these are undefined: fewer
+        than 2 candidates whose scores vary, or fewer than 3 blocks.
     """
     scores = scores[np.ptp(scores, axis=1) > 0.0] if scores.size else scores
     count, blocks = scores.shape

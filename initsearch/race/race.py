@@ -34,13 +34,9 @@ from scipy.special import stdtrit
 
 from initsearch.errors import ConfigError
 from initsearch.race import pairs
-from initsearch.race.decision import Comparison, Decision, Result, Status
-from initsearch.race.evidence import Evidence, judged, weigh
 from initsearch.race.futility import chance_of_decision
-from initsearch.race.pairs import Floats
-from initsearch.race.rules import RaceRules
-
-__all__ = ["Comparison", "Decision", "Race", "RaceRules", "Result"]
+from initsearch.race.pairs import Evidence, Floats, oriented, weigh
+from initsearch.race.rules import Decision, RaceRules, Result, Status
 
 
 class Race:
@@ -240,7 +236,7 @@ class Race:
         decision = self.decisions[-1]
         against = {comparison.name: comparison for comparison in decision.comparisons}
         sign = 1.0 if self.rules.higher_is_better else -1.0
-        scores = sign * judged(self._scores, self.rules)
+        scores = sign * oriented(self._scores, self.rules)
         results = []
         for name in (decision.leader, *against):
             own = scores[self._index[name]]

@@ -1,35 +1,40 @@
-"""What a race is decided by, fixed before it starts."""
+"""What a race needs to know beforehand (`RaceRules`) and what it returns (`Decision`, `Result`)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
 
+from initsearch.checks import check_int
 from initsearch.errors import ConfigError
 from initsearch.race.spending import t_levels
+
+Status = Literal["winner", "tie", "undecided"]
 
 
 @dataclass(frozen=True)
 class RaceRules:
-    """What a race is decided by, fixed before it starts.
+    """The rules of a race, fixed before it starts.
 
     Attributes:
-        alpha: Chance of a false winner over all looks together, in (0, 1).
-        margin: Gap that matters in practice, in units of the metric (0.001 is 0.1 points of
+        alpha: Probability of a false winner over all looks together, in (0, 0.5).
+        margin: Smallest gap that matters in practice, in units of the metric (0.001 is 0.1 points of
             accuracy).
-        looks: Numbers of blocks at which to decide, increasing, at least 2.
-        max_seeds: Blocks at most. Looks beyond it are left out and it is itself the last look, so a
-            number below the first look leaves a single look.
-        futility: The race ends undecided where the blocks that are left would name a winner or a tie with a
-            chance below this; 0: it goes on to `max_seeds`.
+        looks: Numbers of blocks at which to decide, increasing, each at least 2.
+        max_seeds: Maximum number of blocks. It is itself the last look; `looks` beyond it are ignored.
+        futility: The race ends undecided if the remaining blocks would name a winner or a tie with a
+            probability below this, in [0, 1). 0: it always continues to `max_seeds`.
         higher_is_better: The metric's direction.
-        diverged_score: Score of a diverged run, in units of the metric; a guess's score is a good
-            choice. None takes the worst score of the race, moved further by its own size: 0 for an
-            accuracy, twice the worst loss.
-        bound: Scores worse than this are bounds of the true ones (steps to a target that was not reached). A
-            race with nothing else has shown nothing. None: there are no such scores.
+        diverged_score: Score of a diverged run, in units of the metric; the score of a random guess is a
+            good choice. None: the worst score of the race, made worse by its own size (0 for an accuracy,
+            twice the worst loss).
+        bound: Scores worse than this are only bounds of the true ones (steps to a target that was not
+            reached). A race with no other scores is undecided. None: all scores are exact.
 
     Raises:
-        ConfigError: A number outside its range.
+        ConfigError: A value has the wrong type or is out of range.
     """
 
     alpha: float = 0.05
@@ -42,6 +47,13 @@ class RaceRules:
     bound: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("alpha", "futility", "margin"):
+            value: object = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise ConfigError(f"race.{name} must be a number: got {value!r}")
+        for look in self.looks:
+            check_int("race.looks", look, minimum=0)
+        check_int("race.max_seeds", self.max_seeds, minimum=0)
         if not 0.0 < self.alpha < 0.5:
             raise ConfigError(f"race.alpha must lie between 0 and 0.5: got {self.alpha}; try 0.05")
         if not 0.0 <= self.futility < 1.0:
@@ -49,16 +61,24 @@ class RaceRules:
                 f"race.futility must be 0 or more and below 1: got {self.futility}; try 0.05"
             )
         if not 0.0 <= self.margin < float("inf"):
-            raise ConfigError(f"race.margin must be 0 or more: got {self.margin}")
+            raise ConfigError(
+                f"race.margin must be 0 or more and finite: got {self.margin}; "
+                f"0 lets a gap of any size win"
+            )
         if self.max_seeds < 2:
             raise ConfigError(
                 f"race.max_seeds must be at least 2, since one seed has no spread: "
-                f"got {self.max_seeds}"
+                f"got {self.max_seeds}; try 12"
             )
         if any(look < 2 for look in self.looks) or list(self.looks) != sorted(set(self.looks)):
-            raise ConfigError(f"race.looks must be increasing, from 2 up: got {self.looks}")
+            raise ConfigError(
+                f"race.looks must be increasing, from 2 up: got {self.looks}; try (4, 6, 8, 12)"
+            )
         if self.diverged_score is not None and not np.isfinite(self.diverged_score):
-            raise ConfigError(f"race.diverged_score must be finite: got {self.diverged_score}")
+            raise ConfigError(
+                f"race.diverged_score must be finite: got {self.diverged_score}; "
+                f"use None for a score that is worse than the worst"
+            )
 
     @property
     def schedule(self) -> tuple[int, ...]:
@@ -72,5 +92,141 @@ class RaceRules:
 
     @property
     def tie_levels(self) -> tuple[float, ...]:
-        """The level of each one-sided test of equivalence at each look."""
+        """The level of each one-sided equivalence test at each look."""
         return t_levels(self.schedule, self.alpha)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The leader against one other candidate at a look; gaps are in units of the metric.
+
+    Attributes:
+        name: The other candidate.
+        blocks: Number of blocks that both were trained on.
+        gap: Mean lead of the leader over the other; negative if the other is better on these blocks.
+        low: Lower end of the gap's confidence interval at the level of the look. The interval holds over
+            all looks together.
+        high: Its upper end.
+        spread: Standard deviation of the paired difference.
+        p_value: Two-sided paired t-test of no difference.
+        p_holm: The same after Holm's correction over all pairs of the race.
+        p_equivalence: Two one-sided tests (TOST) of a gap within the margin.
+        beaten: Whether the leader beats the other (`low` is above the margin).
+        equivalent: Whether the two are shown to be equivalent.
+    """
+
+    name: str
+    blocks: int
+    gap: float
+    low: float
+    high: float
+    spread: float
+    p_value: float
+    p_holm: float
+    p_equivalence: float
+    beaten: bool
+    equivalent: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome of a look, and its evidence.
+
+    Attributes:
+        status: `winner`, `tie`, `undecided`, or None if the race continues.
+        leader: The candidate with the best mean among those still in training.
+        tie_set: The leader and those that it is not shown to be better than, best first.
+        dropped: Candidates stopped at this look because they can no longer win; empty if the race ends.
+        look: Number of blocks so far.
+        max_seeds: Maximum number of blocks.
+        information: `look / max_seeds`.
+        level: Two-sided level of the tests at this look.
+        tie_level: Level of each one-sided equivalence test at this look.
+        alpha: As in the rules.
+        margin: As in the rules, in units of the metric.
+        comparisons: The leader against each other candidate, smallest gap first.
+        p_pairs: Holm-adjusted p-value of each pair, by both names.
+        correlation: Mean correlation of two candidates over the blocks; None if undefined.
+        variance_removed: Share of a difference's variance that pairing removed; None if undefined.
+        power: Probability that this look detects a lead beyond the margin (which a winner needs), if the
+            true gap to the runner-up is the observed one.
+        detectable_gap: The true gap to the runner-up for which that probability is 0.8.
+        power_blocks: Number of blocks to which `power` and `detectable_gap` refer, at the level of their
+            look: `look`, or `max_seeds` if the race ended for futility.
+        prospect: Predicted probability that the remaining blocks name a winner or a tie (see `futility`);
+            None if it was not computed: no blocks remain, or the race is decided.
+        diverged: Number of diverged runs by candidate, without zeros.
+        bounds: Number of scores by candidate that are only bounds, without zeros.
+        all_diverged: Whether every run of the leader diverged.
+        all_bounds: Whether every score is only a bound.
+    """
+
+    status: Status | None
+    leader: str
+    tie_set: tuple[str, ...]
+    dropped: tuple[str, ...]
+    look: int
+    max_seeds: int
+    information: float
+    level: float
+    tie_level: float
+    alpha: float
+    margin: float
+    comparisons: tuple[Comparison, ...]
+    p_pairs: Mapping[str, Mapping[str, float]]
+    correlation: float | None
+    variance_removed: float | None
+    power: float
+    detectable_gap: float
+    power_blocks: int
+    prospect: float | None = None
+    diverged: Mapping[str, int] = field(default_factory=dict)
+    bounds: Mapping[str, int] = field(default_factory=dict)
+    all_diverged: bool = False
+    all_bounds: bool = False
+
+    @property
+    def p_value(self) -> float:
+        """The leader's largest p-value against any other candidate: that of the claim "winner"."""
+        return max(comparison.p_value for comparison in self.comparisons)
+
+    @property
+    def lead(self) -> float:
+        """Lower confidence bound of the leader's smallest lead, in units of the metric."""
+        return min(comparison.low for comparison in self.comparisons)
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision as plain data, for the verdict's evidence."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One candidate of a race with its scores, in units of the metric.
+
+    Attributes:
+        name: The candidate.
+        mean: Mean score over its seeds.
+        std: Standard deviation over its seeds (n - 1 in the denominator).
+        ci_low: Lower end of the mean's confidence interval at level 1 - alpha.
+        ci_high: Its upper end.
+        scores: Score by seed; NaN where the candidate diverged.
+        gap_to_leader: Mean lead of the leader on the seeds of both; positive for a worse candidate whatever
+            the metric's direction, 0 for the leader.
+        p_value: Two-sided paired t-test against the leader; None for the leader.
+        diverged: Number of seeds on which it diverged.
+        n_seeds: Number of seeds on which it was trained.
+        dropped_at: Number of seeds at the look that stopped it; None if it was not stopped.
+    """
+
+    name: str
+    mean: float
+    std: float
+    ci_low: float
+    ci_high: float
+    scores: Mapping[int, float]
+    gap_to_leader: float
+    p_value: float | None
+    diverged: int
+    n_seeds: int
+    dropped_at: int | None

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from initsearch.race.decision import Decision
+from initsearch.race.rules import Decision
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from initsearch.race.decision import Result
+from initsearch.race.rules import Result
 from initsearch.race.sentence import after_races, sentence
 from initsearch.search.confirmation import RaceResult
 from initsearch.search.metric import Metric

@@ -10,7 +10,7 @@ from typing import Any, Self, get_args
 
 from initsearch.errors import ConfigError
 from initsearch.files import write_whole
-from initsearch.race.decision import Status
+from initsearch.race.rules import Status
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import beta, binom
 
-from initsearch.race.race import Decision, Race, RaceRules
+from initsearch.race.race import Race
+from initsearch.race.rules import Decision, RaceRules
 
 FALSE_ALARM = 0.001
 

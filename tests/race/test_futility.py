@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 from simulated_races import Outcome, heavy_tailed, normal, race, races
 
-from initsearch.race.evidence import weigh
 from initsearch.race.futility import chance_of_decision
+from initsearch.race.pairs import weigh
 from initsearch.race.rules import RaceRules
 from initsearch.race.spending import t_levels
 

@@ -31,7 +31,7 @@ from simulated_races import (
     upper_bound,
 )
 
-from initsearch.race.race import RaceRules
+from initsearch.race.rules import RaceRules
 from initsearch.race.sentence import after_races
 
 REPLICATES = 1200

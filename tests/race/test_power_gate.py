@@ -11,7 +11,7 @@ from scipy import stats
 from simulated_races import Noise, heavy_tailed, least_found, normal, race, races
 
 from initsearch.race.pairs import win_power
-from initsearch.race.race import RaceRules
+from initsearch.race.rules import RaceRules
 from initsearch.race.spending import t_levels
 
 REPLICATES = 400

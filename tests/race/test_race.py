@@ -13,7 +13,8 @@ from scipy import stats
 
 from initsearch.errors import ConfigError
 from initsearch.race import pairs
-from initsearch.race.race import Decision, Race, RaceRules
+from initsearch.race.race import Race
+from initsearch.race.rules import Decision, RaceRules
 from initsearch.race.sentence import PLAIN, POINTS, STEPS, sentence
 from initsearch.race.spending import t_levels
 

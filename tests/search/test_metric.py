@@ -9,8 +9,8 @@ from simulated_jobs import simulate
 from study_runs import Trained, numbers, run, settings
 
 from initsearch.errors import ConfigError
-from initsearch.race.decision import Decision
-from initsearch.race.race import Race, RaceRules
+from initsearch.race.race import Race
+from initsearch.race.rules import Decision, RaceRules
 from initsearch.race.sentence import STEPS, sentence
 from initsearch.search.metric import make_metric, steps_to
 from initsearch.training.job import Point

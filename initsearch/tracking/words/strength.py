@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from initsearch.race.pairs import CHANCE
+from initsearch.race.pairs import TARGET_POWER
 from initsearch.search.verdict import Verdict
 from initsearch.tracking.words.scale import scale_of
 
@@ -49,7 +49,7 @@ def _power(verdict: Verdict, last: dict[str, Any]) -> str:
     seen = f"{scale.text(gap)}{scale.gap_unit}"
     blocks = last.get("power_blocks", last["look"])
     return (
-        f"{blocks} seeds find a winner with a chance of {100 * CHANCE:.0f} % where it is truly "
+        f"{blocks} seeds find a winner with a chance of {100 * TARGET_POWER:.0f} % where it is truly "
         f"ahead by {seen}"
     )
 
