@@ -123,6 +123,9 @@ class Stopwatch:
     def close(self) -> None:
         """Nothing to close."""
 
+    def plan(self, work: Mapping[str, float]) -> None:
+        """Nothing to show."""
+
     def phase(self, name: str, total: float) -> None:
         """Note when the search is over."""
         if name == "race":
@@ -132,6 +135,9 @@ class Stopwatch:
         """Nothing to show."""
 
     def advance(self, amount: float) -> None:
+        """Nothing to show."""
+
+    def skip(self, amount: float) -> None:
         """Nothing to show."""
 
     def message(self, text: str) -> None:

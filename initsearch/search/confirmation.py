@@ -13,6 +13,9 @@ from initsearch.search.records import Record, curve_measurements
 from initsearch.search.tracker import CandidateStatus
 from initsearch.training.job import Candidate, Curve
 
+#: What a test costs, in candidate-epochs: a forward pass takes about a third of a training step.
+TEST_WORK = 1 / 3
+
 
 @dataclass
 class RaceResult:
@@ -110,7 +113,7 @@ class Confirmation:
                     self._context.jobs.withdraw(ticket)
             going_on = 0 if race.finished else len(race.active)
             spared = (len(active) - going_on) * (settings.max_seeds - look)
-            self._context.progress.advance(spared * self._context.budgets.full)
+            self._context.progress.skip(spared * self._context.budgets.full)
         return RaceResult(race, curves)
 
     def _submit(
@@ -159,7 +162,7 @@ class Confirmation:
             for seed, curve in result.curves[name].items()
             if not curve.diverged
         ]
-        self._context.progress.phase("test", len(through))
+        self._context.progress.phase("test", TEST_WORK * len(through))
         tickets = {
             (name, seed): self._context.jobs.submit(
                 self._context.maker.make(
@@ -172,7 +175,7 @@ class Confirmation:
                     test=True,
                     exact=True,
                 ),
-                1.0,
+                TEST_WORK,
             )
             for name, seed, curve in through
         }

@@ -89,6 +89,7 @@ class JobBook:
         self._unwritable: OSError | None = None
         self._told: set[str] = set()
         self._in_hand: dict[Path, _Training] = {}
+        self._written: set[Path] = set()  # by this run
         self.cpu_seconds = 0.0
 
     def submit(self, job: Job, work: float) -> Ticket:
@@ -117,7 +118,11 @@ class JobBook:
             else:
                 chunks = (_part(cohort, chunk) for chunk in self._chunks(missing))
                 training += [(chunk, self._start(chunk)) for chunk in chunks]
-        self._progress.advance(work * len(kept))
+        # The race trains some blocks before they are due: their time belongs to this run.
+        fresh = sum(file in self._written for file in kept)
+        self._progress.advance(work * fresh)
+        if fresh < len(kept):
+            self._progress.skip(work * (len(kept) - fresh))
         for part, begun in training:
             done = partial(self._advance, work * len(part.candidates))
             begun.result.add_done_callback(done)
@@ -172,6 +177,7 @@ class JobBook:
                 continue
             try:
                 write_whole(file, json.dumps(_share(result, [candidate]).to_json()))
+                self._written.add(file)
             except OSError as error:
                 # This may be a thread of the executor, where nobody would hear of it: `collect` tells it.
                 self._unwritable = error

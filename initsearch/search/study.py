@@ -24,7 +24,7 @@ from initsearch.plan import InitPlan, Where
 from initsearch.search.blocks import JobMaker, search_seed
 from initsearch.search.budgets import make_budgets
 from initsearch.search.conclusion import Findings, conclude
-from initsearch.search.confirmation import Confirmation, RaceResult, shortlist
+from initsearch.search.confirmation import TEST_WORK, Confirmation, RaceResult, shortlist
 from initsearch.search.context import StudyContext
 from initsearch.search.engine import engine_choice
 from initsearch.search.jobs import JobBook
@@ -143,6 +143,7 @@ class Study:
             tracker,
             self._progress,
         )
+        self._plan_work(budgets.full)
         search = Search(context, self._open_study())
         if settings.workers > 1:
             search.begin()  # workers need not wait for records to be opened, which takes MLflow seconds
@@ -208,6 +209,18 @@ class Study:
             parts = math.ceil(settings.workers / settings.search.seeds)
             limit = min(limit, math.ceil(settings.search.cohort_size / parts))
         return limit
+
+    def _plan_work(self, budget: float) -> None:
+        """Announce the work of all phases, each at its most, for one estimate of the time left."""
+        settings = self.settings
+        entrants = min(settings.race.shortlist + 1, settings.n_trials)
+        self._progress.plan(
+            {
+                "search": settings.n_trials * settings.search.seeds * budget,
+                "race": entrants * settings.race.max_seeds * budget,
+                "test": 2 * settings.race.max_seeds * TEST_WORK,
+            }
+        )
 
     def _tell_of_idle_workers(self, limit: int) -> None:
         """Say so where more workers are there than the search has jobs in training at a time."""

@@ -111,12 +111,12 @@ class Search:
             if stored is not None and stored.state is TrialState.FAIL:
                 # What a former run told Optuna stands, though it might go well another time.
                 record.status, record.reason = "failed", stored.user_attrs.get("reason", "")
-                self._context.progress.advance(self._left(0.0))
+                self._context.progress.skip(self._left(0.0))
             elif record.proposal.twin_of is None:
                 self._waiting[0 if self._ends[0] else 1].append(record)
             else:
                 self._twins.append(record)
-                self._context.progress.advance(self._left(0.0))
+                self._context.progress.skip(self._left(0.0))
 
     def _introduce(self) -> None:
         """Tell the tracker of the candidates that it has not heard of."""
@@ -192,7 +192,14 @@ class Search:
                 self._waiting[cohort.stage + 1].append(record)
             else:
                 done = self._ends[cohort.stage] * (len(self._seeds) if cohort.stage else 1)
-                self._context.progress.advance(self._left(done))
+                self._context.progress.skip(self._left(done))
+                self._end(record)
+
+    def _end(self, record: Record) -> None:
+        """Report the end of a candidate that the search dropped; the others may still enter the race."""
+        status = record.status
+        if status is not None and status != "complete":
+            self._context.tracker.end_candidate(record.proposal.name, status, record.reason)
 
     def _left(self, done: float) -> float:
         """Candidate-epochs that a candidate need not be trained any more."""
@@ -295,4 +302,5 @@ class Search:
                 record.report()
             states = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}
             self._tell(record, states.get(first.status, TrialState.PRUNED))
+            self._end(record)
         self._twins = [record for record in self._twins if record.status is None]

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from initsearch.tracking.store.mlflow_tracker import MlflowTracker as MlflowTracker
     from initsearch.tracking.store.places import check_store as check_store
     from initsearch.tracking.store.places import ui_command as ui_command
-    from initsearch.tracking.words.terminal import SearchProgress as SearchProgress
+    from initsearch.tracking.words.progress_bar import SearchProgress as SearchProgress
     from initsearch.tracking.words.terminal import print_verdict as print_verdict
 
 _MODULES = {
     "MlflowTracker": "store.mlflow_tracker",
     "ReportTracker": "report",
-    "SearchProgress": "words.terminal",
+    "SearchProgress": "words.progress_bar",
     "TrackerGroup": "group",
     "check_store": "store.places",
     "print_verdict": "words.terminal",

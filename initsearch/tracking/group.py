@@ -12,7 +12,7 @@ from initsearch.search.tracker import (
     Tracker,
 )
 from initsearch.search.verdict import Verdict
-from initsearch.tracking.store.undisturbed import undisturbed
+from initsearch.tracking.store.interrupts import interrupts_deferred
 
 
 class TrackerGroup:
@@ -48,12 +48,12 @@ class TrackerGroup:
         self._tell(lambda tracker: tracker.end_study(verdict, study_info))
 
     def _tell(self, call: Callable[[Tracker], None]) -> None:
-        with undisturbed():
+        with interrupts_deferred():
             for tracker in self._trackers:
                 call(tracker)
 
     def close(self) -> None:
         """Close every tracker, also those after one that raises."""
-        with undisturbed(), ExitStack() as stack:
+        with interrupts_deferred(), ExitStack() as stack:
             for tracker in reversed(self._trackers):
                 stack.callback(tracker.close)

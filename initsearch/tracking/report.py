@@ -7,7 +7,7 @@ from initsearch.errors import InitSearchError
 from initsearch.search.tracker import CandidateInfo, CandidateStatus, Measurement, StudyInfo
 from initsearch.search.verdict import Verdict
 from initsearch.tracking.figures import write_figures
-from initsearch.tracking.record import StudyRecorder
+from initsearch.tracking.history import HistoryRecorder
 from initsearch.tracking.words.tables import leaderboard_rows, write_csv
 
 
@@ -20,11 +20,11 @@ class ReportTracker:
     """
 
     def __init__(self) -> None:
-        self._recorder: StudyRecorder | None = None
+        self._recorder: HistoryRecorder | None = None
 
     def start_study(self, study: StudyInfo) -> None:
         """Begin an empty record: a resumed study tells everything again."""
-        self._recorder = StudyRecorder(study)
+        self._recorder = HistoryRecorder(study)
 
     def start_candidate(self, candidate: CandidateInfo) -> None:
         """See `Tracker`."""
@@ -48,7 +48,7 @@ class ReportTracker:
     def close(self) -> None:
         """Nothing is left open."""
 
-    def _heard(self) -> StudyRecorder:
+    def _heard(self) -> HistoryRecorder:
         if self._recorder is None:
             raise InitSearchError("the tracker has no study: call start_study first")
         return self._recorder

@@ -108,6 +108,9 @@ class Listener:
     def close(self) -> None:
         self._hear("close")
 
+    def plan(self, work: Mapping[str, float]) -> None:
+        self._hear("plan", work)
+
     def phase(self, name: str, total: float) -> None:
         self._hear("phase", name, total)
 
@@ -116,6 +119,9 @@ class Listener:
 
     def advance(self, amount: float) -> None:
         self._hear("advance", amount)
+
+    def skip(self, amount: float) -> None:
+        self._hear("skip", amount)
 
     def message(self, text: str) -> None:
         self._hear("message", text)

@@ -274,10 +274,47 @@ def test_the_progress_comes_to_its_total(plain) -> None:
     for kind, arguments in plain.listener.calls:
         if kind == "phase":
             phase, totals[arguments[0]] = arguments
-        elif kind == "advance":
+        elif kind in ("advance", "skip"):
             done[phase] += arguments[0]
     assert list(totals) == ["search", "race", "test"]
     assert dict(done) == pytest.approx(totals)
+    ((planned,),) = plain.listener.heard("plan")
+    assert list(planned) == list(totals)
+    assert all(planned[phase] >= total for phase, total in totals.items())
+
+
+def test_dropped_candidates_end_when_they_are_dropped(plain) -> None:
+    kinds = [kind for kind, _ in plain.listener.calls]
+    race = next(
+        i
+        for i, call in enumerate(plain.listener.calls)
+        if call[:1] == ("phase",) and call[1][0] == "race"
+    )
+    early = {
+        arguments[0]: arguments[1]
+        for kind, arguments in plain.listener.calls[:race]
+        if kind == "end_candidate"
+    }
+    dropped = {
+        name: row["status"] for name, row in plain.search.items() if row["status"] != "complete"
+    }
+    assert early == dropped
+    assert kinds.count("end_candidate") > len(early)
+
+
+def test_kept_results_are_skipped_not_counted_as_trained(monkeypatch, tmp_path) -> None:
+    trained = Trained(monkeypatch, simulate)
+    asked, first, second = settings(tmp_path, n_trials=5), Listener(), Listener()
+    run(asked, first)
+    trained.jobs.clear()
+    run(asked, second)
+    assert trained.jobs == []
+    amounts = {
+        kind: [sum(amount for (amount,) in listener.heard(kind)) for listener in (first, second)]
+        for kind in ("advance", "skip")
+    }
+    assert amounts["advance"][0] > amounts["advance"][1] == 0
+    assert sum(amounts["skip"]) - 2 * amounts["skip"][0] == pytest.approx(amounts["advance"][0])
 
 
 def test_the_leader_s_plan_is_kept_as_a_plan_file(plain) -> None:

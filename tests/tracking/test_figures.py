@@ -27,7 +27,7 @@ from initsearch.tracking.figures import (
 from initsearch.tracking.figures.canvas import folded, on_scale, short, spread
 from initsearch.tracking.figures.curves import mean_line
 from initsearch.tracking.figures.error_scale import backward, forward
-from initsearch.tracking.record import StudyRecord, StudyRecorder
+from initsearch.tracking.history import HistoryRecorder, StudyHistory
 from initsearch.tracking.report import ReportTracker
 
 LONG = (
@@ -46,14 +46,14 @@ def many_verdict(count: int) -> Verdict:
     )
 
 
-def recorded(verdict: Verdict, folder: Path, extra: int = 6) -> StudyRecord:
+def recorded(verdict: Verdict, folder: Path, extra: int = 6) -> StudyHistory:
     """The record that a made-up study leaves."""
 
     class Keeper(ReportTracker):
         def end_study(self, verdict: Verdict, study_info: object) -> None:
             kept.append(self._heard().record())
 
-    kept: list[StudyRecord] = []
+    kept: list[StudyHistory] = []
     tell(Keeper(), made_up_study(folder), verdict, extra=extra)
     return kept[0]
 
@@ -281,7 +281,7 @@ def test_files_are_pictures_and_nothing_else_is_left(tmp_path: Path) -> None:
 
 def test_a_study_without_measurements_has_no_curves(tmp_path: Path) -> None:
     verdict = made_up_verdict()
-    empty = StudyRecorder(made_up_study(tmp_path)).record()
+    empty = HistoryRecorder(made_up_study(tmp_path)).record()
     assert curves_figure(verdict, empty, None) is None
     assert search_figure(verdict, empty) is None
 

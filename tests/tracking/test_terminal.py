@@ -9,7 +9,8 @@ from rich.console import Console
 from studies import made_up_verdict
 
 from initsearch.search.progress import Progress
-from initsearch.tracking.words.terminal import SearchProgress, print_verdict
+from initsearch.tracking.words.progress_bar import SearchProgress
+from initsearch.tracking.words.terminal import print_verdict
 
 
 class Clock:
@@ -29,7 +30,7 @@ def output(of: Console) -> str:
     return of.file.getvalue()
 
 
-def test_without_a_screen_progress_is_a_line_now_and_then() -> None:
+def test_without_a_terminal_progress_is_a_line_from_time_to_time() -> None:
     clock, shown = Clock(), console()
     with SearchProgress(shown, every=30, clock=clock) as progress:
         progress.phase("search", total=1200)
@@ -40,9 +41,10 @@ def test_without_a_screen_progress_is_a_line_now_and_then() -> None:
         progress.message("a worker was started again")
     lines = output(shown).splitlines()
     assert lines[0] == "search: at most 1,200 candidate-epochs"
-    # 60 in 10 s: after 30 s a sixth less than a fifth is done, and the rest takes 170 s.
+    # 180 in 30 s: the other 1,020 take 170 s.
     assert lines[1] == (
-        "search: 15 %, 180 of 1,200 candidate-epochs, 2:50 min left, he_normal and 7 more, rung 1, seed 0"
+        "search: 15 %, 180 of 1,200 candidate-epochs, at most 2:50 min left, "
+        "he_normal and 7 more, rung 1, seed 0"
     )
     assert [line.split(",")[0] for line in lines[1:4]] == [
         "search: 15 %",
@@ -53,23 +55,45 @@ def test_without_a_screen_progress_is_a_line_now_and_then() -> None:
     assert "\x1b" not in output(shown)
 
 
-def test_a_new_phase_counts_from_zero() -> None:
+def test_the_time_left_is_that_of_all_phases_together() -> None:
     clock = Clock()
     progress = SearchProgress(console(), clock=clock)
+    progress.plan({"search": 10, "race": 40, "test": 2})
     progress.phase("search", total=10)
-    clock.now += 5
-    progress.advance(10)
-    assert progress.seconds_left == 0
-    progress.phase("race", total=8)
     assert progress.seconds_left is None
-    clock.now += 6
-    progress.advance(2)
-    assert progress.seconds_left == pytest.approx(18)
+    clock.now += 5
+    progress.advance(5)
+    assert progress.seconds_left == pytest.approx(5 + 40 + 2)
+    progress.skip(3)  # dropped: there is less to do, at the same pace
+    assert progress.seconds_left == pytest.approx(2 + 40 + 2)
+    # The search ends with 2 undone; fewer candidates than planned enter the race.
+    progress.phase("race", total=20)
+    assert progress.seconds_left == pytest.approx(20 + 2)
+    clock.now += 20
+    progress.advance(20)
+    progress.phase("test", total=1)
+    assert progress.seconds_left == pytest.approx(1)
+    progress.advance(1)
+    assert progress.seconds_left == 0
 
 
-def test_on_a_screen_there_is_a_bar_that_goes_away() -> None:
+def test_results_that_are_kept_do_not_quicken_the_pace() -> None:
+    clock = Clock()
+    progress = SearchProgress(console(), clock=clock)
+    progress.plan({"search": 100, "race": 100})
+    progress.phase("search", total=100)
+    clock.now += 1
+    progress.skip(90)  # a resumed study finds them on disk at once
+    assert progress.seconds_left is None
+    clock.now += 9
+    progress.advance(5)
+    assert progress.seconds_left == pytest.approx(105 * 10 / 5)
+
+
+def test_in_a_terminal_there_is_a_bar_that_goes_away() -> None:
     shown = console(terminal=True)
     with SearchProgress(shown, clock=Clock()) as progress:
+        progress.plan({"search": 4, "race": 4})
         progress.phase("race", total=4)
         progress.training("he_normal, " * 20)
         progress.advance(3)
@@ -81,6 +105,22 @@ def test_on_a_screen_there_is_a_bar_that_goes_away() -> None:
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     assert max(len(line) for line in re.split(r"[\r\n]+", plain)) <= 80
     assert text.rstrip().endswith("\x1b[2K")
+
+
+def test_no_name_moves_the_cursor_or_is_taken_for_markup() -> None:
+    for terminal in (False, True):
+        shown, clock = console(terminal=terminal), Clock()
+        with SearchProgress(shown, every=0, clock=clock) as progress:
+            progress.phase("search", total=4)
+            progress.training("[red]x\x1b[2J\r\u202e")
+            clock.now += 1
+            progress.advance(1)
+            progress.message("no [b]y\x07")
+        text = output(shown)
+        assert r"[red]x\x1b[2J\r\u202e" in text
+        assert r"no [b]y\x07" in text
+        assert not set("\x07\u202e") & set(text)
+        assert "\x1b[2J" not in text
 
 
 def test_more_work_than_was_announced_stays_at_100_percent() -> None:

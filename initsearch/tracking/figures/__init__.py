@@ -7,7 +7,7 @@ from initsearch.tracking.figures.curves import curves_figure as curves_figure
 from initsearch.tracking.figures.race import gaps_figure as gaps_figure
 from initsearch.tracking.figures.race import race_figure as race_figure
 from initsearch.tracking.figures.search import search_figure as search_figure
-from initsearch.tracking.record import StudyRecord
+from initsearch.tracking.history import StudyHistory
 
 __all__ = ["curves_figure", "gaps_figure", "race_figure", "search_figure", "write_figures"]
 
@@ -15,7 +15,7 @@ __all__ = ["curves_figure", "gaps_figure", "race_figure", "search_figure", "writ
 def write_figures(
     folder: str | Path,
     verdict: Verdict,
-    record: StudyRecord | None = None,
+    record: StudyHistory | None = None,
     steps_per_epoch: float | None = None,
 ) -> list[Path]:
     """Write `race.png`, `gaps.png`, `curves.png`, `search.png`: those that have something to show.

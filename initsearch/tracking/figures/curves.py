@@ -22,7 +22,7 @@ from initsearch.tracking.figures.canvas import (
 )
 from initsearch.tracking.figures.error_scale import error_scale
 from initsearch.tracking.figures.race import NAME_CHARACTERS, labels_of, title
-from initsearch.tracking.record import CandidateRecord, StudyRecord
+from initsearch.tracking.history import CandidateHistory, StudyHistory
 from initsearch.tracking.words.scale import scale_of
 
 _LABEL_POINTS = 9.5
@@ -51,7 +51,7 @@ class Line:
 
 
 def curves_figure(
-    verdict: Verdict, record: StudyRecord, steps_per_epoch: float | None
+    verdict: Verdict, record: StudyHistory, steps_per_epoch: float | None
 ) -> Figure | None:
     """Accuracy and loss over the budget, a line per candidate, its name at its end.
 
@@ -125,7 +125,9 @@ def mean_line(series: Sequence[Mapping[int, float]], factor: float, per_epoch: f
     )
 
 
-def _lines(verdict: Verdict, record: StudyRecord, metric: str, per_epoch: float) -> dict[str, Line]:
+def _lines(
+    verdict: Verdict, record: StudyHistory, metric: str, per_epoch: float
+) -> dict[str, Line]:
     factor = scale_of(metric).factor
     lines = {}
     for standing in verdict.candidates:
@@ -138,7 +140,7 @@ def _lines(verdict: Verdict, record: StudyRecord, metric: str, per_epoch: float)
 
 
 def _race_series(
-    candidate: CandidateRecord, metric: str, scores: Mapping[int, float]
+    candidate: CandidateHistory, metric: str, scores: Mapping[int, float]
 ) -> list[Mapping[int, float]]:
     """The series of the race's seeds; of all seeds where the race's were not told one by one."""
     by_seed = candidate.by_seed(metric)

@@ -21,14 +21,14 @@ from initsearch.tracking.figures.canvas import (
     text_inches,
 )
 from initsearch.tracking.figures.error_scale import backward, error_scale, forward
-from initsearch.tracking.record import CandidateRecord, StudyRecord
+from initsearch.tracking.history import CandidateHistory, StudyHistory
 from initsearch.tracking.words.scale import Scale, scale_of
 
 _ROW_INCHES = 0.44
 _LABEL_POINTS = 11.0
 
 
-def search_figure(verdict: Verdict, record: StudyRecord) -> Figure | None:
+def search_figure(verdict: Verdict, record: StudyHistory) -> Figure | None:
     """A row per scheme, best first, a dot per candidate at its last score.
 
     Full: trained to the search's end; hollow: pruned, so that its score is that of a smaller
@@ -40,7 +40,7 @@ def search_figure(verdict: Verdict, record: StudyRecord) -> Figure | None:
     """
     metric = record.study.metric
     scale = scale_of(metric)
-    schemes: dict[str, list[tuple[CandidateRecord, float]]] = {}
+    schemes: dict[str, list[tuple[CandidateHistory, float]]] = {}
     for candidate in record.candidates:
         last = candidate.last(metric)
         if last is not None:
@@ -52,7 +52,7 @@ def search_figure(verdict: Verdict, record: StudyRecord) -> Figure | None:
         return None
     higher = record.study.higher_is_better
 
-    def best(dots: Sequence[tuple[CandidateRecord, float]]) -> float:
+    def best(dots: Sequence[tuple[CandidateHistory, float]]) -> float:
         finite = [score if higher else -score for _, score in dots if math.isfinite(score)]
         return max(finite, default=-math.inf)
 
@@ -103,7 +103,7 @@ def _set_scale(axes: Axes, scale: Scale, scores: Sequence[float]) -> None:
 def _draw_scheme(
     axes: Axes,
     place: int,
-    dots: Sequence[tuple[CandidateRecord, float]],
+    dots: Sequence[tuple[CandidateHistory, float]],
     worst: float,
     verdict: Verdict,
 ) -> None:

@@ -14,8 +14,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from initsearch.tracking.store.interrupts import interrupts_deferred
 from initsearch.tracking.store.places import cannot_open, check_writable
-from initsearch.tracking.store.undisturbed import undisturbed
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -35,7 +35,7 @@ def open_client(uri: str) -> MlflowClient:
                 return MlflowClient(tracking_uri=uri)
         path.parent.mkdir(parents=True, exist_ok=True)
         # A store that Ctrl-C leaves half made could not be opened again.
-        with FileLock(path.with_name(f".{path.name}.lock")), quiet(), undisturbed():
+        with FileLock(path.with_name(f".{path.name}.lock")), quiet(), interrupts_deferred():
             is_new = not path.exists()
             check_writable(path)
             with _in_one_go() if is_new else nullcontext():

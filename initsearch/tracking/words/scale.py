@@ -69,3 +69,13 @@ def p_text(p_value: float | None) -> str:
     if p_value is None or not math.isfinite(p_value):
         return ""
     return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def duration_text(seconds: float) -> str:
+    """A time as it is read: `42 s`, `2:03 min`, `1:30 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"

@@ -8,7 +8,7 @@ from initsearch.search.tracker import CandidateInfo, CandidateStatus, Measuremen
 
 
 @dataclass(frozen=True)
-class CandidateRecord:
+class CandidateHistory:
     """One candidate: who it is, how it ended and what was measured.
 
     Attributes:
@@ -46,30 +46,30 @@ class CandidateRecord:
 
 
 @dataclass(frozen=True)
-class StudyRecord:
+class StudyHistory:
     """A study with its candidates in the order of their numbers."""
 
     study: StudyInfo
-    candidates: tuple[CandidateRecord, ...]
+    candidates: tuple[CandidateHistory, ...]
 
-    def find(self, name: str) -> CandidateRecord | None:
+    def find(self, name: str) -> CandidateHistory | None:
         """The candidate of that name, if the study knows it."""
         return next((c for c in self.candidates if c.info.name == name), None)
 
 
-class StudyRecorder:
+class HistoryRecorder:
     """Listens to a study and keeps the record; hearing a thing twice changes nothing."""
 
     def __init__(self, study: StudyInfo) -> None:
         self._study = study
-        self._candidates: dict[str, CandidateRecord] = {}
+        self._candidates: dict[str, CandidateHistory] = {}
         self._series: dict[str, dict[str, dict[int, float]]] = {}
 
     def start_candidate(self, candidate: CandidateInfo) -> None:
         """A candidate begins; a known one keeps its measurements."""
         known = self._candidates.get(candidate.name)
         self._candidates[candidate.name] = (
-            CandidateRecord(candidate) if known is None else replace(known, info=candidate)
+            CandidateHistory(candidate) if known is None else replace(known, info=candidate)
         )
         self._series.setdefault(candidate.name, {})
 
@@ -96,9 +96,9 @@ class StudyRecorder:
         known = self._candidates[candidate]
         self._candidates[candidate] = replace(known, status=status, reason=reason)
 
-    def record(self) -> StudyRecord:
+    def record(self) -> StudyHistory:
         """What was heard so far."""
-        return StudyRecord(
+        return StudyHistory(
             self._study,
             tuple(
                 replace(candidate, series=self._series[name])

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def interrupts_deferred() -> Iterator[None]:
     """Let Ctrl-C wait for the end of the block.
 
     Cut off within a transaction, MLflow leaves its database locked, so that the study's end could not be

@@ -10,7 +10,7 @@ from studies import made_up_study
 from initsearch.search.tracker import StudyInfo
 from initsearch.tracking.group import TrackerGroup
 from initsearch.tracking.report import ReportTracker
-from initsearch.tracking.store.undisturbed import undisturbed
+from initsearch.tracking.store.interrupts import interrupts_deferred
 
 
 class Slow(ReportTracker):
@@ -33,9 +33,9 @@ def test_ctrl_c_waits_for_the_trackers_call(tmp_path: Path) -> None:
 
 
 def test_nothing_is_raised_where_nothing_was_pressed() -> None:
-    with undisturbed():
+    with interrupts_deferred():
         pass
-    with pytest.raises(ValueError, match="mine"), undisturbed():
+    with pytest.raises(ValueError, match="mine"), interrupts_deferred():
         raise ValueError("mine")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -44,7 +44,7 @@ def test_other_threads_hear_of_no_signal() -> None:
     done: list[bool] = []
 
     def work() -> None:
-        with undisturbed():
+        with interrupts_deferred():
             done.append(True)
 
     thread = threading.Thread(target=work)

@@ -11,7 +11,7 @@ from studies import curve, made_up_candidate, made_up_study
 
 from initsearch.errors import ConfigError
 from initsearch.search.tracker import Measurement
-from initsearch.tracking.record import StudyRecorder
+from initsearch.tracking.history import HistoryRecorder
 from initsearch.tracking.store.labels import (
     candidate_labels,
     flatten,
@@ -70,7 +70,7 @@ def test_modes_are_read_off_plans(
 
 
 def test_the_record_keeps_order_values_and_fates(tmp_path) -> None:
-    recorder = StudyRecorder(made_up_study(tmp_path))
+    recorder = HistoryRecorder(made_up_study(tmp_path))
     recorder.start_candidate(made_up_candidate(1, "b"))
     recorder.start_candidate(made_up_candidate(0, "a"))
     told = curve("b", 3, 0.9, steps=3)
@@ -89,7 +89,7 @@ def test_the_record_keeps_order_values_and_fates(tmp_path) -> None:
 
 
 def test_the_last_score_is_the_mean_that_was_told_or_else_that_of_the_seeds(tmp_path) -> None:
-    recorder = StudyRecorder(made_up_study(tmp_path))
+    recorder = HistoryRecorder(made_up_study(tmp_path))
     recorder.start_candidate(made_up_candidate(0, "a"))
     recorder.measure(
         "a", [Measurement("val_loss/seed_0", 1.0, 10), Measurement("val_loss/seed_1", 3.0, 10)]
@@ -104,7 +104,7 @@ def test_the_last_score_is_the_mean_that_was_told_or_else_that_of_the_seeds(tmp_
 
 
 def test_an_unknown_candidate_is_an_error(tmp_path) -> None:
-    recorder = StudyRecorder(made_up_study(tmp_path))
+    recorder = HistoryRecorder(made_up_study(tmp_path))
     recorder.start_candidate(made_up_candidate(0, "he_normal"))
     with pytest.raises(ConfigError, match="did you mean he_normal"):
         recorder.measure("he_norma", [])
