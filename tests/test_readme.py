@@ -1,14 +1,17 @@
-"""What the README says is so."""
+"""The README is correct: its commands, examples, tables and files."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
+from hydra import compose, initialize_config_dir
 
 from initsearch import InitPlan, Space
-from initsearch.config import shipped_sweeps
+from initsearch.command import conf_dir
+from initsearch.config import read_settings, shipped_sweeps
 from initsearch.initializers import catalogue_table
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -17,6 +20,47 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands(program: str) -> list[list[str]]:
+    """The overrides of each command of the README that runs this program."""
+    lines = "".join(blocks("bash")).replace("&&", "\n").splitlines()
+    found = [
+        line.strip().removeprefix(program) for line in lines if line.strip().startswith(program)
+    ]
+    return [[w for w in shlex.split(rest, comments=True) if "=" in w] for rest in found]
+
+
+def test_the_commands_compose() -> None:
+    studies, diagnoses = commands("python -m initsearch "), commands("initsearch-diagnose ")
+    assert len(studies) == 5
+    assert len(diagnoses) == 1
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for overrides in studies:
+            read_settings(compose("config", overrides=overrides), overrides)
+        for overrides in diagnoses:
+            compose("diagnose", overrides=overrides)
+
+
+EXAMPLE_NAMES = """
+import optuna, torch
+from lightning.pytorch import Trainer
+from torch import nn
+import initsearch
+model, batch = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(16, 4)
+space = initsearch.Space.from_spec({"groups": {"all": {"weight": ["he_normal", "lecun_normal"]}}})
+trial = optuna.create_study().ask()
+initsearch.InitPlan.from_spec("he_normal").save("outputs/<study>/winner.yaml")
+"""
+
+
+def test_the_python_examples_run(tmp_path: Path) -> None:
+    examples = blocks("python")
+    assert len(examples) >= 3
+    (tmp_path / "outputs" / "<study>").mkdir(parents=True)
+    code = "\n".join([EXAMPLE_NAMES, *examples, "print(initsearch.get_initializer('my_scheme'))"])
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "signal.png").is_file()
 
 
 def test_the_table_of_initializers_is_the_registry() -> None:
@@ -41,7 +85,7 @@ def test_the_plan_file_and_the_sweep_shown_are_valid() -> None:
     assert len(Space.from_spec(sweep["space"]).groups) == 2
 
 
-def test_the_pictures_and_scripts_it_names_are_there() -> None:
+def test_the_pictures_and_scripts_that_it_names_exist() -> None:
     for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
         assert (REPOSITORY / path).is_file()
     for path in set(re.findall(r"scripts/\w+\.py", README)):
