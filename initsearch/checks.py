@@ -1,22 +1,76 @@
-"""Checks of settings that come from a config: integers, choices and the names of entries."""
+"""Checks of settings that come from a user or a file: numbers, flags, choices, mappings and their keys.
 
+Each returns the value, or raises a `ConfigError` that names the argument, the rule, the value received
+and the remedy.
+"""
+
+import math
+import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from initsearch.errors import ConfigError, unknown_name
+from initsearch.errors import ConfigError, quoted, unknown_name
 
 
-def check_int(argument: str, value: object, minimum: int = 1) -> int:
+def check_int(argument: str, value: object, minimum: int | None = 1) -> int:
     """The value, if it is an integer of at least `minimum`.
 
+    Args:
+        argument: The setting's name, for the error.
+        value: What was given.
+        minimum: The smallest value allowed; None: any integer.
+
     Raises:
-        ConfigError: It is not; the message names the argument, the rule and the value received.
+        ConfigError: It is not.
     """
-    # A YAML `true` is an int to Python, but never what somebody means by a size.
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+    # A YAML `true` is an int to Python, but nobody means a size by it.
+    wrong_type = isinstance(value, bool) or not isinstance(value, int)
+    if wrong_type or not isinstance(value, int) or (minimum is not None and value < minimum):
+        rule = "an integer" if minimum is None else f"an integer >= {minimum}"
+        remedy = "a whole number" if minimum is None else f"{minimum} or more"
+        raise ConfigError(f"{argument} must be {rule}, but got {quoted(value)}: give {remedy}")
+    return value
+
+
+def check_number(
+    argument: str,
+    value: object,
+    *,
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    below: float = math.inf,
+) -> float:
+    """The value as a float, if it is a finite number within (above, below) and [at_least, below).
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        remedy = "in YAML write 1.0e-2, not 1e-2" if isinstance(value, str) else "give a number"
+        raise ConfigError(f"{argument} must be a number, but got {quoted(value)}: {remedy}")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond 1e308
+        number = math.inf
+    if not (math.isfinite(number) and above < number < below and number >= at_least):
+        limits = ((">", above), (">=", at_least), ("<", below))
+        rules = [f"{sign} {limit:g}" for sign, limit in limits if math.isfinite(limit)]
+        rule = " and ".join(rules) or "finite"
         raise ConfigError(
-            f"{argument} must be an integer >= {minimum}, but got {value!r}: "
-            f"give {argument}={minimum} or more"
+            f"{argument} must be {rule}, but got {quoted(value)}: give a number within that range"
+        )
+    return number
+
+
+def check_flag(argument: str, value: object) -> bool:
+    """The value, if it is true or false.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(
+            f"{argument} must be true or false, but got {quoted(value)}: write it without quotes"
         )
     return value
 
@@ -33,7 +87,25 @@ def check_choice(argument: str, value: object, known: Iterable[str]) -> str:
     return value
 
 
-def check_keys(argument: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+def check_mapping(argument: str, value: object, example: str) -> Mapping[Any, Any]:
+    """The value, if it is a mapping.
+
+    Args:
+        argument: The setting's name, for the error.
+        value: What was given.
+        example: How one is written, for the error (`{activation: relu}`).
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f"{argument} must be a mapping, but got {quoted(value)}: write for instance {example}"
+        )
+    return value
+
+
+def check_keys(argument: str, given: Mapping[Any, Any], known: Iterable[str]) -> None:
     """Refuse an entry that nothing reads, which most often is a misspelt one.
 
     Raises:

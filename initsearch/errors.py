@@ -4,8 +4,13 @@ A message names the argument, the rule, the value received and the remedy. The c
 without a traceback.
 """
 
+import builtins
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+#: The most characters of a value, and of a list of names, that a message shows.
+LONGEST = 200
 
 
 class InitSearchError(Exception):
@@ -25,7 +30,66 @@ class ModelError(InitSearchError):
 
 
 class NoEffectWarning(UserWarning):
-    """A rule matched nothing, so that it changes nothing."""
+    """A rule that matches nothing, and so changes nothing."""
+
+
+class _Quoting(reprlib.Repr):
+    """`repr` that is short for any value, however long, deep or self-referring."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = LONGEST
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = 20
+
+    def repr_int(self, x: int, level: int) -> str:
+        """A whole number; Python refuses to write one of more than a few thousand digits."""
+        if x.bit_length() > 10_000:
+            return f"<an integer of {x.bit_length()} bits>"
+        return super().repr_int(x, level)
+
+    def repr_dict(self, x: dict[object, object], level: int) -> str:
+        """A mapping in its own order, which `reprlib` would sort."""
+        if level <= 0:
+            return "{...}"
+        parts = [
+            f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}"
+            for key, value in list(x.items())[: self.maxdict]
+        ]
+        if len(x) > self.maxdict:
+            parts.append("...")
+        return "{" + ", ".join(parts) + "}"
+
+    def repr_instance(self, x: object, level: int) -> str:
+        """Any other object, in one line."""
+        try:
+            text = builtins.repr(x)
+        except Exception:  # noqa: BLE001 - a user's class may raise anything; its name says enough
+            return f"<{type(x).__name__} object>"
+        return " ".join(text.split()) if "\n" in text else text
+
+
+_quoting = _Quoting()
+
+
+def quoted(value: object) -> str:
+    """A value as a message shows it: its `repr` in one line, cut to a readable length."""
+    return shortened(_quoting.repr(value))
+
+
+def shortened(text: str) -> str:
+    """A text of at most `LONGEST` characters; a longer one ends in an ellipsis."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names with commas between, as many as a message can show and how many there are."""
+    every = sorted(names)
+    shown: list[str] = []
+    for name in every:
+        if shown and len(", ".join([*shown, name])) > LONGEST:
+            return f"{', '.join(shown)}, … ({len(every)} in all)"
+        shown.append(shortened(name))
+    return ", ".join(shown)
 
 
 def unknown_name(argument: str, value: object, known: Iterable[str]) -> ConfigError:
@@ -37,6 +101,7 @@ def unknown_name(argument: str, value: object, known: Iterable[str]) -> ConfigEr
         known: The names that exist.
     """
     names = sorted(known)
-    near = get_close_matches(str(value), names, n=3, cutoff=0.5)
-    remedy = f"did you mean {' or '.join(near)}?" if near else f"choose one of: {', '.join(names)}"
-    return ConfigError(f"unknown {argument} {value!r}: {remedy}")
+    given = shortened(value) if isinstance(value, str) else quoted(value)
+    near = get_close_matches(given, names, n=3, cutoff=0.5)
+    remedy = f"did you mean {' or '.join(near)}?" if near else f"choose one of: {listed(names)}"
+    return ConfigError(f"unknown {argument} {quoted(value)}: {remedy}")

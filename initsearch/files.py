@@ -1,18 +1,53 @@
-"""Files that are written whole or not at all."""
+"""Files that are whole or not there: written aside, synced to disk, then moved into place."""
 
+import errno
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from initsearch.digests import hex_digest
 
-def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
-    """Write a file so that a reader never sees half of it.
 
-    The content goes to a temporary file beside the target, which is then moved into place: an interrupted
-    write leaves the old file as it was.
+@contextmanager
+def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Let a file be written under a temporary name, and move it into place when that is done.
+
+    The content is synced to disk before the move, and the folder after it: after a power cut there is
+    the old file or the new one, never half of it. If the body raises, the old file stays as it was.
 
     Args:
         path: The file; missing folders are made.
-        content: What the file holds; text is written as UTF-8.
+
+    Yields:
+        The temporary path, in the same folder, that the body writes.
+
+    Raises:
+        OSError: The folder cannot be written to.
+
+    Example:
+        >>> with written_aside("state.pt") as temporary:
+        ...     torch.save(state, temporary)
+    """
+    target = Path(path)
+    _make_folder(target.parent)
+    # Process and thread keep two writers of one file apart: the last move wins, with a whole file. The
+    # name is a hash, since a long one with a suffix could be too long for the file system.
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = target.with_name(f".{hex_digest(target.name, 4)}.{writer}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
+    """Write a text (as UTF-8) or bytes to a file, whole or not at all; see `written_aside`.
 
     Returns:
         The path that was written.
@@ -20,13 +55,28 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
     Raises:
         OSError: The folder cannot be written to.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two writers of one file apart; the last move wins, with a whole file.
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with written_aside(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    return Path(path)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that each is still there after a power cut."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write a folder's list of files to disk, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows, which has no such call and needs none
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-        temporary.replace(target)
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot
+            raise
     finally:
-        temporary.unlink(missing_ok=True)
-    return target
+        os.close(descriptor)

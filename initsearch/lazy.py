@@ -1,8 +1,8 @@
-"""Packages whose names load what they need when they are first used (PEP 562)."""
+"""Packages whose public names are imported when they are first used (PEP 562)."""
 
+import pkgutil
 import sys
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Any
 
 
@@ -16,13 +16,13 @@ def lazy_exports(
         modules: By public name, the module that defines it, relative to the package (`store.places`).
 
     Returns:
-        The two functions, to be assigned in the package's `__init__`.
+        The two functions, for the package's `__init__` to assign.
     """
 
     def get(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{modules[name]}"), name)
+        value = pkgutil.resolve_name(f"{package}.{modules[name]}:{name}")
         setattr(sys.modules[package], name, value)
         return value
 

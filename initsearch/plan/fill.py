@@ -1,6 +1,5 @@
 """Carrying out what a plan decided: every fill, then what needs the whole model and a batch."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from initsearch.digests import seed_of
 from initsearch.errors import ConfigError, ModelError
 from initsearch.initializers import Initializer, LayerScaling
 from initsearch.layers import Slot, assign_, read, rescale_
@@ -77,8 +77,8 @@ def carry_out(model: nn.Module, assignments: Sequence[Assignment], seed: int, ba
 
 def parameter_generator(seed: int, name: str) -> torch.Generator:
     """The random generator of one parameter: a function of the seed and the qualified name alone."""
-    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True))
+    # torch reads a negative seed as the unsigned number of the same bits.
+    return torch.Generator().manual_seed(seed_of(f"{seed}:{name}"))
 
 
 def _check_needs(

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from initsearch.digests import short_hash
 from initsearch.errors import ConfigError
-from initsearch.search.settings import StudySettings, short_hash
+from initsearch.search.settings import StudySettings
 from initsearch.training.choice import EngineChoice
 from initsearch.training.job import Candidate, Curve, Job
 

@@ -10,9 +10,10 @@ from typing import Any
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
+from initsearch.digests import short_hash
 from initsearch.plan import InitPlan
 from initsearch.search.sampling import make_sampler, resolve_sampler
-from initsearch.search.settings import StudySettings, short_hash
+from initsearch.search.settings import StudySettings
 from initsearch.search.tracker import CandidateInfo
 from initsearch.training.job import Candidate
 

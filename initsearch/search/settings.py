@@ -1,13 +1,12 @@
 """What a study is made of, checked once before anything trains."""
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from initsearch.digests import short_hash
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.plan import InitPlan
 from initsearch.race.rules import RaceRules
@@ -246,12 +245,6 @@ class StudySettings:
 
     def _request(self, race: RaceSettings) -> str:
         return short_hash({"study": self.identity(), "n_trials": self.n_trials, "race": repr(race)})
-
-
-def short_hash(parts: Any) -> str:
-    """Eight hexadecimal digits that stand for plain data."""
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def _number(argument: str, value: Any) -> None:

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from initsearch.digests import short_hash
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.files import write_whole
 from initsearch.layers import describe
@@ -32,7 +33,7 @@ from initsearch.search.metric import Metric, make_metric
 from initsearch.search.progress import Progress
 from initsearch.search.records import Record
 from initsearch.search.sampling import experimental, make_pruner
-from initsearch.search.settings import FETCHING, StudySettings, short_hash
+from initsearch.search.settings import FETCHING, StudySettings
 from initsearch.search.thinning import Search
 from initsearch.search.tracker import StudyInfo, Tracker
 from initsearch.search.verdict import Verdict

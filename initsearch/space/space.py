@@ -1,8 +1,6 @@
 """`Space`: groups of parameters with the schemes each may take, or a list of whole plans."""
 
-import hashlib
 import itertools
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +11,7 @@ from typing import Any
 import optuna
 import yaml
 
+from initsearch.digests import short_hash
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.initializers import get_initializer
 from initsearch.layers import Slot
@@ -228,8 +227,7 @@ class Space:
 
     def key(self) -> str:
         """A short hash of all that the space allows: another space is another study."""
-        text = json.dumps(self._canonical(), sort_keys=True, default=str)
-        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+        return short_hash(self._canonical())
 
     def _canonical(self) -> dict[str, Any]:
         plans = (

@@ -1,6 +1,5 @@
 """Where a candidate stands between two jobs: its weights, buffers and optimizer state in a file."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,9 @@ from typing import Any
 
 import torch
 
+from initsearch.digests import hex_digest
 from initsearch.errors import ConfigError
+from initsearch.files import written_aside
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,9 @@ class State:
     def save(self, folder: str | os.PathLike[str], candidate: str, seed: int) -> str:
         """Write the state into a folder, whole or not at all, and return the file's path."""
         # A name of a candidate may hold anything, so that the file goes by its digest.
-        digest = hashlib.blake2b(candidate.encode(), digest_size=10).hexdigest()
-        target = Path(folder) / f"{digest}-block{seed}-step{self.step}.pt"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
+        target = Path(folder) / f"{hex_digest(candidate, 10)}-block{seed}-step{self.step}.pt"
+        with written_aside(target) as temporary:
             torch.save(vars(self), temporary)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
         return str(target)
 
     @classmethod

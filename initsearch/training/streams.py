@@ -5,21 +5,19 @@ neither on which candidates train together, nor on how many processes work, nor 
 cut in two.
 """
 
-import hashlib
 import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from initsearch.digests import seed_of
 from initsearch.errors import ConfigError
 
 
 def derive_seed(purpose: str, *numbers: int) -> int:
     """A 63-bit seed for one purpose: distinct purposes and numbers give unrelated streams."""
-    text = ":".join([purpose, *map(str, numbers)])
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+    return seed_of(":".join([purpose, *map(str, numbers)])) >> 1
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:

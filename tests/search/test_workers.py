@@ -9,8 +9,9 @@ from simulated_jobs import simulate
 from study_runs import Listener, Trained, numbers, run, settings
 from virtual_workers import Stopwatch, VirtualWorkers
 
+from initsearch.digests import short_hash
 from initsearch.search.blocks import FIRST_RACE_BLOCK
-from initsearch.search.settings import StudySettings, short_hash
+from initsearch.search.settings import StudySettings
 from initsearch.training.job import CohortResult, Job
 
 #: A race that goes to its end: nothing is significant at this level.

@@ -1,6 +1,5 @@
 """Images that took long to decode, kept as a file so that the next process need not."""
 
-import os
 import pickle
 import warnings
 from collections.abc import Callable
@@ -9,6 +8,8 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 from torch import Tensor
+
+from initsearch.files import written_aside
 
 
 def kept(path: Path, fingerprint: str, decode: Callable[[], Tensor]) -> Tensor:
@@ -51,9 +52,5 @@ def _read(path: Path, fingerprint: str) -> Tensor | None:
 
 
 def _write(path: Path, fingerprint: str, x: Tensor) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_aside(path) as temporary:
         torch.save({"fingerprint": fingerprint, "x": x}, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

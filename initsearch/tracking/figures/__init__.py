@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from initsearch.files import written_aside
 from initsearch.search.verdict import Verdict
 from initsearch.tracking.figures.curves import curves_figure as curves_figure
 from initsearch.tracking.figures.race import gaps_figure as gaps_figure
@@ -34,13 +35,12 @@ def write_figures(
     if record is not None:
         figures["curves"] = curves_figure(verdict, record, steps_per_epoch)
         figures["search"] = search_figure(verdict, record)
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     written = []
     for name, figure in figures.items():
         if figure is None:
             continue
-        temporary = target / f".{name}.tmp"
-        figure.savefig(temporary, format="png")
-        written.append(temporary.replace(target / f"{name}.png"))
+        file = Path(folder) / f"{name}.png"
+        with written_aside(file) as temporary:
+            figure.savefig(temporary, format="png")
+        written.append(file)
     return written
