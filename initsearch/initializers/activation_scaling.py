@@ -6,7 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from initsearch.errors import ConfigError
+from initsearch.dotted import check_allowed
+from initsearch.errors import ConfigError, quoted
 from initsearch.initializers.base import Initializer
 from initsearch.initializers.gains import GAINS, gain
 from initsearch.initializers.registry import register
@@ -18,12 +19,11 @@ from initsearch.initializers.scaling import DIALECTS, DISTRIBUTIONS, MODES, Vari
 class ActivationScaling(Initializer):
     """Mean 0, deviation gain / sqrt(n): variance scaling with factor = gain^2.
 
-    With `gain: torch` this is `kaiming_normal_(nonlinearity=activation)`, and `kaiming_uniform_`
-    likewise; the other gains exist for every activation, a user's own included. `gains.gain` says
-    what they mean and where they differ.
+    With `gain: torch` this is `kaiming_normal_(nonlinearity=activation)`, or `kaiming_uniform_`. The
+    other gains exist for every activation, also for users' own; `gains.gain` explains them.
 
     Args:
-        activation: A name (`list_activations`) or the dotted path of a function or Module class.
+        activation: A name (see `list_activations`) or the dotted path of a function or Module class.
         gain: "second_moment", "chi" or "torch".
         param: The activation's parameter (leaky_relu's slope, elu's alpha, ...).
         mode: As in `variance_scaling`.
@@ -51,7 +51,7 @@ class ActivationScaling(Initializer):
         self._choice("mode", MODES)
         self._choice("distribution", DISTRIBUTIONS)
         self._choice("dialect", DIALECTS)
-        self._scaling()  # refuses what the general formula refuses
+        self._scaling()  # raises for what the general formula refuses
 
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
@@ -59,7 +59,7 @@ class ActivationScaling(Initializer):
         self._scaling()._draw_(out, fan_in, fan_out, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float] | None:
-        """Those of `variance_scaling` with factor gain^2."""
+        """As `variance_scaling` with factor gain^2."""
         return self._scaling().moments(fan_in, fan_out)
 
     def _scaling(self) -> VarianceScaling:
@@ -68,9 +68,12 @@ class ActivationScaling(Initializer):
 
 
 def require_named(name: str, activation: object) -> None:
-    """Raise ConfigError for an activation that a plan file cannot hold."""
+    """Raise ConfigError for an activation that a plan file cannot hold, or that is not allowed there."""
     if not isinstance(activation, str):
         raise ConfigError(
-            f"{name}: activation must be a name or a dotted path, got {activation!r}; for an "
+            f"{name}: activation must be a name or a dotted path, but got {quoted(activation)}: for an "
             "object use variance_scaling with factor=initsearch.initializers.gain(it) ** 2"
         )
+    # Here and not only on import: a gain that was computed before is cached.
+    if "." in activation:
+        check_allowed("activation", activation)

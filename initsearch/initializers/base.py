@@ -1,24 +1,27 @@
-"""What every initializer is: a frozen dataclass that fills one tensor.
+"""The base of all initializers: a frozen dataclass that fills one tensor, and whose fields are its tunables.
 
-Its fields are its tunables. `fill_` does what all initializers share (which tensors are refused, in
-which precision and on which device values are drawn); a family only says in `_draw_` which values.
+`fill_` does what all initializers share: it refuses tensors that cannot be filled, and chooses the
+precision and the device in which values are drawn. A family implements `_draw_` alone.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from initsearch.errors import ConfigError, ModelError, unknown_name
+from initsearch.errors import ConfigError, ModelError, quoted
 from initsearch.initializers.fields import CheckedFields
 
 # Types in which torch draws values itself; all other floating types are drawn in float32 and cast.
 _DRAWN_IN_PLACE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+# Settings of families that have a name of their own (`he_normal`); `registry.preset` enters them.
+_preset_names: "dict[Initializer, str]" = {}
 
 
 def compute_fans(shape: Sequence[int]) -> tuple[float, float]:
@@ -26,7 +29,7 @@ def compute_fans(shape: Sequence[int]) -> tuple[float, float]:
 
     fan_in = in * prod(kernel) and fan_out = out * prod(kernel), as torch counts them. Where torch
     refuses, this follows Keras, JAX and TF1: a vector's fans are both its length, a scalar's are 1.
-    A module's true fans can differ (transposed or grouped convolutions): `layers` knows them.
+    A module's true fans can differ (transposed or grouped convolutions); see `initsearch.layers`.
     """
     if not shape:
         return 1.0, 1.0
@@ -37,11 +40,11 @@ def compute_fans(shape: Sequence[int]) -> tuple[float, float]:
 
 
 class Facts(Protocol):
-    """What an initializer may ask of a parameter's place in its model; a `Slot` has it."""
+    """What an initializer may need to know of a parameter's position in its model; a `Slot` has it."""
 
     @property
     def branch(self) -> str | None:
-        """`inner`, `last` or `last_norm` in a residual branch; `None` outside."""
+        """`inner`, `last` or `last_norm` in a residual branch; `None` outside one."""
 
     @property
     def branch_layers(self) -> int:
@@ -59,11 +62,10 @@ class Initializer(CheckedFields, ABC):
     Class attributes:
         name: The registry's name, set by `register`.
         formula: What is drawn, for the catalogue.
-        source: Where it comes from (paper and equation, or framework), for the catalogue.
-        needs: What it is not complete without besides the tensor. Empty for everything that draws
-            from fans alone. "branch": where the parameter stands in a residual branch, see
-            `resolved`. "batch": outputs of the model's layers on a batch, see `LayerScaling`. Other
-            words ("model", "learning_rate") are room for schemes to come.
+        source: Paper and equation, or framework, for the catalogue.
+        needs: What it needs besides the tensor; empty for all that draw from fans alone. "branch":
+            the parameter's position in a residual branch, see `resolved`. "batch": the outputs of
+            the model's layers on a batch, see `LayerScaling`. A plan refuses any other word.
     """
 
     name: ClassVar[str] = ""
@@ -82,7 +84,7 @@ class Initializer(CheckedFields, ABC):
                 device.
             fan_in: Inputs per output, as received by `fill_`; not yet checked.
             fan_out: Outputs per input, likewise.
-            generator: Source of all randomness; None is torch's global one.
+            generator: Source of all randomness; None: torch's global generator.
         """
 
     @torch.no_grad()
@@ -95,15 +97,15 @@ class Initializer(CheckedFields, ABC):
     ) -> Tensor:
         """Fill `tensor` in place and return it; no gradient is recorded.
 
-        Values are drawn in the tensor's own precision for float32, float64 and their complex kinds,
-        in float32 and then cast for narrower types, on the generator's device, and in logical
-        (row-major) order whatever the memory layout. A complex tensor's variance is split evenly
-        between its real and imaginary parts.
+        Values are drawn on the generator's device and in row-major order, whatever the memory layout:
+        in the tensor's own precision for float32, float64 and their complex types, in float32 and
+        then cast for narrower types. A complex tensor's variance is split evenly between its real and
+        imaginary parts.
 
         Args:
             tensor: Shape (out, in, *kernel), floating or complex.
-            fan_in: Inputs per output; default: from the tensor's shape, see `compute_fans`.
-            fan_out: Outputs per input; likewise.
+            fan_in: Inputs per output. Default: from the tensor's shape, see `compute_fans`.
+            fan_out: Outputs per input. Default: likewise.
             generator: Default: torch's global generator of the tensor's device.
 
         Raises:
@@ -134,18 +136,18 @@ class Initializer(CheckedFields, ABC):
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float] | None:
         """Declared mean and standard deviation of an entry.
 
-        None where no formula in the fans alone gives them (matrices that are not drawn entry by
-        entry, users' functions).
+        None if no formula in the fans alone gives them: matrices that are not drawn entry by entry,
+        users' functions.
         """
         return None
 
     def resolved(self, facts: Facts) -> "Initializer":
-        """This initializer with what it needs to know of the parameter's place filled in.
+        """This initializer, completed by what it needs to know of the parameter's position.
 
-        A plan calls it before it fills a parameter. Those that need nothing return themselves.
+        A plan calls it before it fills a parameter. An initializer that needs nothing returns itself.
 
         Raises:
-            ConfigError: There is no value for a parameter in this place.
+            ConfigError: The formula has no value for a parameter in this position.
         """
         return self
 
@@ -166,12 +168,12 @@ class Initializer(CheckedFields, ABC):
 
         A setting that has a name of its own is written by that name: `{"name": "he_normal"}`.
         """
-        preset = self._preset()
+        preset = _preset_names.get(self)
         return {"name": preset} if preset else {"name": self.name, **self.tunables()}
 
     def label(self) -> str:
         """Short and readable: `he_normal`, or `variance_scaling(factor=0.5, mode=fan_out)`."""
-        preset = self._preset()
+        preset = _preset_names.get(self)
         if preset:
             return preset
         settings = ", ".join(
@@ -180,81 +182,65 @@ class Initializer(CheckedFields, ABC):
         )
         return f"{self.name}({settings})" if settings else self.name
 
-    def _preset(self) -> str | None:
-        from initsearch.initializers.registry import preset_name  # it imports this module
-
-        return preset_name(self)
-
     @classmethod
     def translate(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Rewrite another framework's spelling of `settings` into this class's fields."""
         return dict(settings)
 
-    def _with(self, changes: Mapping[str, Any]) -> Self:
-        """A copy with some fields changed, checked anew.
 
-        Raises:
-            ConfigError: A field that this initializer does not have, or a value it refuses.
-        """
-        known = [field.name for field in fields(self)]
-        changes = self.translate(changes)
-        for key in changes:
-            if key not in known:
-                if not known:
-                    raise ConfigError(f"{self.name} takes no settings, got {key!r}; remove it")
-                raise unknown_name(f"field of {self.name}", key, known)
-        return type(self)(**{name: getattr(self, name) for name in known} | changes)
+def name_setting(initializer: Initializer, name: str) -> None:
+    """Give a setting a name, which its `spec` and `label` then use; the first name given stays."""
+    _preset_names.setdefault(initializer, name)
 
 
 def positive_fan(name: str, argument: str, fan: float) -> float:
-    """`fan`, checked for use in a formula that divides by it.
+    """`fan`, if a formula can divide by it.
 
     Raises:
         ConfigError: Zero, negative, infinite or not a number.
     """
     if not (fan > 0 and math.isfinite(fan)):
         raise ConfigError(
-            f"{name}: {argument} must be > 0 and finite, got {fan!r}; pass the module's own fan"
+            f"{name}: {argument} must be > 0 and finite, but got {quoted(fan)}: pass the module's own fan"
         )
     return float(fan)
 
 
 def _refuse(tensor: Tensor) -> None:
-    """Raise ModelError for a tensor that cannot be filled, with the remedy."""
+    """Raise ModelError for a tensor that cannot be filled."""
     if is_lazy(tensor):
         raise ModelError(
-            "cannot initialize a lazy parameter: its shape must be known, got an uninitialized "
-            "one; run one batch through the model first"
+            "cannot initialize a lazy parameter: its shape must be known, but it is uninitialized: run one "
+            "batch through the model first"
         )
     if tensor.is_meta:
         raise ModelError(
-            "cannot initialize a meta tensor: it must hold data, got one without storage; call "
+            "cannot initialize a meta tensor: it must hold data, but has no storage: call "
             "model.to_empty(device='cpu') first"
         )
     if tensor.layout != torch.strided:
         raise ModelError(
-            f"cannot initialize a {tensor.layout} tensor: it must be dense; call .to_dense() first"
+            f"cannot initialize a {tensor.layout} tensor: it must be dense: call .to_dense() first"
         )
     if not (tensor.is_floating_point() or tensor.is_complex()):
         raise ModelError(
-            f"cannot initialize a {tensor.dtype} tensor: it must be floating or complex; "
+            f"cannot initialize a {tensor.dtype} tensor: it must be floating or complex: "
             "leave it out of the plan (keep)"
         )
     if any(
         step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)
     ):
         raise ModelError(
-            "cannot initialize an expanded tensor: each entry must have its own memory, got "
-            f"strides {tensor.stride()}; call .clone() first"
+            "cannot initialize an expanded tensor: each entry must have its own memory, but got "
+            f"strides {tensor.stride()}: call .clone() first"
         )
 
 
 def _must_survive_cast(drawn: Tensor, dtype: torch.dtype, label: str) -> None:
-    """Raise ConfigError when finite values overflow a narrower `dtype`."""
+    """Raise ConfigError if finite values overflow a narrower `dtype`."""
     if not bool(torch.isfinite(drawn.to(dtype).to(drawn.dtype)).all()):
         raise ConfigError(
-            f"{label}: values must fit in {dtype}, got some that overflow it; use a smaller scale "
-            "or a wider type"
+            f"{label}: values must fit in {dtype}, but some overflow it: use a smaller scale or a wider type"
         )
 
 

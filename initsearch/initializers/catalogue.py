@@ -2,14 +2,14 @@
 
 from dataclasses import fields
 
-from initsearch.initializers.registry import Entry, entries
+from initsearch.initializers.registry import RegistryEntry, entries
 
 
 def catalogue_table() -> str:
-    """A Markdown table of all that initsearch brings: names, formula, tunables, source.
+    """A Markdown table of all built-in initializers: names, formula, tunables, source.
 
-    Families come first with their tunables and defaults, then the named settings with what they
-    stand for. Other names of the same setting share its row. What users register is left out.
+    Families come first, with their tunables and defaults; then the presets, with the setting that each
+    names. Aliases share their preset's row. Initializers that users register are left out.
     """
     builtin = {name: entry for name, entry in entries() if entry.builtin}
     families = [(name, entry) for name, entry in builtin.items() if entry.preset is None]
@@ -34,7 +34,7 @@ def catalogue_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _tunables(entry: Entry) -> str:
+def _tunables(entry: RegistryEntry) -> str:
     names = [field.name for field in fields(entry.family)]
     defaults = entry.preset if entry.preset is not None else entry.family()
     pairs = [f"{name}={_short(getattr(defaults, name))}" for name in names]

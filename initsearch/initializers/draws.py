@@ -1,7 +1,7 @@
-"""The three random laws that every family draws from, for real and complex tensors alike.
+"""The three random distributions that all families draw from, for real and complex tensors.
 
-Each fills a contiguous float32/64 or complex64/128 tensor in place. For a complex one the spread is
-split evenly between the real and imaginary parts, and the mean is real.
+Each function fills a contiguous float32/64 or complex64/128 tensor in place. For a complex tensor the
+variance is split evenly between the real and imaginary parts, and the mean is real.
 """
 
 import math
@@ -46,12 +46,12 @@ def truncated_normal_(
 ) -> None:
     """N(mean, std^2) kept within [mean + low * std, mean + high * std].
 
-    Where the interval holds half of the mass or more, entries outside are drawn again: those alone,
-    where `torch.nn.init.trunc_normal_` redraws the whole tensor. Elsewhere the inverse of the
-    distribution function is taken in float64 from the side of the tail, which stays exact far out.
+    If the interval has half of the mass or more, only the entries outside it are drawn again
+    (`torch.nn.init.trunc_normal_` draws the whole tensor again). Otherwise the distribution
+    function is inverted in float64, from the side of the tail, which is exact far out.
 
     Raises:
-        ConfigError: The interval holds no mass that float64 can tell from zero.
+        ConfigError: The interval has no mass in float64.
     """
     _must_fit(out, abs(mean) + std * max(abs(low), abs(high), 10.0))
     real = torch.view_as_real(out) if out.is_complex() else out
@@ -65,7 +65,7 @@ def truncated_normal_(
 
 
 def _reject(flat: Tensor, low: float, high: float, generator: torch.Generator | None) -> None:
-    """Fill a vector with N(0, 1), drawing again what falls outside [low, high]."""
+    """Fill a vector with N(0, 1), drawing entries outside [low, high] again."""
     flat.normal_(0.0, 1.0, generator=generator)
     least, greatest = torch.aminmax(flat)
     if bool(least >= low) and bool(greatest <= high):
@@ -79,29 +79,29 @@ def _reject(flat: Tensor, low: float, high: float, generator: torch.Generator | 
 
 
 def _invert(real: Tensor, low: float, high: float, generator: torch.Generator | None) -> None:
-    """Fill with N(0, 1) within [low, high] from the inverse of the distribution function."""
-    # The lower tail keeps its digits (1e-20 is a float, 1 - 1e-20 is not): mirror the upper one.
+    """Fill with N(0, 1) within [low, high] by inverting the distribution function."""
+    # Only the lower tail keeps its digits (1e-20 is a float, 1 - 1e-20 is not): mirror the upper one.
     mirrored = low + high > 0
     if mirrored:
         low, high = -high, -low
     first, last = upper_tail(-low), upper_tail(-high)
     if not last > first:
         raise ConfigError(
-            f"truncation: the bounds must hold some of the normal's mass, got {low:g} to {high:g} "
-            "standard deviations from the mean; move them towards it"
+            f"truncation: the bounds must hold some of the normal's mass, but got {low:g} to {high:g} "
+            "standard deviations from the mean: move them towards it"
         )
     drawn = torch.empty(real.shape, dtype=torch.float64, device=real.device)
     drawn.uniform_(first, last, generator=generator)
     torch.special.ndtri(drawn, out=drawn)
-    drawn.clamp_(low, high)  # rounding of the inverse may step over a bound by an ulp
+    drawn.clamp_(low, high)  # the inverse may round to an ulp outside a bound
     real.copy_(drawn.neg_() if mirrored else drawn)
 
 
 def _must_fit(out: Tensor, largest: float) -> None:
-    """Raise ConfigError when values as large as `largest` overflow the type of `out`."""
+    """Raise ConfigError if values as large as `largest` overflow the type of `out`."""
     limit = torch.finfo(out.dtype).max
     if not largest < limit:
         raise ConfigError(
-            f"scale: values must fit in {out.dtype} (below {limit:.2g}), got up to {largest:.2g}; "
-            "choose a smaller one"
+            f"scale: values must fit in {out.dtype} (below {limit:.2g}), but got up to {largest:.2g}: "
+            "choose a smaller scale"
         )

@@ -17,7 +17,7 @@ from initsearch.initializers.registry import register
 from initsearch.initializers.scaling import DISTRIBUTIONS, VarianceScaling
 from initsearch.initializers.simple import Constant, Normal
 
-# Where a fixed point of the pre-activations' variance is looked for.
+# Range and number of grid points of the search for a fixed point of the pre-activations' variance.
 _SMALLEST, _LARGEST, _STEPS = 1e-8, 1e4, 121
 
 
@@ -27,16 +27,16 @@ class EdgeOfChaos(Initializer):
     """Weights of variance sigma_w^2 / fan_in with sigma_w^2 solved for chi_1 = 1.
 
     In a wide network, q = sigma_w^2 E[phi(sqrt(q) z)^2] + sigma_b^2 is the fixed point of the
-    pre-activations' variance and chi_1 = sigma_w^2 E[phi'(sqrt(q) z)^2] what gradients grow by per
-    layer; both are solved together (Poole et al. 2016; Schoenholz et al. 2017). tanh: sigma_b^2
-    .01 / .05 / .1 / .3 gives sigma_w^2 1.424 / 1.761 / 1.986 / 2.505; relu has its edge at sigma_b
-    = 0, sigma_w^2 = 2 alone (He). The bias of the same layer is N(0, sigma_b^2): see `bias`.
+    pre-activations' variance, and chi_1 = sigma_w^2 E[phi'(sqrt(q) z)^2] the factor by which gradients
+    grow per layer. Both are solved together (Poole et al. 2016; Schoenholz et al. 2017). For tanh,
+    sigma_b^2 .01 / .05 / .1 / .3 gives sigma_w^2 1.424 / 1.761 / 1.986 / 2.505. relu has its edge at
+    sigma_b = 0, sigma_w^2 = 2 only (He). The bias of the same layer is N(0, sigma_b^2): see `bias`.
 
-    For gelu and silu with a small bias variance the fixed point repels (q below about 4 and 20):
-    there a variance off it drifts away by up to 10% a layer.
+    For gelu and silu with a small bias variance the fixed point is unstable (q below about 4 and 20):
+    a variance next to it drifts away by up to 10% per layer.
 
     Args:
-        activation: A name (`list_activations`) or the dotted path of a function or Module class.
+        activation: A name (see `list_activations`) or the dotted path of a function or Module class.
         bias_variance: sigma_b^2, >= 0.
         param: The activation's parameter.
         distribution: As in `variance_scaling`.
@@ -83,14 +83,14 @@ class EdgeOfChaos(Initializer):
 def critical_weight_variance(
     activation: str, bias_variance: float, param: float | None = None
 ) -> float:
-    """sigma_w^2 for which chi_1 = 1 at the fixed point of the pre-activations' variance.
+    """The sigma_w^2 for which chi_1 = 1 at the fixed point of the pre-activations' variance.
 
     Raises:
         ConfigError: No fixed point between 1e-8 and 1e4.
     """
     phi = find_activation(activation, param)
     if bias_variance == 0 and abs(float(phi(torch.zeros(1, dtype=torch.float64)))) < 1e-12:
-        # The fixed point is q = 0 (or every q, for ReLU and its kin): the limit is the answer.
+        # The fixed point is q = 0 (or any q, for ReLU and similar ones): take the limit.
         return 1 / _slope(phi, activation, 1e-12)
     ratio = (_LARGEST / _SMALLEST) ** (1 / (_STEPS - 1))
     q = _SMALLEST
@@ -103,8 +103,8 @@ def critical_weight_variance(
         below, low = above, q
     else:
         raise ConfigError(
-            f"edge_of_chaos: {activation} must have a fixed point with chi_1 = 1, got none at "
-            f"bias_variance {bias_variance:g}; relu and its kin have it at 0 only"
+            f"edge_of_chaos: {activation} must have a fixed point with chi_1 = 1, but has none at "
+            f"bias_variance {bias_variance:g}: relu and similar ones have it at 0 only"
         )
     high = q
     for _ in range(60):
@@ -117,7 +117,7 @@ def critical_weight_variance(
 
 
 def _excess(phi: Activation, title: str, bias_variance: float, q: float) -> float:
-    """By how much the variance map at chi_1 = 1 exceeds q; zero at the fixed point."""
+    """The variance map at chi_1 = 1 minus q: zero at the fixed point."""
     return second_moment(phi, q) / _slope(phi, title, q) + bias_variance - q
 
 
@@ -125,7 +125,7 @@ def _slope(phi: Activation, title: str, q: float) -> float:
     value = slope_moment(phi, q)
     if not value > 1e-12:
         raise ConfigError(
-            f"edge_of_chaos: {title} must have a slope, got a mean square of {value:g} at "
-            f"variance {q:g}; use another initializer"
+            f"edge_of_chaos: {title} must have a slope, but got a mean square of {value:g} at "
+            f"variance {q:g}: use another initializer"
         )
     return value

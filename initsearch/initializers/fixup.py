@@ -16,21 +16,21 @@ from initsearch.initializers.registry import register
 @register("fixup_scaled")
 @dataclass(frozen=True)
 class FixupScaled(Initializer):
-    """N(0, 2/fan_out) times L^(-1/(2m-2)): He's normal, smaller the more residual branches there are.
+    """N(0, 2/fan_out) times L^(-1/(2m-2)): He's normal, scaled down with the number of residual branches.
 
     For the inner layers of a residual branch of m weight layers in a model of L branches, whose last
-    layers are zero (Zhang, Dauphin and Ma 2019, section 3, rule 2; as in their code the base is
-    N(0, 2/(out k^2))). The plan `fixup` has all of Fixup's rules. L and m come from the model's
-    graph unless they are given; a layer outside of branches, and a bare tensor, is drawn from
-    N(0, 2/fan_out). m counts the layers of the longest chain: of parallel projections (query, key,
-    value) one, of a squeeze-and-excitation inside a branch both.
+    layers are zero (Zhang, Dauphin and Ma 2019, section 3, rule 2; as in their code, the base is
+    N(0, 2/(out k^2))). The plan `fixup` has all of Fixup's rules. L and m come from the model's graph
+    unless they are given. A layer outside of branches, and a bare tensor, is drawn from
+    N(0, 2/fan_out). m is the length of the longest chain of layers: parallel projections (query, key,
+    value) count as one, both layers of a squeeze-and-excitation inside a branch count.
 
     Args:
-        branches: L, >= 1; `None`: from the model.
-        layers: m, >= 2; `None`: from the model.
+        branches: L, >= 1. Default: from the model.
+        layers: m, >= 2. Default: from the model.
 
     Raises:
-        ConfigError: In a plan, for the layer of a branch of only one: it has no inner layers.
+        ConfigError: In a plan, for the only layer of a branch: such a branch has no inner layers.
     """
 
     formula: ClassVar[str] = "N(0, 2/fan_out) · L^(−1/(2m−2)), m layers in each of L branches"
@@ -41,23 +41,19 @@ class FixupScaled(Initializer):
     layers: int | None = None
 
     def __post_init__(self) -> None:
-        for field, least in (("branches", 1), ("layers", 2)):
-            value = getattr(self, field)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if value is not None and not (whole and value >= least):
-                raise ConfigError(
-                    f"{self.name}: {field} must be a whole number >= {least}, got {value!r}; leave "
-                    "it out to have it from the model"
-                )
+        if self.branches is not None:
+            self._integer("branches", 1)
+        if self.layers is not None:
+            self._integer("layers", 2)
 
     def resolved(self, facts: Facts) -> "FixupScaled":
-        """With L and m of the model, where they are not given."""
+        """With L and m from the model, if they are not given."""
         if facts.branch not in ("inner", "last"):
             return self
         layers = self.layers or facts.branch_layers
         if layers < 2:
             raise ConfigError(
-                f"{self.name}: a branch must have at least 2 weight layers, got {layers}; use zeros "
+                f"{self.name}: a branch must have at least 2 weight layers, but got {layers}: use zeros "
                 "for its last one (where: {branch: last})"
             )
         return replace(self, branches=self.branches or facts.branches, layers=layers)

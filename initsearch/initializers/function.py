@@ -1,4 +1,4 @@
-"""A user's own function as an initializer."""
+"""Users' own functions as initializers."""
 
 import functools
 import inspect
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from initsearch.errors import ConfigError
+from initsearch.errors import ConfigError, quoted
 from initsearch.initializers.base import Initializer
 
 _OFFERED = ("fan_in", "fan_out", "generator")
@@ -21,11 +21,11 @@ _SETTABLE = (bool, int, float, str)
 
 @dataclass(frozen=True)
 class FunctionInitializer(Initializer):
-    """Base of the wrappers that `wrap` makes, one class per function.
+    """Base of the classes that `wrap` makes, one per function.
 
-    The function may draw from the generator it is given or from the global ones of torch, Python
-    and NumPy: these are set from the generator during the call and put back afterwards, so that its
-    values depend on the generator alone. Without a generator it draws from the global state.
+    The function may draw from the generator that it gets, or from the global generators of torch,
+    Python and NumPy. Those are seeded from the generator during the call and restored afterwards: the
+    values depend on the generator alone. Without a generator, the function draws from the global state.
     """
 
     function: ClassVar[Callable[..., Any]]
@@ -37,8 +37,8 @@ class FunctionInitializer(Initializer):
             value = getattr(self, tunable.name)
             if value is not None and not isinstance(value, _SETTABLE):
                 raise ConfigError(
-                    f"{self.name}: {tunable.name} must be a number, text or true/false, got {value!r}; "
-                    "a plan file holds nothing else"
+                    f"{self.name}: {tunable.name} must be a number, text or true/false, but got "
+                    f"{quoted(value)}: a plan file holds nothing else"
                 )
 
     def _draw_(
@@ -53,31 +53,25 @@ class FunctionInitializer(Initializer):
         if isinstance(result, Tensor):
             if result.shape != out.shape:
                 raise ConfigError(
-                    f"{self.name}: the function must return the shape it was given "
-                    f"{tuple(out.shape)}, got {tuple(result.shape)}; fill the tensor in place"
+                    f"{self.name}: the function must return the shape {tuple(out.shape)} that it was "
+                    f"given, but got {tuple(result.shape)}: fill the tensor in place"
                 )
             if result is not out:
                 out.copy_(result)
         elif result is not None:
             raise ConfigError(
-                f"{self.name}: the function must fill its tensor or return one, got a "
-                f"{type(result).__name__}; return nothing or a tensor"
+                f"{self.name}: the function must fill its tensor or return one, but got a "
+                f"{type(result).__name__}: return nothing or a tensor"
             )
 
     def spec(self) -> dict[str, Any]:
-        """As `Initializer.spec`; raises ConfigError for a function that no name leads to."""
+        """As `Initializer.spec`; ConfigError for a function that cannot be found by a name."""
         if not self.reachable:
             raise ConfigError(
-                f"{self.name}: a lambda or local function cannot be written into a plan file; "
+                f"{self.name}: a lambda or local function cannot be written into a plan file: "
                 "define it at a module's top level or put @initsearch.register on it"
             )
         return super().spec()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # The class is made at run time: pickle by what leads to it.
-        from initsearch.initializers.registry import get_initializer
-
-        return get_initializer, (self.spec(),)
 
     def __copy__(self) -> "FunctionInitializer":
         return self
@@ -88,29 +82,30 @@ class FunctionInitializer(Initializer):
 
 @functools.cache
 def wrap(function: Callable[..., Any], name: str) -> type[FunctionInitializer]:
-    """A frozen dataclass that fills a tensor by `function`.
+    """A frozen dataclass that fills a tensor by calling `function`.
 
     Args:
-        function: `f(tensor, ...)`. Of its other parameters, `fan_in`, `fan_out` and `generator` are
-            passed in; those with a number, text or truth value as default, or with none, become
-            fields; others keep their default.
-        name: The registry's name or the dotted path that leads to it; one with a `<` (a lambda's, a
-            local function's) leads nowhere, so that `spec` refuses.
+        function: `f(tensor, ...)`. It gets `fan_in`, `fan_out` and `generator` if it has parameters of
+            these names. Parameters without a default, or whose default is a number, a string or a
+            boolean, become fields; all others keep their default.
+        name: Its registered name or its dotted path. One with a `<` (of a lambda or a local function)
+            cannot be looked up, and `spec` refuses it.
 
     Raises:
-        ConfigError: It takes no tensor, or has a parameter named as a method of `Initializer`.
+        ConfigError: The function takes no tensor, or has a parameter that is named like a method of
+            `Initializer`.
     """
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except ValueError as error:
         raise ConfigError(
-            f"{name}: the signature of {function!r} cannot be read; wrap it in a def"
+            f"{name}: the signature of {quoted(function)} cannot be read: wrap it in a def"
         ) from error
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if not parameters or parameters[0].kind not in positional:
         raise ConfigError(
-            f"{name}: the function must take the tensor as its first argument, got "
-            f"{inspect.signature(function)}; write def f(tensor, ...)"
+            f"{name}: the function must take the tensor as its first argument, but got "
+            f"{inspect.signature(function)}: write def f(tensor, ...)"
         )
     offered: list[str] = []
     tunables: list[tuple[str, Any, Any]] = []
@@ -126,8 +121,7 @@ def wrap(function: Callable[..., Any], name: str) -> type[FunctionInitializer]:
     for tunable, _, _ in tunables:
         if hasattr(Initializer, tunable):
             raise ConfigError(
-                f"{name}: an argument cannot be called {tunable!r}, which every initializer has; "
-                "rename it"
+                f"{name}: an argument cannot be named {tunable!r}, which every initializer has: rename it"
             )
     return make_dataclass(
         "FunctionInitializer",
@@ -149,19 +143,19 @@ def wrap(function: Callable[..., Any], name: str) -> type[FunctionInitializer]:
 def _global_generators_from(
     generator: torch.Generator | None, device: torch.device
 ) -> Iterator[None]:
-    """Set the global generators from `generator` for a while, then put their states back."""
+    """Seed the global generators from `generator`, and restore their states afterwards."""
     if generator is None:
         yield
         return
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    # NumPy is only looked at when somebody has loaded it: this package does not need it.
+    # NumPy's generator matters only if NumPy is loaded: this package does not need it.
     numpy = sys.modules.get("numpy")
     python_state = random.getstate()
     numpy_state = numpy.random.get_state() if numpy else None
     gpus = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
         try:
-            # torch.manual_seed would reseed every GPU; only the tensor's own is put back.
+            # torch.manual_seed would reseed every GPU, but only the tensor's own GPU is restored.
             torch.default_generator.manual_seed(seed)
             for gpu in gpus:
                 torch.cuda.default_generators[gpu].manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Gains: by how much weights must be larger to make up for the activation that follows."""
+"""Gains: the factor on the weights that compensates for the activation that follows."""
 
 import functools
 import math
@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from initsearch.checks import check_choice
 from initsearch.dotted import import_path
-from initsearch.errors import ConfigError, unknown_name
+from initsearch.errors import ConfigError, quoted, unknown_name
 from initsearch.initializers.quadrature import Activation, second_moment, slope_moment
 
 GAINS = ("second_moment", "chi", "torch")
@@ -43,7 +44,7 @@ _ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "tanh": torch.tanh,
     "tanhshrink": F.tanhshrink,
 }
-# What `param` is to the activations that have one.
+# The keyword of `param`, for the activations that have a parameter.
 _PARAMETERS = {
     "celu": "alpha",
     "elu": "alpha",
@@ -56,28 +57,29 @@ _PARAMETERS = {
 
 
 def list_activations() -> list[str]:
-    """The activation names that gains know; a dotted path names any other."""
+    """The activations that gains know by name; all others go by their dotted path."""
     return sorted(_ACTIVATIONS)
 
 
 def find_activation(name: str, param: float | None = None) -> Activation:
-    """The function behind a name or a dotted path.
+    """The function of a name or a dotted path.
 
     Args:
         name: One of `list_activations()`, or the path of a function or a `Module` class.
-        param: Its parameter: leaky_relu's and prelu's slope, elu's and celu's alpha, softplus's
-            beta, the shrinks' lambda; for a path, the first argument after the tensor or of the
-            class. Default: the activation's own.
+        param: Its parameter: the slope of leaky_relu and prelu, the alpha of elu and celu, the beta of
+            softplus, the lambda of hardshrink and softshrink; for a path, the function's first argument
+            after the tensor, or the class's first argument. Default: the activation's own.
 
     Raises:
-        ConfigError: Unknown name (with near ones), wrong path, a parameter where there is none.
+        ConfigError: Unknown name (with the nearest names), wrong path, or a parameter for an activation
+            that has none.
     """
     if name in _ACTIVATIONS:
         if param is None:
             return _ACTIVATIONS[name]
         if name not in _PARAMETERS:
             raise ConfigError(
-                f"activation {name!r} has no parameter, got param={param!r}; leave it out"
+                f"activation {name!r} has no parameter, but got param={quoted(param)}: leave it out"
             )
         return functools.partial(_ACTIVATIONS[name], **{_PARAMETERS[name]: param})
     if "." not in name:
@@ -89,8 +91,8 @@ def find_activation(name: str, param: float | None = None) -> Activation:
         return module
     if not callable(target) or isinstance(target, type):
         raise ConfigError(
-            f"activation {name!r}: the path must lead to a function or a Module class, got "
-            f"{target!r}; point it at one"
+            f"activation {quoted(name)}: the path must lead to a function or a Module class, but got "
+            f"{quoted(target)}: correct the path"
         )
     function: Callable[..., Tensor] = target
     return (lambda z: function(z, *extra)) if extra else function
@@ -103,37 +105,36 @@ def gain(
 
     Methods:
         second_moment: 1 / sqrt(E[phi(z)^2]), z ~ N(0, 1): activations keep a mean square of 1 when
-            pre-activations have variance 1 (He et al. 2015 for ReLU, for any phi). relu 1.4142,
+            pre-activations have variance 1 (He et al. 2015 for ReLU; here for any phi). relu 1.4142,
             gelu 1.5335, silu 1.6765, tanh 1.5925, selu 1, elu 1.2452, sigmoid 1.8462.
-        chi: 1 / sqrt(E[phi'(z)^2]), z ~ N(0, 1): gradients keep theirs, chi_1 = 1 (Schoenholz et
-            al. 2017) at variance 1. relu 1.4142, gelu 1.4811, silu 1.6233, tanh 1.4674.
-        torch: the table of `torch.nn.init.calculate_gain`: tanh 5/3, selu 3/4 (which contradicts
-            the paper's 1, pytorch#24991), sigmoid 1; nothing for gelu, silu, elu and others.
+        chi: 1 / sqrt(E[phi'(z)^2]), z ~ N(0, 1): gradients keep their mean square, chi_1 = 1 at
+            variance 1 (Schoenholz et al. 2017). relu 1.4142, gelu 1.4811, silu 1.6233, tanh 1.4674.
+        torch: the table of `torch.nn.init.calculate_gain`: tanh 5/3, selu 3/4 (the paper has 1, see
+            pytorch#24991), sigmoid 1; it lacks gelu, silu, elu and others.
 
     Args:
         activation: A name, a dotted path, a function or a module (copied, in evaluation mode).
         method: "second_moment", "chi" or "torch".
-        param: See `find_activation`; only with a name.
+        param: See `find_activation`; only for a name or path.
 
     Raises:
-        ConfigError: Unknown activation or method; an activation that does not work entry by entry,
-            is zero or not finite; one that torch's table lacks.
+        ConfigError: Unknown activation or method; an activation that does not work entry by entry, or
+            that is zero or not finite; one that torch's table lacks.
     """
-    if method not in GAINS:
-        raise unknown_name("gain method", method, GAINS)
+    check_choice("gain method", method, GAINS)
     if isinstance(activation, str):
         return _named_gain(activation, method, param)
     if param is not None:
         raise ConfigError(
-            f"gain: param goes with a named activation, got param={param!r} beside {activation!r}; "
-            "set it on the module"
+            f"gain: param needs an activation by name, but got param={quoted(param)} for "
+            f"{quoted(activation)}: set it on the module"
         )
     if method == "torch":
         raise ConfigError(
-            f"gain: torch's table goes by name, got {activation!r}; name the activation or use "
+            f"gain: torch's table goes by name, but got {quoted(activation)}: name the activation or use "
             "method second_moment"
         )
-    return _computed_gain(activation, repr(activation), method)
+    return _computed_gain(activation, quoted(activation), method)
 
 
 @functools.cache
@@ -143,8 +144,8 @@ def _named_gain(name: str, method: str, param: float | None) -> float:
     known = ("linear", "none", "sigmoid", "tanh", "relu", "leaky_relu", "selu")
     if name not in known:
         raise ConfigError(
-            f"gain: torch's table has {', '.join(known)}, got {name!r}; use gain: second_moment "
-            "or chi"
+            f"gain: torch's table has {', '.join(known)}, but got {quoted(name)}: use gain: "
+            "second_moment or chi"
         )
     find_activation(name, param)
     # torch's annotation lists the names as literals.
@@ -156,7 +157,7 @@ def _computed_gain(activation: Activation, title: str, method: str) -> float:
     value = moment(activation)
     if not value > 1e-12:
         raise ConfigError(
-            f"gain: {title} must not vanish, got a mean square of {value:g} for method {method}; "
+            f"gain: {title} must not be zero, but has a mean square of {value:g} for method {method}: "
             "give the scale as variance_scaling(factor=...) instead"
         )
     return 1 / math.sqrt(value)

@@ -14,13 +14,13 @@ from initsearch.initializers.registry import register
 @register("identity")
 @dataclass(frozen=True)
 class Identity(Initializer):
-    """gain on the diagonal of a matrix, zero elsewhere; also where it is not square.
+    """gain on the diagonal of a matrix, which need not be square, and zero elsewhere.
 
-    2-D only, as torch's `eye_`, Keras's `Identity` and JAX's (whose gain is torch's 1); for
-    convolutions see `dirac`.
+    2-D only, as torch's `eye_`, Keras's `Identity` and JAX's `eye` (gain 1); for convolutions see
+    `dirac`.
 
     Args:
-        gain: The diagonal's value.
+        gain: The value on the diagonal.
 
     Raises:
         ConfigError: From `fill_`, for a tensor that is not 2-D.
@@ -39,8 +39,8 @@ class Identity(Initializer):
     ) -> None:
         if out.ndim != 2:
             raise ConfigError(
-                f"{self.name}: the tensor must be 2-D, got shape {tuple(out.shape)}; use dirac "
-                "for convolutions"
+                f"{self.name}: the tensor must be 2-D, but got shape {tuple(out.shape)}: use dirac for "
+                "convolutions"
             )
         out.zero_()
         out.fill_diagonal_(self.gain)
@@ -49,17 +49,17 @@ class Identity(Initializer):
 @register("dirac")
 @dataclass(frozen=True)
 class Dirac(Initializer):
-    """Convolutions that pass as many channels through as they can: 1 at the kernel's centre.
+    """Convolutions that pass as many channels through as possible: 1 at the kernel's centre.
 
-    Output channel d of each group takes input channel d; output channels without one get zeros. The
-    centre of an even kernel is index k // 2, as in torch's `dirac_`, which this equals.
+    Output channel d of each group copies input channel d; output channels without one are zero. The
+    centre of an even kernel is index k // 2. Equal to torch's `dirac_`.
 
     Args:
-        groups: Into how many equal groups the output channels fall, >= 1.
+        groups: Number of equal groups of output channels, >= 1.
 
     Raises:
-        ConfigError: From `fill_`, for a tensor that is not 3-D to 5-D or whose output channels the
-            groups do not divide.
+        ConfigError: From `fill_`, for a tensor that is not 3-D to 5-D, or whose number of output
+            channels is no multiple of the groups.
     """
 
     formula: ClassVar[str] = "w[d, d mod out/groups, centre] = 1, else 0"
@@ -68,8 +68,7 @@ class Dirac(Initializer):
     groups: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.groups, bool) or not isinstance(self.groups, int) or self.groups < 1:
-            raise ConfigError(f"dirac: groups must be a whole number >= 1, got {self.groups!r}")
+        self._integer("groups", 1)
 
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
@@ -77,7 +76,7 @@ class Dirac(Initializer):
         require_convolution(self.name, out)
         if out.shape[0] % self.groups:
             raise ConfigError(
-                f"dirac: groups must divide the {out.shape[0]} output channels, got {self.groups}; "
+                f"dirac: groups must divide the {out.shape[0]} output channels, but got {self.groups}: "
                 "use the convolution's own"
             )
         per_group = out.shape[0] // self.groups
@@ -93,6 +92,6 @@ def require_convolution(name: str, tensor: Tensor) -> None:
     """Raise ConfigError for a tensor that is not the weight of a convolution."""
     if tensor.ndim not in (3, 4, 5):
         raise ConfigError(
-            f"{name}: the tensor must be 3-D, 4-D or 5-D (a convolution's), got shape "
-            f"{tuple(tensor.shape)}; use identity or orthogonal for dense layers"
+            f"{name}: the tensor must be 3-D, 4-D or 5-D (a convolution's), but got shape "
+            f"{tuple(tensor.shape)}: use identity or orthogonal for dense layers"
         )

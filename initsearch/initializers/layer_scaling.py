@@ -1,4 +1,4 @@
-"""Initializers that look at what a layer makes of a batch, and scale its weight."""
+"""The base of initializers that scale a layer's weight by what the layer gives for a batch."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -9,26 +9,26 @@ from initsearch.initializers.base import Initializer
 
 @dataclass(frozen=True)
 class LayerScaling(Initializer):
-    """Fills a weight as any other does; then, on a batch, the weight is multiplied layer by layer.
+    """Fills a weight like any initializer; afterwards the weight is multiplied, layer by layer, on a batch.
 
-    A plan fills all parameters of the model first. Then the layers are scaled in the order in which
-    they run, so that each sees the layers before it as they will be. What is to become of a layer is
-    said here, how its output comes about is `initsearch.layers.rescale_`'s business.
+    A plan first fills all parameters of the model. Then it scales the layers in execution order: each
+    layer's input comes from layers that are already scaled. A subclass computes the factor from the
+    variance of the output; `initsearch.layers.rescale_` measures that variance.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"batch"})
 
     @abstractmethod
     def attempts(self) -> int:
-        """How often a weight is multiplied at most."""
+        """The most times that a weight is multiplied."""
 
     @abstractmethod
     def factor(self, variance: float) -> float | None:
-        """By what to multiply the weight of a layer whose output has this variance.
+        """The factor on the weight of a layer whose output has this variance.
 
         Args:
             variance: Of all entries of the output on the batch; positive and finite.
 
         Returns:
-            A positive number; `None` where the variance is as it should be.
+            A positive number; `None` if the variance is within the tolerance.
         """

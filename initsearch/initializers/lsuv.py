@@ -1,4 +1,4 @@
-"""Layer-sequential unit variance: orthogonal, then scaled by what a batch shows."""
+"""Layer-sequential unit variance: orthogonal, then scaled to unit variance of the output on a batch."""
 
 import math
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ class LSUV(LayerScaling):
 
     Layer by layer in execution order, until |Var[output] - 1| < tolerance, at most `max_attempts`
     times (Mishkin and Matas 2016, algorithm 1). The output is the layer's own, before norm and
-    activation; biases are part of it and are not scaled. In a plan the other parameters are filled
-    first, and `InitPlan.apply` needs a batch; `initsearch.layers.rescale_` states the rules. `fill_`
-    alone draws the orthogonal matrix.
+    activation; it includes the bias, which is not scaled. A plan fills all other parameters first, and
+    `InitPlan.apply` needs a batch; for the rules see `initsearch.layers.rescale_`. `fill_` alone draws
+    the orthogonal matrix.
 
     Args:
-        tolerance: How far the variance may be from 1, > 0.
-        max_attempts: How often a weight is divided at most, >= 1.
+        tolerance: The largest |variance - 1| that is accepted, > 0.
+        max_attempts: The most times that a weight is divided, >= 1.
     """
 
     formula: ClassVar[str] = "Q, then divided by the std of the layer's output on a batch"
@@ -37,19 +37,15 @@ class LSUV(LayerScaling):
 
     def __post_init__(self) -> None:
         self._number("tolerance", above=0.0)
-        attempts = self.max_attempts
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-            raise ConfigError(
-                f"{self.name}: max_attempts must be a whole number >= 1, got {attempts!r}"
-            )
+        self._integer("max_attempts", 1)
 
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
     ) -> None:
         if out.ndim < 2:
             raise ConfigError(
-                f"{self.name}: the tensor must have at least 2 dimensions, got shape "
-                f"{tuple(out.shape)}; use another initializer for it"
+                f"{self.name}: the tensor must have at least 2 dimensions, but got shape "
+                f"{tuple(out.shape)}: use another initializer for it"
             )
         Orthogonal()._draw_(out, fan_in, fan_out, generator)
 

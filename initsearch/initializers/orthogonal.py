@@ -21,13 +21,13 @@ def draw_orthogonal(
 ) -> Tensor:
     """A (rows, columns) matrix with orthonormal rows or columns, whichever are fewer.
 
-    QR of a Gaussian matrix, with the phases of R's diagonal taken out, so that the law is Haar's
-    (Mezzadri 2007). Unitary for a complex `like`.
+    From the QR decomposition of a Gaussian matrix; removing the phases of R's diagonal gives the Haar
+    distribution (Mezzadri 2007). Unitary for a complex `like`.
 
     Args:
         rows: Number of rows.
         columns: Number of columns.
-        like: Gives type and device.
+        like: A tensor of the type and device to use.
         generator: Source of randomness.
     """
     gaussian = torch.empty((rows, columns), dtype=like.dtype, device=like.device)
@@ -42,17 +42,17 @@ def draw_orthogonal(
 class Orthogonal(Initializer):
     """gain times a matrix with orthonormal rows (out <= rest) or columns (out >= rest).
 
-    The tensor (out, in, *kernel) is seen as a matrix of out and rest = in * prod(kernel); entries
-    have a mean square of gain^2 / max(out, rest).
+    The tensor (out, in, *kernel) is filled as a matrix of out by rest = in * prod(kernel). Entries have
+    a mean square of gain^2 / max(out, rest).
 
-    Frameworks flatten it differently: torch draws (out, rest), Keras and JAX (rest, out) with rest
-    ordered (*kernel, in). The law is the same, the values drawn from one generator are not:
-    `dialect` chooses. Where out > rest the output's variance falls by rest / out (a 50 to 200
-    expansion leaves a quarter): `scaled` multiplies by max(sqrt(out / rest), 1), as the scaled
-    uniform orthogonal of Martens et al. 2021 (Deep Kernel Shaping) does.
+    Frameworks flatten the tensor differently: torch draws (out, rest), Keras and JAX (rest, out) with
+    rest ordered as (*kernel, in). The distribution is the same; the values drawn from one generator
+    are not, and `dialect` selects them. If out > rest, the output's variance falls by rest / out (to a
+    quarter for 50 inputs and 200 outputs); `scaled` multiplies by max(sqrt(out / rest), 1), as the
+    scaled uniform orthogonal of Martens et al. 2021 (Deep Kernel Shaping).
 
     Args:
-        gain: Factor on the matrix, > 0; `gain("relu", "torch")` and its kin compute one.
+        gain: Factor on the matrix, > 0; for instance `gain("relu", "torch")`.
         dialect: "torch" or "keras".
         scaled: Multiply by max(sqrt(out / rest), 1) as well.
 
@@ -77,8 +77,8 @@ class Orthogonal(Initializer):
     ) -> None:
         if out.ndim < 2:
             raise ConfigError(
-                f"{self.name}: the tensor must have at least 2 dimensions, got shape "
-                f"{tuple(out.shape)}; use another initializer for it"
+                f"{self.name}: the tensor must have at least 2 dimensions, but got shape "
+                f"{tuple(out.shape)}: use another initializer for it"
             )
         rows, rest = out.shape[0], out[0].numel()
         if self.dialect == "torch":
@@ -96,14 +96,14 @@ class Orthogonal(Initializer):
 class DeltaOrthogonal(Initializer):
     """gain times orthonormal columns at the centre tap of a convolution, zero at all others.
 
-    The convolution keeps the norm of its input (times gain), at every depth. It takes in <= out, as
-    JAX's `delta_orthogonal`, whose centre (k - 1) // 2 of an even kernel it shares.
+    The convolution keeps the norm of its input (times gain), at every depth. As in JAX's
+    `delta_orthogonal`, in <= out must hold, and the centre of an even kernel is (k - 1) // 2.
 
     Args:
         gain: Factor, > 0.
 
     Raises:
-        ConfigError: From `fill_`, for a tensor that is not 3-D to 5-D or has more inputs than
+        ConfigError: From `fill_`, for a tensor that is not 3-D to 5-D, or that has more inputs than
             outputs.
     """
 
@@ -122,7 +122,7 @@ class DeltaOrthogonal(Initializer):
         rows, columns = out.shape[0], out.shape[1]
         if columns > rows:
             raise ConfigError(
-                f"{self.name}: input channels must be <= output channels, got {columns} > {rows}; "
+                f"{self.name}: input channels must be <= output channels, but got {columns} > {rows}: "
                 "use orthogonal"
             )
         out.zero_()

@@ -1,9 +1,9 @@
-"""Named settings, one line each over the general formula.
+"""Presets: named settings of the general formulas, one line each.
 
-A normal in `glorot_normal`, `he_normal` and `lecun_normal` is torch's: not truncated. The names
-that begin with `keras_` and `tf1_` are those frameworks' own, where it is. Caffe's filler is
-LeCun's uniform, and the NumPy formulas randn * sqrt(1 / n_in) and
-randn * sqrt(2 / (n_in + n_out)) are LeCun's and Glorot's normals: other names of the same.
+The normal in `glorot_normal`, `he_normal` and `lecun_normal` is torch's, which is not truncated; in the
+presets that begin with `keras_` and `tf1_` it is truncated, as in those frameworks. Caffe's filler is
+LeCun's uniform, and the NumPy formulas randn * sqrt(1 / n_in) and randn * sqrt(2 / (n_in + n_out)) are
+LeCun's and Glorot's normals: they are aliases.
 """
 
 from initsearch.initializers.registry import alias, preset
@@ -58,7 +58,7 @@ preset(
 preset("keras_lecun_uniform", Scaling(1, _in, *_ku), U_LECUN, "Keras `LecunUniform`")
 alias("keras_variance_scaling", "keras_lecun_normal")
 
-# What the documentation of TF1's variance_scaling_initializer lists, and its xavier_initializer.
+# The settings that the documentation of TF1's variance_scaling_initializer lists, and xavier_initializer.
 _tn, _tu = ("normal", "tf1"), ("uniform", "tf1")
 preset(
     "tf1_msra",

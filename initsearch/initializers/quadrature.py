@@ -1,8 +1,8 @@
 """Expectations of an activation over a Gaussian, for any function that works entry by entry.
 
-Gauss-Hermite nodes converge slowly at kinks (ReLU's at 0, Hardtanh's at +-1), so this integrates in
-panels of 1/128 standard deviation, five Gauss-Legendre nodes each: kinks at multiples of that fall
-between panels and cost nothing, others about 1e-7.
+Gauss-Hermite nodes converge slowly at kinks (ReLU's at 0, Hardtanh's at +-1). This integrates panels of
+1/128 standard deviation with five Gauss-Legendre nodes each: a kink between two panels causes no error,
+any other an error of about 1e-7.
 """
 
 import copy
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from initsearch.errors import ConfigError
+from initsearch.errors import ConfigError, quoted, shortened
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -59,14 +59,14 @@ def slope_moment(activation: Activation, variance: float = 1.0) -> float:
         values = _evaluate(activation, leaf)
         if not values.requires_grad:
             raise ConfigError(
-                f"activation: must be differentiable, got {activation!r} whose output has no "
-                "gradient; use the gain from the second moment"
+                f"activation: must be differentiable, but the output of {quoted(activation)} has no "
+                "gradient: use the gain from the second moment"
             )
         (slopes,) = torch.autograd.grad(values.sum(), leaf)
     if not bool(torch.isfinite(slopes).all()):
         raise ConfigError(
-            f"activation: its derivative must be finite, got NaN or infinity from {activation!r}; "
-            "use the gain from the second moment"
+            f"activation: its derivative must be finite, but got NaN or infinity from "
+            f"{quoted(activation)}: use the gain from the second moment"
         )
     return float((weights * slopes.square()).sum())
 
@@ -90,14 +90,14 @@ def _rule() -> tuple[Tensor, Tensor]:
 
 
 def _evaluate(activation: Activation, points: Tensor) -> Tensor:
-    """phi at `points`, in float64 on the CPU; modules are copied and set to evaluation first."""
+    """phi at `points`, in float64 on the CPU; modules are copied and set to evaluation mode first."""
     function = activation
     if isinstance(activation, nn.Module):
         function = copy.deepcopy(activation).to(device="cpu", dtype=torch.float64).eval()
     sample = slice(None, None, 7)
     with torch.random.fork_rng(devices=[]):
         try:
-            # Copies, for activations that work in place.
+            # On copies, since an activation may work in place.
             values = function(points.clone())
             by_entry = isinstance(values, Tensor) and values.shape == points.shape
             if by_entry:
@@ -106,19 +106,19 @@ def _evaluate(activation: Activation, points: Tensor) -> Tensor:
                     values[sample], part, rtol=1e-5, atol=1e-9, equal_nan=True
                 )
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            reason = str(error).splitlines()[0]
+            reason = shortened(" ".join(str(error).split()))
             raise ConfigError(
-                f"activation: must take a float64 vector, {activation!r} fails with: {reason}; "
+                f"activation: must take a float64 vector, but {quoted(activation)} fails ({reason}): "
                 "give the scale as variance_scaling(factor=...) instead"
             ) from error
     if not by_entry:
         raise ConfigError(
-            f"activation: must work entry by entry, which {activation!r} does not; give the scale "
-            "as variance_scaling(factor=...) instead"
+            f"activation: must work entry by entry, but {quoted(activation)} does not: give the scale as "
+            "variance_scaling(factor=...) instead"
         )
     if not bool(torch.isfinite(values).all()):
         raise ConfigError(
-            f"activation: must be finite on the real line, got NaN or infinity from {activation!r};"
-            " give the scale as variance_scaling(factor=...) instead"
+            f"activation: must be finite on the real line, but got NaN or infinity from "
+            f"{quoted(activation)}: give the scale as variance_scaling(factor=...) instead"
         )
     return values

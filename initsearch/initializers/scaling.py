@@ -1,4 +1,4 @@
-"""Variance scaling, the general formula behind Glorot, He, LeCun and Caffe, and torch's default."""
+"""Variance scaling, the general formula of Glorot, He, LeCun and Caffe; and torch's default."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from initsearch.errors import ConfigError
+from initsearch.errors import ConfigError, quoted
 from initsearch.initializers import draws
 from initsearch.initializers.base import Initializer, positive_fan
 from initsearch.initializers.registry import register
@@ -18,7 +18,7 @@ MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 DISTRIBUTIONS = ("normal", "uniform", "truncated_normal", "untruncated_normal")
 DIALECTS = ("torch", "keras", "tf1")
 
-# tf.contrib makes up for truncation by this rounded factor on the variance; what is left over is a
+# tf.contrib compensates for the truncation by this rounded factor on the variance, which leaves a
 # deviation of 1.003 of the target.
 _TF1_VARIANCE_FACTOR = 1.3
 
@@ -49,12 +49,12 @@ def count_connections(name: str, mode: str, fan_in: float, fan_out: float) -> fl
 def draw_scaled_(
     out: Tensor, std: float, distribution: str, dialect: str, generator: torch.Generator | None
 ) -> None:
-    """Fill with mean 0 and deviation `std` (tf1's truncated normal: 1.003 std).
+    """Fill with mean 0 and deviation `std` (1.003 std for tf1's truncated normal).
 
     Args:
         out: See `Initializer._draw_`.
         std: Target deviation.
-        distribution: One of DISTRIBUTIONS, read as `dialect` means it.
+        distribution: One of DISTRIBUTIONS, in the meaning that `dialect` gives it.
         dialect: One of DIALECTS.
         generator: Source of randomness.
     """
@@ -68,32 +68,32 @@ def draw_scaled_(
 
 
 def parent_ratio(dialect: str) -> float:
-    """sigma of the normal that is truncated at +-2 sigma, over the target deviation."""
+    """The sigma of the normal that is truncated at +-2 sigma, divided by the target deviation."""
     return math.sqrt(_TF1_VARIANCE_FACTOR) if dialect == "tf1" else 1 / TWO_SIGMA_STD
 
 
 @register("variance_scaling")
 @dataclass(frozen=True)
 class VarianceScaling(Initializer):
-    """Mean 0, variance factor / n, where n counts connections.
+    """Mean 0, variance factor / n, where n is a count of connections.
 
-    The uniform law has limit sqrt(3 factor / n). What "normal" means is the dialect's:
+    The uniform distribution has limit sqrt(3 factor / n). What "normal" means depends on the dialect:
 
     - torch (default), as in JAX and timm: "normal" is not truncated; "truncated_normal" is
       truncated at +-2 sigma, sigma widened by 1 / .87962566103423978 so that the deviation is
       sqrt(factor / n).
-    - keras: "normal" IS that truncated one; "untruncated_normal" is the plain one.
+    - keras: "normal" is that truncated one; "untruncated_normal" is not truncated.
     - tf1 (`tf.contrib.layers.variance_scaling_initializer`): normal (`uniform=False`) is truncated
-      at +-2 sigma with sigma = sqrt(1.3 factor / n), a deviation of 1.003 sqrt(factor / n). Its
-      documentation leaves the 1.3 out; its code does not.
+      at +-2 sigma with sigma = sqrt(1.3 factor / n), a deviation of 1.003 sqrt(factor / n). The 1.3
+      is in its code, but not in its documentation.
 
-    The defaults are TF1's (factor 2, fan_in, normal), which is He's formula; Keras's own
-    `VarianceScaling` defaults to factor 1, the preset `keras_variance_scaling`. torch has neither
-    fan_avg nor a free factor; "fan_geo_avg" = sqrt(fan_in fan_out) is newer JAX's. TF1's spellings
-    ("FAN_AVG", `uniform: true`) are accepted. A vector's fans are both its length, as in TF1.
+    The defaults are TF1's (factor 2, fan_in, normal), which is He's formula. Keras's `VarianceScaling`
+    has factor 1 by default: see the preset `keras_variance_scaling`. torch has neither fan_avg nor a
+    free factor; "fan_geo_avg" = sqrt(fan_in fan_out) is from JAX. TF1's spellings ("FAN_AVG",
+    `uniform: true`) are accepted. A vector's fans are both its length, as in TF1.
 
     Args:
-        factor: > 0. Keras and JAX call it scale.
+        factor: Factor on the variance, > 0; the `scale` of Keras and JAX.
         mode: "fan_in", "fan_out", "fan_avg", "fan_geo_avg".
         distribution: "normal", "uniform", "truncated_normal", "untruncated_normal".
         dialect: "torch", "keras", "tf1".
@@ -117,15 +117,15 @@ class VarianceScaling(Initializer):
         if self.dialect == "tf1" and self.distribution == "untruncated_normal":
             raise ConfigError(
                 "variance_scaling: dialect tf1 has the distributions normal (truncated) and "
-                "uniform, got 'untruncated_normal'; use dialect torch for it"
+                "uniform, but got 'untruncated_normal': use dialect torch for it"
             )
 
     @classmethod
     def translate(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """TF1's `uniform` becomes the distribution.
+        """Translate TF1's `uniform` into the distribution.
 
         Raises:
-            ConfigError: `uniform` beside a distribution, or not true or false.
+            ConfigError: `uniform` is given beside a distribution, or is not a boolean.
         """
         translated = dict(settings)
         if "uniform" in translated:
@@ -133,7 +133,7 @@ class VarianceScaling(Initializer):
             if "distribution" in translated or not isinstance(uniform, bool):
                 raise ConfigError(
                     "variance_scaling: uniform must be true or false and stand instead of a "
-                    f"distribution, got {uniform!r}; write distribution: uniform"
+                    f"distribution, but got {quoted(uniform)}: write distribution: uniform"
                 )
             translated["distribution"] = "uniform" if uniform else "normal"
         return translated
@@ -145,7 +145,7 @@ class VarianceScaling(Initializer):
         draw_scaled_(out, std, self.distribution, self.dialect, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
-        """0 and sqrt(factor / n); 1.003 of it for tf1's truncated normal."""
+        """0 and sqrt(factor / n); 1.003 times that for tf1's truncated normal."""
         std = self._target(fan_in, fan_out)
         if self.dialect == "tf1" and self.distribution != "uniform":
             std *= parent_ratio("tf1") * TWO_SIGMA_STD
@@ -159,12 +159,11 @@ class VarianceScaling(Initializer):
 @register("torch_default")
 @dataclass(frozen=True)
 class TorchDefault(Initializer):
-    """What torch's own Linear and convolutions draw: kaiming_uniform_(a=sqrt(5)).
+    """The default of torch's Linear and convolutions: kaiming_uniform_(a=sqrt(5)).
 
     U(+-1 / sqrt(fan_in)), variance 1 / (3 fan_in). The bias has the same bound, from the fan_in of
-    the layer's weight. For a whole model, a plan draws every layer as that layer's own
-    `reset_parameters` does: embeddings N(0, 1), norms 1 and 0, recurrent layers
-    U(+-1 / sqrt(hidden)).
+    the layer's weight. As a plan for a whole model, it draws every layer as that layer's own
+    `reset_parameters`: embeddings N(0, 1), norms 1 and 0, recurrent layers U(+-1 / sqrt(hidden)).
     """
 
     formula: ClassVar[str] = "U(±1/√fan_in)"

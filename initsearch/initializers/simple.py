@@ -1,4 +1,4 @@
-"""Families without fans: constant, normal, uniform."""
+"""Families that do not depend on fans: constant, normal, uniform."""
 
 import math
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from initsearch.initializers.registry import register
 @register("constant")
 @dataclass(frozen=True)
 class Constant(Initializer):
-    """Every entry is `value`; a complex tensor gets it as its real part.
+    """Every entry is `value`, which is the real part in a complex tensor.
 
-    `zeros` and `ones` are presets of it. The same in torch, Keras, JAX and TF1.
+    Its presets are `zeros` and `ones`. The same in torch, Keras, JAX and TF1.
     """
 
     formula: ClassVar[str] = "value"
@@ -34,7 +34,7 @@ class Constant(Initializer):
     ) -> None:
         if abs(self.value) > torch.finfo(out.dtype).max:
             raise ConfigError(
-                f"constant: value must fit in {out.dtype}, got {self.value:g}; use a smaller one"
+                f"constant: value must fit in {out.dtype}, but got {self.value:g}: use a smaller one"
             )
         if self.value == 0:
             out.zero_()  # a memset, faster than fill_
@@ -42,7 +42,7 @@ class Constant(Initializer):
             out.fill_(self.value)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
-        """The value, without spread."""
+        """The value, and a deviation of 0."""
         return self.value, 0.0
 
 
@@ -51,8 +51,8 @@ class Constant(Initializer):
 class Normal(Initializer):
     """N(mean, std^2), not truncated.
 
-    Default std 1 as in torch and TF1's `random_normal`; Keras's `RandomNormal` has .05, JAX's
-    `normal` .01.
+    The default std is 1 as in torch and TF1's `random_normal`; it is .05 in Keras's `RandomNormal` and
+    .01 in JAX's `normal`.
     """
 
     formula: ClassVar[str] = "N(mean, std²)"
@@ -80,8 +80,8 @@ class Normal(Initializer):
 class Uniform(Initializer):
     """U(low, limit), where `low` is -limit unless it is given.
 
-    Default limit .05 as Keras's `RandomUniform`. torch's `uniform_` is low 0, limit 1; JAX's
-    `uniform` low 0, limit .01.
+    The default limit is .05 as in Keras's `RandomUniform`. torch's `uniform_` has low 0, limit 1; JAX's
+    `uniform` has low 0, limit .01.
     """
 
     formula: ClassVar[str] = "U(−limit, limit), or U(low, limit)"
@@ -97,7 +97,7 @@ class Uniform(Initializer):
             self._number("limit")
             if self._number("low") > self.limit:
                 raise ConfigError(
-                    f"uniform: low must be <= limit, got {self.low:g} > {self.limit:g}; swap them"
+                    f"uniform: low must be <= limit, but got {self.low:g} > {self.limit:g}: swap them"
                 )
 
     def _draw_(
@@ -106,7 +106,7 @@ class Uniform(Initializer):
         draws.uniform_(out, self._low(), self.limit, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
-        """Middle of the range, and its width / sqrt(12)."""
+        """The middle of the range, and its width / sqrt(12)."""
         low = self._low()
         return (low + self.limit) / 2, (self.limit - low) / math.sqrt(12.0)
 

@@ -1,4 +1,4 @@
-"""SIREN: networks whose activation is a sine."""
+"""SIREN, for networks whose activation is a sine."""
 
 import math
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from initsearch.initializers.registry import register
 class Siren(Initializer):
     """U(+-sqrt(6 / fan_in) / omega) before sin(omega x); in the first layer U(+-1 / fan_in).
 
-    The first layer's range does not depend on omega: omega is meant to spread its inputs over
-    several periods. Biases are left to the framework by the paper's code.
+    The first layer's range does not depend on omega, which spreads its inputs over several periods.
+    The paper's code leaves biases as the framework made them.
 
     Args:
         omega: The frequency in the activation, > 0; 30 in the paper.

@@ -18,12 +18,12 @@ from initsearch.initializers.registry import register
 class Sparse(Initializer):
     """N(0, std^2) with exactly ceil(sparsity * out) entries of every column set to zero.
 
-    A column is what one input feeds; torch's `sparse_` has the same law for 2-D tensors and no
-    default for sparsity. A convolution's weight, which torch refuses, is seen as (out, rest).
+    A column holds the weights of one input. torch's `sparse_` has the same distribution for 2-D tensors,
+    and no default for sparsity. A convolution's weight, which torch refuses, is filled as (out, rest).
 
     Args:
         sparsity: Share of zeros in a column, 0 <= sparsity < 1.
-        std: Deviation of the other entries, >= 0.
+        std: Standard deviation of the other entries, >= 0.
 
     Raises:
         ConfigError: From `fill_`, for a tensor of fewer than two dimensions.
@@ -44,12 +44,12 @@ class Sparse(Initializer):
     ) -> None:
         if out.ndim < 2:
             raise ConfigError(
-                f"{self.name}: the tensor must have at least 2 dimensions, got shape "
-                f"{tuple(out.shape)}; use another initializer for it"
+                f"{self.name}: the tensor must have at least 2 dimensions, but got shape "
+                f"{tuple(out.shape)}: use another initializer for it"
             )
         draws.normal_(out, 0.0, self.std, generator)
         columns = out.view(out.shape[0], -1)
         zeros = math.ceil(self.sparsity * out.shape[0])
-        lots = torch.rand(columns.shape, generator=generator, device=out.device)
-        # Sorting lots is a random permutation of each column's rows, all columns at once.
-        columns.masked_fill_(lots.argsort(dim=0) < zeros, 0)
+        numbers = torch.rand(columns.shape, generator=generator, device=out.device)
+        # Sorting random numbers permutes the rows of each column, all columns at once.
+        columns.masked_fill_(numbers.argsort(dim=0) < zeros, 0)

@@ -1,4 +1,4 @@
-"""Truncated normal, with the bounds of every framework."""
+"""The truncated normal, with the bounds of every framework."""
 
 import math
 from dataclasses import dataclass
@@ -19,23 +19,23 @@ BOUNDS = ("sigma", "absolute")
 @register("truncated_normal")
 @dataclass(frozen=True)
 class TruncatedNormal(Initializer):
-    """N(mean, sigma^2) of which only the part within the bounds is drawn.
+    """N(mean, sigma^2), conditioned on the values within the bounds.
 
-    Where frameworks differ:
+    Frameworks differ:
 
     - TF1's and Keras's `truncated_normal`, JAX's and timm's `trunc_normal_tf_` (the defaults here):
-      bounds of +-2 sigma, sigma = std, so that the entries' own deviation is .8796 std. Keras's
-      default std is .05, JAX's .01, TF1's and timm's 1.
-    - torch's and timm's `trunc_normal_`: `bounds: absolute`, of +-2, so that std .02 is in effect
-      not truncated at all.
+      bounds of +-2 sigma with sigma = std; the entries have a deviation of .8796 std. The default std
+      is .05 in Keras, .01 in JAX, 1 in TF1 and timm.
+    - torch's and timm's `trunc_normal_`: `bounds: absolute`, of +-2; with std .02 this truncates
+      practically nothing.
 
     Args:
-        std: sigma, >= 0; with `corrected`, the deviation that the entries themselves have.
+        std: sigma, >= 0; with `corrected`, the deviation of the entries.
         mean: Mean before truncation.
         low: Lower bound.
         high: Upper bound.
-        bounds: "sigma": the bounds count sigmas from the mean; "absolute": they are values.
-        corrected: Widen sigma so that truncation leaves a deviation of exactly `std`.
+        bounds: "sigma": the bounds are in sigmas from the mean; "absolute": they are values.
+        corrected: Widen sigma until the truncated distribution has a deviation of exactly `std`.
     """
 
     formula: ClassVar[str] = "N(mean, std²) within mean + [low, high]·std, or within [low, high]"
@@ -56,7 +56,7 @@ class TruncatedNormal(Initializer):
         self._number("low")
         if self._number("high") <= self.low:
             raise ConfigError(
-                f"truncated_normal: high must be > low, got low={self.low:g}, high={self.high:g}; "
+                f"truncated_normal: high must be > low, but got low={self.low:g}, high={self.high:g}: "
                 "swap or widen them"
             )
         self._choice("bounds", BOUNDS)
@@ -64,15 +64,15 @@ class TruncatedNormal(Initializer):
         if self.std == 0:
             if self.bounds == "absolute" and not self.low <= self.mean <= self.high:
                 raise ConfigError(
-                    f"truncated_normal: with std 0 the mean must lie within the bounds, got "
-                    f"{self.mean:g}; widen them"
+                    f"truncated_normal: with std 0 the mean must lie within the bounds, but got "
+                    f"{self.mean:g}: widen them"
                 )
         elif math.isnan(self._effective()[1]):
             raise ConfigError(
                 "truncated_normal: the bounds must hold some of the normal's mass"
                 + (" and leave room for the std" if self.corrected else "")
-                + f", got low={self.low:g}, high={self.high:g} ({self.bounds}) for mean "
-                f"{self.mean:g}, std {self.std:g}; widen them"
+                + f", but got low={self.low:g}, high={self.high:g} ({self.bounds}) for mean "
+                f"{self.mean:g}, std {self.std:g}: widen them"
             )
 
     def _draw_(
@@ -85,11 +85,11 @@ class TruncatedNormal(Initializer):
         draws.truncated_normal_(out, self.mean, sigma, low, high, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
-        """Of the truncated law, in closed form."""
+        """Of the truncated distribution, in closed form."""
         return (self.mean, 0.0) if self.std == 0 else self._effective()
 
     def _parent(self) -> tuple[float, float, float]:
-        """sigma of the normal before truncation, and the bounds in sigmas from its mean."""
+        """The sigma of the normal before truncation, and the bounds in sigmas from its mean."""
         if self.bounds == "sigma":
             shrink = truncated_moments(self.low, self.high)[1] if self.corrected else 1.0
             return (self.std / shrink if shrink else math.nan), self.low, self.high
@@ -97,7 +97,7 @@ class TruncatedNormal(Initializer):
         return sigma, (self.low - self.mean) / sigma, (self.high - self.mean) / sigma
 
     def _effective(self) -> tuple[float, float]:
-        """Mean and deviation of an entry; NaN where the bounds leave nothing."""
+        """Mean and deviation of an entry; NaN if there is no mass within the bounds."""
         sigma, low, high = self._parent()
         if math.isnan(sigma):
             return math.nan, math.nan

@@ -1,10 +1,10 @@
-"""Closed forms of the truncated standard normal. Bounds are in standard deviations."""
+"""Closed forms for the truncated standard normal; bounds are in standard deviations."""
 
 import functools
 import math
 
-# Effective standard deviation of a standard normal truncated to +-2: Keras, JAX and timm divide by
-# this very constant (scipy.stats.truncnorm.std(a=-2, b=2)).
+# Standard deviation of a standard normal truncated to +-2, scipy.stats.truncnorm.std(a=-2, b=2). Keras,
+# JAX and timm divide by this constant.
 TWO_SIGMA_STD = 0.87962566103423978
 
 
@@ -15,7 +15,7 @@ def upper_tail(x: float) -> float:
 
 def interval_mass(low: float, high: float) -> float:
     """P(low <= Z <= high)."""
-    if low > 0:  # by symmetry in the tail that keeps its digits
+    if low > 0:  # mirrored: only the lower tail keeps its digits
         low, high = -high, -low
     return upper_tail(-high) - upper_tail(-low)
 
@@ -24,12 +24,12 @@ def truncated_moments(low: float, high: float) -> tuple[float, float]:
     """Mean and standard deviation of Z given low <= Z <= high.
 
     mean = (phi(low) - phi(high)) / P and var = 1 + (low phi(low) - high phi(high)) / P - mean^2
-    (Johnson, Kotz, Balakrishnan 1994, section 10.1). NaN where the mass P underflows.
+    (Johnson, Kotz, Balakrishnan 1994, section 10.1). NaN if the mass P underflows.
     """
     mass = interval_mass(low, high)
     if mass <= 0:
         return math.nan, math.nan
-    if high - low < 1e-4:  # the closed form cancels; a slice this narrow is uniform to 1e-6
+    if high - low < 1e-4:  # cancellation; an interval this narrow is uniform to 1e-6
         return (low + high) / 2, (high - low) / math.sqrt(12.0)
     at_low, at_high = _density(low), _density(high)
     mean = (at_low - at_high) / mass
@@ -39,10 +39,10 @@ def truncated_moments(low: float, high: float) -> tuple[float, float]:
 
 @functools.lru_cache(maxsize=256)
 def parent_std(std: float, mean: float, low: float, high: float) -> float:
-    """The sigma for which N(mean, sigma^2) kept within the ABSOLUTE [low, high] has this `std`.
+    """The sigma for which N(mean, sigma^2), truncated to the absolute bounds [low, high], has this `std`.
 
-    Solved by bisection; the truncated std grows with sigma up to that of the uniform law.
-    Returns NaN when `std` is not below (high - low) / sqrt(12), which no sigma reaches.
+    Solved by bisection: the truncated std grows with sigma up to that of the uniform distribution. NaN
+    if `std` >= (high - low) / sqrt(12), which no sigma reaches.
     """
     if std >= (high - low) / math.sqrt(12.0):
         return math.nan

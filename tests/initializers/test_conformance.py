@@ -441,7 +441,7 @@ def test_refuses_what_it_cannot_fill(name: str) -> None:
         "expanded": torch.zeros(1, 1, 1, 1).expand(4, 4, 3, 3),
     }
     for word, tensor in refused.items():
-        with pytest.raises(ModelError, match=f"cannot initialize.*{word}.*; .*") as caught:
+        with pytest.raises(ModelError, match=f"cannot initialize.*{word}.*: .*") as caught:
             initializer.fill_(tensor)
         assert "\n" not in str(caught.value)
 
