@@ -4,7 +4,6 @@ import importlib.metadata
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from initsearch.race.rules import Result
 from initsearch.race.sentence import after_races, sentence
@@ -14,7 +13,14 @@ from initsearch.search.records import Record
 from initsearch.search.rungs import kendall
 from initsearch.search.settings import StudySettings
 from initsearch.search.tracker import CandidateInfo
-from initsearch.search.verdict import Standing, Verdict
+from initsearch.search.verdict import (
+    Evidence,
+    HeldOutScore,
+    ImageCounts,
+    SearchRow,
+    Standing,
+    Verdict,
+)
 
 PACKAGES = (
     "initsearch",
@@ -53,7 +59,7 @@ class Findings:
     test: Mapping[str, Mapping[int, float]]
     wall_seconds: float
     cpu_seconds: float
-    images: Mapping[str, int]
+    images: ImageCounts
     earlier: Sequence[float] = ()
 
 
@@ -94,26 +100,26 @@ def conclude(
         )
         + after_races(found.earlier, settings.race.alpha),
         test={
-            first: _test_score(decision.leader, found.test),
-            "baseline": _test_score(found.baseline, found.test),
+            first: _held_out(decision.leader, found.test),
+            "baseline": _held_out(found.baseline, found.test),
         },
-        evidence={
-            "request": settings.request(),
-            "race_request": settings.race_request(),
-            "images": dict(found.images),
-            "alphas": [*found.earlier, settings.race.alpha],
-            "looks": [made.to_json() for made in race.decisions],
-            "rank_agreement": rank_agreement(found.race, metric, found.rungs),
-            "initial_loss": {
-                name: [curve.initial_loss for curve in curves.values()]
+        evidence=Evidence(
+            request=settings.request(),
+            race_request=settings.race_request(),
+            images=found.images,
+            alphas=(*found.earlier, settings.race.alpha),
+            looks=tuple(race.decisions),
+            rank_agreement=rank_agreement(found.race, metric, found.rungs),
+            initial_loss={
+                name: tuple(curve.initial_loss for curve in curves.values())
                 for name, curves in found.race.curves.items()
             },
-            "final_val_loss": {
+            final_val_loss={
                 name: _mean(curve.points[-1].val_loss for curve in curves.values() if curve.points)
                 for name, curves in found.race.curves.items()
             },
-            "search": [_search_row(record, found.entrants) for record in found.records],
-        },
+            search=tuple(_search_row(record, found.entrants) for record in found.records),
+        ),
         wall_seconds=found.wall_seconds,
         cpu_seconds=found.cpu_seconds,
         versions=_versions(),
@@ -137,7 +143,7 @@ def standings(
 
 def rank_agreement(
     result: RaceResult, metric: Metric, rungs: Sequence[float]
-) -> dict[str, float | None]:
+) -> dict[float, float | None]:
     """Kendall's tau between the candidates' ranking at each rung and at full budget, by epoch.
 
     Both rankings are of mean scores over the race's blocks; `None` where a ranking has no order.
@@ -155,31 +161,31 @@ def rank_agreement(
         for epoch in epochs
     }
     return {
-        f"{epoch:g}": kendall(means[epoch], means[epochs[-1]], metric.higher_is_better)
+        epoch: kendall(means[epoch], means[epochs[-1]], metric.higher_is_better)
         for epoch in epochs[:-1]
     }
 
 
-def _test_score(name: str, test: Mapping[str, Mapping[int, float]]) -> dict[str, Any]:
+def _held_out(name: str, test: Mapping[str, Mapping[int, float]]) -> HeldOutScore:
     by_seed = test[name]
-    return {"name": name, "test_accuracy": _mean(by_seed.values()), "by_seed": dict(by_seed)}
+    return HeldOutScore(name, _mean(by_seed.values()), dict(by_seed))
 
 
-def _search_row(record: Record, entrants: Sequence[Record]) -> dict[str, Any]:
+def _search_row(record: Record, entrants: Sequence[Record]) -> SearchRow:
     """What the search found out about a candidate, for the verdict's evidence."""
-    return {
-        "number": record.proposal.number,
-        "name": record.proposal.name,
-        "scheme": record.proposal.info.scheme,
-        "status": record.status,
-        "reason": record.reason,
-        "epoch": record.epoch,
-        "score": record.score,
-        "scores": {f"{epoch:g}": score for epoch, score in record.scores.items()},
-        "raced": record in entrants,
-        "probe_loss": record.probe_loss,
-        "sign": record.sign,
-    }
+    return SearchRow(
+        number=record.proposal.number,
+        name=record.proposal.name,
+        scheme=record.proposal.info.scheme,
+        status=record.status or "failed",
+        reason=record.reason,
+        epoch=record.epoch,
+        score=record.score,
+        scores=dict(record.scores),
+        raced=record in entrants,
+        probe_loss=record.probe_loss,
+        sign=record.sign,
+    )
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -36,7 +36,7 @@ from initsearch.search.sampling import experimental, make_pruner
 from initsearch.search.settings import FETCHING, StudySettings
 from initsearch.search.thinning import Search
 from initsearch.search.tracker import StudyInfo, Tracker
-from initsearch.search.verdict import Verdict
+from initsearch.search.verdict import ImageCounts, Verdict
 from initsearch.tasks.data import DataConfig, ImageData, load_data, split_sizes
 from initsearch.tasks.models import build_model
 from initsearch.training.job import Candidate
@@ -78,7 +78,7 @@ class Study:
     def finished(self) -> Verdict | None:
         """The verdict, if this study has been asked the same before and has answered."""
         verdict = self._last
-        same = verdict is not None and verdict.evidence.get("request") == self.settings.request()
+        same = verdict is not None and verdict.evidence.request == self.settings.request()
         return verdict if same else None
 
     @property
@@ -93,8 +93,8 @@ class Study:
         last = self._last
         if last is None:
             return []
-        spent: list[float] = last.evidence.get("alphas", [])
-        same = last.evidence.get("race_request") == self.settings.race_request()
+        spent = list(last.evidence.alphas)
+        same = last.evidence.race_request == self.settings.race_request()
         return spent[:-1] if same else spent
 
     def run(self, executor: Executor) -> Verdict:
@@ -243,10 +243,10 @@ class Study:
         return self._data.requested if self._data.is_fallback else self.dataset
 
     @property
-    def _images(self) -> dict[str, int]:
+    def _images(self) -> ImageCounts:
         """What the sizes of the configuration came to."""
         train, val = self._sizes
-        return {"train": train, "validation": val, "test": len(self._data.test_y)}
+        return ImageCounts(train, val, len(self._data.test_y))
 
     def _check_sizes(self, config: DataConfig) -> None:
         """Tell where the data set is smaller than the configuration has it."""

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from initsearch.search.verdict import CandidateStatus as CandidateStatus
 from initsearch.search.verdict import Verdict
-
-CandidateStatus = Literal["complete", "pruned", "diverged", "failed"]
 
 
 @dataclass(frozen=True)

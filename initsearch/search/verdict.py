@@ -1,16 +1,25 @@
-"""The verdict: what a study found, as plain data written to `verdict.json` and read back."""
+"""The verdict: what a study found, written to `verdict.json` and read back.
+
+Everything here is a frozen dataclass of plain values, so that `verdict.json` is the verdict field by field.
+"""
 
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Literal, Self, get_args, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from initsearch.errors import ConfigError
 from initsearch.files import write_whole
-from initsearch.race.rules import Status
+from initsearch.race import Decision, Status
+
+#: How a candidate ended in the search: with the full budget, dropped at a rung or before training, with a loss
+#: or weights that are not finite, or with an error.
+CandidateStatus = Literal["complete", "pruned", "diverged", "failed"]
 
 
 @dataclass(frozen=True)
@@ -19,21 +28,20 @@ class Standing:
 
     Attributes:
         name: The candidate's readable, unique name.
-        scheme: The scheme family it stands for.
+        scheme: Its scheme family.
         plan: The plan's specification.
-        lr: The learning rate that it was trained with.
+        lr: Its learning rate.
         mean: Mean score over its seeds, in units of the metric (accuracy lies in [0, 1]).
         std: Standard deviation over its seeds (n - 1 in the denominator), same units.
         ci_low: Lower end of the mean's confidence interval, same units.
         ci_high: Upper end of the mean's confidence interval, same units.
         scores: Score by seed; NaN where the candidate diverged.
-        gap_to_leader: How much worse than the leader it is on the seeds that both have, in units of
-            the metric, positive for a worse candidate whatever the metric's direction; 0 for the
-            leader.
+        gap_to_leader: How much worse than the leader it is on the seeds that both have, in units of the metric,
+            positive for a worse candidate whatever the metric's direction; 0 for the leader.
         p_value: Of the paired test against the leader; None for the leader itself.
-        diverged: On how many seeds it diverged.
-        n_seeds: How many seeds it was trained on.
-        dropped_at: Number of seeds at the look that stopped it; None if it stayed to the end.
+        diverged: Number of seeds on which it diverged.
+        n_seeds: Number of seeds on which it was trained.
+        dropped_at: Number of seeds at the look that dropped it; None if it stayed to the end.
     """
 
     name: str
@@ -53,28 +61,110 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class HeldOutScore:
+    """A candidate's score on the test set.
+
+    Attributes:
+        name: The candidate.
+        test_accuracy: Mean over its seeds, in [0, 1]; NaN where no run reached the end.
+        by_seed: Accuracy by seed.
+    """
+
+    name: str
+    test_accuracy: float
+    by_seed: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """The number of images that each seed trains on and validates on, and the size of the test set."""
+
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class SearchRow:
+    """One candidate of the search, whether or not it entered the race.
+
+    Attributes:
+        number: Its number in the study, from 0.
+        name: Its readable, unique name.
+        scheme: Its scheme family.
+        status: How it ended.
+        reason: Why it ended early; empty for `complete`.
+        epoch: Where it was last scored; 0 if never.
+        score: Its last score, the mean over the search's seeds; NaN if it has none.
+        scores: Score by rung (epochs); NaN where it diverged on a seed.
+        raced: Whether it entered the race.
+        probe_loss: Training loss at the end of the probe (nats); NaN where there was none, or it diverged.
+        sign: What the probe showed; empty where there was none.
+    """
+
+    number: int
+    name: str
+    scheme: str
+    status: CandidateStatus
+    reason: str
+    epoch: float
+    score: float
+    scores: Mapping[float, float]
+    raced: bool
+    probe_loss: float = math.nan
+    sign: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the verdict rests on, and what a later run of the study needs to know of it.
+
+    Attributes:
+        request: Hash of the request: the study, `n_trials` and the race.
+        race_request: The same without `race.futility`: a race that continues after a futile end is one race.
+        images: How many images there were; None if unknown.
+        alphas: Alpha of each race of this study so far, this one last.
+        looks: What each look decided; the last one is the verdict.
+        rank_agreement: Kendall's tau between the ranking at a rung and at full budget, by epoch; None where a
+            ranking has no order.
+        initial_loss: Training loss before any update, on each seed of the race, by candidate.
+        final_val_loss: Mean validation loss at full budget, by candidate of the race; NaN if all runs diverged.
+        search: The candidates of the search, by number.
+    """
+
+    request: str = ""
+    race_request: str = ""
+    images: ImageCounts | None = None
+    alphas: tuple[float, ...] = ()
+    looks: tuple[Decision, ...] = ()
+    rank_agreement: Mapping[float, float | None] = field(default_factory=dict)
+    initial_loss: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    final_val_loss: Mapping[str, float] = field(default_factory=dict)
+    search: tuple[SearchRow, ...] = ()
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What a study found: winner, tie or undecided, with the evidence.
 
     Attributes:
-        status: `winner`, `tie` (shown to be as good as equal) or `undecided` (neither could
-            be shown).
+        status: `winner`, `tie` (shown to be equivalent) or `undecided` (neither could be shown).
         winner: Name of the winner; None unless `status` is `winner`.
         baseline: Name of the framework's default among the candidates.
         architecture: The model's short name.
         dataset: The data set that was trained on.
-        requested_dataset: The data set that was asked for.
+        requested_dataset: The data set that was requested.
         metric: What the candidates were compared by.
         higher_is_better: The metric's direction.
         alpha: Chance of naming a false winner that the race allowed.
         margin: The practical margin as configured (percentage points for an accuracy).
-        n_seeds: Seeds that the decision rests on.
+        n_seeds: Number of seeds that the decision rests on.
         candidates: All candidates of the race, best first.
-        tie_set: Names that cannot be told apart from the leader, the leader among them.
+        tie_set: The leader and the candidates that it was not shown to beat; for a winner, itself alone.
         sentence: The verdict in one sentence that can be quoted.
         test: Scores on the test set: `winner` (or `leader`) and `baseline`.
-        evidence: Correlation of the seeds, achieved power, looks, rank agreement, p-values, ...
-        wall_seconds: Time from start to verdict.
+        evidence: What the verdict rests on.
+        wall_seconds: Time from start to verdict, over all runs.
         cpu_seconds: Processor time of all workers.
         versions: Version by package.
 
@@ -96,8 +186,8 @@ class Verdict:
     candidates: tuple[Standing, ...]
     tie_set: tuple[str, ...]
     sentence: str
-    test: Mapping[str, Any]
-    evidence: Mapping[str, Any]
+    test: Mapping[str, HeldOutScore]
+    evidence: Evidence
     wall_seconds: float
     cpu_seconds: float
     versions: Mapping[str, str]
@@ -105,29 +195,25 @@ class Verdict:
     def __post_init__(self) -> None:
         if self.status not in get_args(Status):
             raise ConfigError(
-                f"verdict status must be one of {', '.join(get_args(Status))}: got {self.status!r}"
+                f"verdict status must be one of {', '.join(get_args(Status))}, but got {self.status!r}"
             )
         if (self.winner is not None) != (self.status == "winner"):
             raise ConfigError(
-                f"a verdict names a winner exactly when its status is 'winner': got status "
+                "a verdict names a winner exactly when its status is 'winner', but got status "
                 f"{self.status!r} with winner {self.winner!r}"
             )
         if self.winner is not None and self.winner not in {c.name for c in self.candidates}:
             raise ConfigError(
-                f"the verdict's winner must be one of its candidates: got {self.winner!r}"
+                f"a verdict's winner must be one of its candidates, but got {self.winner!r}"
             )
 
     def to_json(self) -> dict[str, Any]:
-        """The verdict as plain JSON data; NaN and infinity become None, seeds become strings."""
-        plain = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
-        plain["candidates"] = [
-            {f.name: _plain(getattr(standing, f.name)) for f in fields(standing)}
-            for standing in self.candidates
-        ]
+        """The verdict as plain JSON data; NaN and infinity become None, seeds and epochs become strings."""
+        plain: dict[str, Any] = _plain(self)
         return plain
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the verdict as JSON, whole or not at all: a temporary file is moved into place.
+        """Write the verdict as JSON, whole or not at all.
 
         Args:
             path: The file; missing folders are made.
@@ -143,63 +229,52 @@ class Verdict:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a verdict that `save` wrote; fields that this version does not know are left out.
+        """Read a verdict that `save` wrote; fields that this version does not know are ignored.
 
         Raises:
-            ConfigError: The file is missing, no JSON, or lacks a field.
+            ConfigError: The file is missing, is not JSON, or lacks a field or has one of the wrong kind.
         """
         try:
             plain = json.loads(Path(path).read_text(encoding="utf-8"))
+            return TypeAdapter(cls).validate_python(_with_nan(cls, plain))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"])) or "its content"
+            found = "" if first["type"] == "missing" else f", but got {first['input']!r}"
+            raise _unreadable(path, f"{place}: {first['msg']}{found}") from error
         except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"cannot read the verdict file {os.fspath(path)!r}: {error}; run the search again"
-            ) from error
-        if not isinstance(plain, dict) or not isinstance(plain.get("candidates"), list):
-            raise ConfigError(
-                f"{os.fspath(path)!r} is no verdict file: it holds no list of candidates"
-            )
-        try:
-            candidates = tuple(_standing(entry, path) for entry in plain["candidates"])
-            known = _known(cls, plain, path)
-            tie_set = tuple(known["tie_set"])
-        except ConfigError:
-            raise
-        except (TypeError, AttributeError, ValueError) as error:
-            raise ConfigError(
-                f"{os.fspath(path)!r} is no verdict file: {error}; run the search again"
-            ) from error
-        return cls(**{**known, "candidates": candidates, "tie_set": tie_set})
+            raise _unreadable(path, str(error)) from error
 
 
-def _known(cls: type, plain: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Those entries of `plain` that are fields of `cls`; all of them must be there."""
-    names = [f.name for f in fields(cls)]
-    missing = [name for name in names if name not in plain]
-    if missing:
-        raise ConfigError(
-            f"the verdict file {os.fspath(path)!r} lacks {', '.join(missing)}; run the search again"
-        )
-    return {name: plain[name] for name in names}
+def _unreadable(path: str | os.PathLike[str], problem: str) -> ConfigError:
+    cut = problem if len(problem) < 200 else f"{problem[:200]} ..."
+    return ConfigError(
+        f"cannot read the verdict file {os.fspath(path)!r} ({cut}): delete it, then run the same command "
+        "again: the study is judged again from its kept trainings"
+    )
 
 
-def _standing(plain: Any, path: str | os.PathLike[str]) -> Standing:
-    if not isinstance(plain, dict):
-        raise ConfigError(f"{os.fspath(path)!r} is no verdict file: a candidate must be a mapping")
-    known = _known(Standing, plain, path)
-    for name in ("lr", "mean", "std", "ci_low", "ci_high", "gap_to_leader"):
-        known[name] = _number(known[name])
-    known["scores"] = {int(seed): _number(score) for seed, score in known["scores"].items()}
-    return Standing(**known)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _with_nan(kind: Any, plain: Any) -> Any:
+    """The plain data with NaN for None wherever `kind` declares a float: JSON has no NaN."""
+    if plain is None:
+        return math.nan if kind is float else None
+    if isinstance(plain, Mapping) and is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return {key: _with_nan(hints.get(key), value) for key, value in plain.items()}
+    entry = next((a for a in reversed(get_args(kind)) if a not in (Ellipsis, type(None))), None)
+    if isinstance(plain, Mapping):
+        return {key: _with_nan(entry, value) for key, value in plain.items()}
+    if isinstance(plain, list):
+        return [_with_nan(entry, value) for value in plain]
+    return plain
 
 
 def _plain(value: Any) -> Any:
-    """`value` in what JSON knows: NaN and infinity as None, string keys, lists."""
+    """The value as JSON data: NaN and infinity as None, string keys, lists."""
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {_key(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [_plain(entry) for entry in value]
     if hasattr(value, "tolist"):  # a NumPy scalar or array, or a tensor
@@ -207,3 +282,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _key(key: Any) -> str:
+    """A mapping's key as JSON has it: an epoch of 1.0 is "1"."""
+    return repr(key).removesuffix(".0") if isinstance(key, float) else str(key)

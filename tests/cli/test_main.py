@@ -129,9 +129,9 @@ def test_a_shipped_sweep_runs_to_its_verdict(
     folder = only_study(shared_output, sweep)
     verdict = Verdict.load(folder / "verdict.json")
     assert verdict.dataset == "digits"
-    rows = verdict.evidence["search"]
+    rows = verdict.evidence.search
     assert len(rows) == 4
-    assert {row["scheme"] for row in rows} > {"torch_default"}
+    assert {row.scheme for row in rows} > {"torch_default"}
     assert InitPlan.load(folder / "winner.yaml").spec() == verdict.candidates[0].plan
     names = {path.name for path in folder.iterdir()} - {"engine.json"}
     assert names == {
@@ -369,4 +369,4 @@ def test_a_wrong_device_spoils_no_study(monkeypatch, capsys, here) -> None:
     monkeypatch.setattr(sys, "argv", asked)
     cli.main()
     (verdict,) = Path("out").glob("*/verdict.json")
-    assert {row["status"] for row in Verdict.load(verdict).evidence["search"]} & {"complete"}
+    assert {row.status for row in Verdict.load(verdict).evidence.search} & {"complete"}

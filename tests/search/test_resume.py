@@ -234,7 +234,7 @@ def test_fewer_trials_are_those_that_came_first(monkeypatch, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(settings(tmp_path, n_trials=13), Listener(at("measure", nth=9)))
     verdict = run(settings(tmp_path, n_trials=4))
-    assert [row["number"] for row in verdict.evidence["search"]] == list(range(4))
+    assert [row.number for row in verdict.evidence.search] == list(range(4))
     assert numbers(verdict) == numbers(run(settings(tmp_path / "alone", n_trials=4)))
 
 
@@ -245,8 +245,7 @@ def test_more_trials_complete_a_grid_that_tpe_has_begun(monkeypatch, tmp_path) -
     run(settings(tmp_path, n_trials=5, **small))
     verdict = run(settings(tmp_path, n_trials=9, **small))
     found = {
-        (row["scheme"], row["name"].split("lr=")[1].split(" ")[0])
-        for row in verdict.evidence["search"]
+        (row.scheme, row.name.split("lr=")[1].split(" ")[0]) for row in verdict.evidence.search
     }
     schemes = ("torch_default", "lecun_normal", "orthogonal")
     assert found == set(itertools.product(schemes, ("0.05", "0.1")))
@@ -368,8 +367,8 @@ def test_tpe_proposes_something_else_as_long_as_there_is_something(monkeypatch, 
         asked = settings(
             tmp_path / output, space=REPETITIVE, n_trials=60, search={"sampler": "tpe"}
         )
-        rows = run(asked).evidence["search"][36:]
-        return sum(row["reason"].startswith("same as trial") for row in rows)
+        rows = run(asked).evidence.search[36:]
+        return sum(row.reason.startswith("same as trial") for row in rows)
 
     assert late_twins("mended") == 0
     monkeypatch.setattr(sampling, "MOST_REDRAWS", 0)
@@ -390,15 +389,15 @@ def test_what_is_proposed_again_is_not_trained_again(monkeypatch, tmp_path) -> N
     names = {name for name, *_ in trained.pieces}
     assert not names & {twin.name for twin in twins}
     assert max(Counter(trained.pieces).values()) == 1
-    rows, trials = verdict.evidence["search"], stored(asked).get_trials()
+    rows, trials = verdict.evidence.search, stored(asked).get_trials()
     for twin in twins:
         of = first[json.dumps([twin.plan, twin.lr])]
-        assert rows[twin.number]["score"] == pytest.approx(rows[of]["score"], nan_ok=True)
-        assert rows[twin.number]["status"] == rows[of]["status"]
-        assert rows[twin.number]["reason"] == f"same as trial {of}"
+        assert rows[twin.number].score == pytest.approx(rows[of].score, nan_ok=True)
+        assert rows[twin.number].status == rows[of].status
+        assert rows[twin.number].reason == f"same as trial {of}"
         assert trials[twin.number].state is trials[of].state is not TrialState.RUNNING
         assert trials[twin.number].values == trials[of].values
-        assert not rows[twin.number]["raced"]
+        assert not rows[twin.number].raced
 
 
 def test_states_are_gone_in_the_end(monkeypatch, tmp_path) -> None:
@@ -437,9 +436,9 @@ def test_what_failed_stays_failed(monkeypatch, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(asked, Listener(at("phase", lambda name, _: name == "race")))
     trained = Trained(monkeypatch, simulate)
-    rows = {row["name"]: row for row in run(asked).evidence["search"]}
-    assert rows["he_normal"]["status"] == "failed"
-    assert rows["he_normal"]["reason"] == "MemoryError: no room"
+    rows = {row.name: row for row in run(asked).evidence.search}
+    assert rows["he_normal"].status == "failed"
+    assert rows["he_normal"].reason == "MemoryError: no room"
     assert "he_normal" not in {name for name, *_ in trained.pieces}
     (told,) = (t for t in stored(asked).trials if t.user_attrs.get("baseline") == "he_normal")
     assert told.state is TrialState.FAIL

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class Finished:
         self, asked: StudySettings, listener: Listener, trained: Trained, end: Verdict
     ) -> None:
         self.asked, self.listener, self.trained, self.verdict = asked, listener, trained, end
-        self.search = {row["name"]: row for row in end.evidence["search"]}
+        self.search = {row.name: row for row in end.evidence.search}
 
 
 def finish(monkeypatch: pytest.MonkeyPatch, asked: StudySettings) -> Finished:
@@ -132,7 +132,7 @@ def test_a_killed_worker_changes_nothing(pool, tmp_path) -> None:
     assert not mark.exists()
     killed = run(settings(tmp_path / "killed_once", **small), executor=pool)
     assert mark.exists()
-    assert {row["status"] for row in killed.evidence["search"]} <= {"complete", "pruned"}
+    assert {row.status for row in killed.evidence.search} <= {"complete", "pruned"}
     assert numbers(killed) == numbers(run(settings(tmp_path / "unharmed", **small)))
 
 
@@ -175,8 +175,8 @@ def test_the_test_set_is_touched_once_and_after_the_decision(plain) -> None:
     assert all(job.start_epoch == job.stop_epoch for job in jobs[first:])
     for part in ("baseline", "leader" if plain.verdict.winner is None else "winner"):
         score = plain.verdict.test[part]
-        assert score["test_accuracy"] == pytest.approx(
-            sum(score["by_seed"].values()) / len(score["by_seed"])
+        assert score.test_accuracy == pytest.approx(
+            sum(score.by_seed.values()) / len(score.by_seed)
         )
 
 
@@ -192,8 +192,8 @@ def test_the_test_score_is_that_of_the_raced_weights(plain) -> None:
     scores = {
         seed: score
         for part in plain.verdict.test.values()
-        if part["name"] == name
-        for seed, score in part["by_seed"].items()
+        if part.name == name
+        for seed, score in part.by_seed.items()
     }
     assert scores[job.seed] == anew.curves[0].test_accuracy
 
@@ -206,52 +206,50 @@ def test_optuna_holds_what_became_of_each_trial(odd) -> None:
         "failed": TrialState.FAIL,
     }
     trials = stored(odd.asked).get_trials()
-    assert [trial.number for trial in trials] == [row["number"] for row in odd.search.values()]
+    assert [trial.number for trial in trials] == [row.number for row in odd.search.values()]
     for trial, row in zip(trials, odd.search.values(), strict=True):
-        assert trial.state is states[row["status"]]
-        assert trial.user_attrs["status"] == row["status"]
-        if row["status"] == "complete":
-            assert trial.value == row["score"]
+        assert trial.state is states[row.status]
+        assert trial.user_attrs["status"] == row.status
+        if row.status == "complete":
+            assert trial.value == row.score
         else:
-            assert trial.user_attrs["reason"] == row["reason"]
+            assert trial.user_attrs["reason"] == row.reason
         told = list(trial.intermediate_values.values())
-        assert told == [score for score in row["scores"].values() if not math.isnan(score)]
+        assert told == [score for score in row.scores.values() if not math.isnan(score)]
 
 
 def test_a_candidate_that_raises_fails_alone(odd) -> None:
-    assert odd.search["broken"]["status"] == "failed"
+    assert odd.search["broken"].status == "failed"
     assert re.fullmatch(
-        r"RuntimeError: no weights of shape \(\d+, \d+\) today", odd.search["broken"]["reason"]
+        r"RuntimeError: no weights of shape \(\d+, \d+\) today", odd.search["broken"].reason
     )
     (report,) = (folder(odd.asked) / "jobs").glob("failed-*.txt")
     text = report.read_text()
     assert text.startswith("broken\n")
     assert "Traceback" in text
     assert "odd_initializers.py" in text
-    assert {row["status"] for name, row in odd.search.items() if name != "broken"} >= {"complete"}
-    assert ("broken", "failed", odd.search["broken"]["reason"]) in odd.listener.heard(
-        "end_candidate"
-    )
+    assert {row.status for name, row in odd.search.items() if name != "broken"} >= {"complete"}
+    assert ("broken", "failed", odd.search["broken"].reason) in odd.listener.heard("end_candidate")
 
 
 def test_a_candidate_that_bursts_has_diverged(odd) -> None:
-    assert odd.search["huge"]["status"] == "diverged"
-    assert odd.search["huge"]["reason"] == "loss or weights not finite at step 0"
-    assert math.isnan(odd.search["huge"]["score"])
+    assert odd.search["huge"].status == "diverged"
+    assert odd.search["huge"].reason == "loss or weights not finite at step 0"
+    assert math.isnan(odd.search["huge"].score)
     assert "huge" not in {candidate.name for candidate in odd.verdict.candidates}
 
 
 def test_whatever_ends_early_has_a_reason(plain, odd) -> None:
     rows = [*plain.search.values(), *odd.search.values()]
-    assert {"complete", "pruned", "diverged", "failed"} == {row["status"] for row in rows}
-    assert all(bool(row["reason"]) == (row["status"] != "complete") for row in rows)
+    assert {"complete", "pruned", "diverged", "failed"} == {row.status for row in rows}
+    assert all(bool(row.reason) == (row.status != "complete") for row in rows)
     for row in rows:
-        if row["status"] == "pruned" and row["name"] == "zeros":
-            assert row["epoch"] == 0
-            assert row["reason"].startswith("cannot learn: no_gradient")
-        elif row["status"] == "pruned":
-            assert 0 < row["epoch"] < plain.asked.max_epochs
-            assert f"epoch {row['epoch']:g}" in row["reason"]
+        if row.status == "pruned" and row.name == "zeros":
+            assert row.epoch == 0
+            assert row.reason.startswith("cannot learn: no_gradient")
+        elif row.status == "pruned":
+            assert 0 < row.epoch < plain.asked.max_epochs
+            assert f"epoch {row.epoch:g}" in row.reason
 
 
 def test_every_candidate_is_told_to_the_tracker_from_start_to_end(plain) -> None:
@@ -327,11 +325,11 @@ def test_the_verdict_says_how_many_images_there_were(monkeypatch, tmp_path, plai
     digits = len(load_digits().target)
     test = digits - len(load_data(DataConfig("digits")).train_y)
     asked = {"train": 128, "validation": 64, "test": test}
-    assert plain.verdict.evidence["images"] == asked
+    assert asdict(plain.verdict.evidence.images) == asked
 
     Trained(monkeypatch, simulate)
     most = {"data": {"name": "digits", "train_size": 6000, "val_size": 4000}}
-    found = run(settings(tmp_path, n_trials=3, **most)).evidence["images"]
+    found = asdict(run(settings(tmp_path, n_trials=3, **most)).evidence.images)
     assert found["test"] == test
     assert sum(found.values()) == digits
     assert found["train"] > found["validation"]
@@ -383,8 +381,8 @@ def test_every_metric_leads_to_a_verdict(monkeypatch, tmp_path, metric: str, bet
     assert verdict.higher_is_better is (better is max)
     means = [candidate.mean for candidate in verdict.candidates]
     assert means[0] == better(means)
-    complete = [row for row in found.search.values() if row["status"] == "complete"]
-    assert better(row["score"] for row in complete) in {r["score"] for r in complete if r["raced"]}
+    complete = [row for row in found.search.values() if row.status == "complete"]
+    assert better(row.score for row in complete) in {r.score for r in complete if r.raced}
     direction = "MAXIMIZE" if better is max else "MINIMIZE"
     study = stored(found.asked)
     assert study.direction.name == direction
@@ -405,7 +403,7 @@ def test_the_area_under_the_curve_is_more_than_its_end(monkeypatch, tmp_path) ->
             if candidate == name and m.key == "val_accuracy/seed_0"
         ]
         assert [step for step, _ in points] == [2, 4, 6, 8, 10, 12, 14, 16]
-        assert row["score"] == pytest.approx(trapezoid([value for _, value in points], dx=1 / 7))
+        assert row.score == pytest.approx(trapezoid([value for _, value in points], dx=1 / 7))
 
 
 @pytest.mark.parametrize("sampler", ["grid", "tpe", "random", "auto"])
@@ -430,15 +428,15 @@ def test_samplers_and_pruners(tmp_path, monkeypatch, sampler: str, pruner: str) 
     search = {"sampler": sampler, "pruner": pruner, "open_cohorts": 1}
     asked = settings(tmp_path, space=space, n_trials=24, search=search)
     verdict = run(asked)
-    rows = verdict.evidence["search"]
+    rows = verdict.evidence.search
     grid = sampler in ("grid", "auto")  # 5 schemes at 2 rates, and 3 baselines at 2 rates, are 16
     assert len(rows) == len(stored(asked).get_trials()) == (16 if grid else 24)
-    assert len({row["name"].split(" #")[0] for row in rows}) <= 16
+    assert len({row.name.split(" #")[0] for row in rows}) <= 16
     if grid:
-        assert len({row["name"] for row in rows if row["number"] >= 6}) == 10
-    pruned = {row["number"] for row in rows if row["status"] == "pruned"}
+        assert len({row.name for row in rows if row.number >= 6}) == 10
+    pruned = {row.number for row in rows if row.status == "pruned"}
     assert bool(pruned) == (pruner != "none")
-    assert not any(row["scheme"] == "torch_default" for row in rows if row["number"] in pruned)
+    assert not any(row.scheme == "torch_default" for row in rows if row.number in pruned)
     if pruner == "median":
         # Optuna's rule: nobody is pruned before four trials are complete.
         assert min(pruned) >= asked.search.cohort_size

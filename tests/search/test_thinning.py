@@ -69,18 +69,18 @@ def test_those_that_learn_are_trained_before_those_that_do_not_yet(monkeypatch, 
     assert sorted(names[0] + still) == sorted(c.name for c in probe.candidates)
     assert [job.seed for job in first] == [0, 1, 0, 1]
     # And it is on record.
-    rows = {row["name"]: row for row in verdict.evidence["search"]}
+    rows = {row.name: row for row in verdict.evidence.search}
     told = {
         name: [m.value for m in measured if m.key == "probe_loss/seed_0"]
         for name, measured in listener.heard("measure")
         if measured[0].key == "probe_loss/seed_0"
     }
     for name, row in rows.items():
-        assert told[name] == [row["probe_loss"]]
-        assert row["sign"].startswith(
+        assert told[name] == [row.probe_loss]
+        assert row.sign.startswith(
             "no better than a guess yet: loss 2.3 to 2.31" if name in still else "learning: loss"
         )
-        assert row["status"] == "complete" or "behind the others" in row["reason"]
+        assert row.status == "complete" or "behind the others" in row.reason
 
 
 @pytest.mark.parametrize("loss", [2.31, math.log(10), 2.25])
@@ -144,11 +144,11 @@ def test_starts_without_a_signal_are_not_lost(monkeypatch, tmp_path, activation:
         "baselines": {"torch_default": "torch_default"},
     }
     verdict = run(settings(tmp_path, **asked))
-    rows = {row["name"]: row for row in verdict.evidence["search"]}
+    rows = {row.name: row for row in verdict.evidence.search}
     rung = [name for name, _, stop, _ in trained.pieces if stop == 0.5]
     for name in ZERO_STARTS:
         assert rung.count(name) == 2
-        assert not rows[name]["reason"].startswith("cannot learn")
+        assert not rows[name].reason.startswith("cannot learn")
 
 
 def test_free_slots_are_filled_by_the_survivors_of_other_cohorts(monkeypatch, tmp_path) -> None:
@@ -178,8 +178,8 @@ def test_the_last_twin_of_a_candidate_that_is_done_is_told(monkeypatch, tmp_path
     search = {"sampler": "random", "pruner": "none", "open_cohorts": 1, "cohort_size": 4}
     space = {"plans": {"lecun": "lecun_normal"}}
     verdict = run(settings(tmp_path, space=space, search=search, n_trials=5))
-    last = verdict.evidence["search"][-1]
-    assert (last["status"], last["reason"]) == ("complete", "same as trial 3")
+    last = verdict.evidence.search[-1]
+    assert (last.status, last.reason) == ("complete", "same as trial 3")
 
 
 @pytest.mark.parametrize("workers", [2, 8])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from initsearch.search.tracker import CandidateInfo, Measurement, StudyInfo, Tracker
-from initsearch.search.verdict import Standing, Status, Verdict
+from initsearch.search.verdict import Evidence, HeldOutScore, Standing, Status, Verdict
 
 SCHEMES = {
     "he_normal": 0.9712,
@@ -97,10 +97,10 @@ def made_up_verdict(
         tie_set=tie_set,
         sentence=words[status],
         test={
-            "leader": {"name": order[0], "test_accuracy": 0.9695},
-            "baseline": {"name": "torch_default", "test_accuracy": 0.9631},
+            "leader": HeldOutScore(order[0], 0.9695),
+            "baseline": HeldOutScore("torch_default", 0.9631),
         },
-        evidence={"correlation": 0.7},
+        evidence=Evidence(),
         wall_seconds=123.4,
         cpu_seconds=240.0,
         versions={"torch": "2.14.1"},

@@ -2,48 +2,62 @@
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
 from studies import made_up_verdict
 
-from initsearch.search.verdict import Verdict
+from initsearch.race import Decision
+from initsearch.search.verdict import Evidence, ImageCounts, Verdict
 from initsearch.tracking.words.strength import strength_lines, strength_metrics
 from initsearch.tracking.words.summary import note, verdict_metrics
 from initsearch.tracking.words.terminal import print_verdict
 
-LOOK = {
-    "look": 12,
-    "margin": 0.015,
-    "correlation": 0.62,
-    "variance_removed": 0.58,
-    "power": 0.07,
-    "detectable_gap": 0.0095,
-}
+#: Only some of it is read.
+LOOK = Decision(
+    status=None,
+    leader="he_normal",
+    tie_set=("he_normal",),
+    dropped=(),
+    look=12,
+    max_seeds=12,
+    information=1.0,
+    level=0.05,
+    tie_level=0.05,
+    alpha=0.05,
+    margin=0.015,
+    comparisons=(),
+    p_pairs={},
+    correlation=0.62,
+    variance_removed=0.58,
+    power=0.07,
+    detectable_gap=0.0095,
+    power_blocks=12,
+)
 
 
-def with_evidence(**changes: object) -> Verdict:
-    looks = [LOOK | {"correlation": 0.1}, LOOK | changes]
-    agreement = {"1": 0.18, "2": 0.55, "3": None}
-    return replace(made_up_verdict(), evidence={"looks": looks, "rank_agreement": agreement})
+def with_evidence(**changes: Any) -> Verdict:
+    looks = (replace(LOOK, correlation=0.1), replace(LOOK, **changes))
+    agreement = {1.0: 0.18, 2.0: 0.55, 3.0: None}
+    return replace(made_up_verdict(), evidence=Evidence(looks=looks, rank_agreement=agreement))
 
 
 def test_pairing_power_and_rungs_are_told_of_the_last_look() -> None:
     assert dict(strength_lines(with_evidence())) == {
         "pairing": "scores on one seed correlate by 0.62, so that sharing seeds removed 58 % of the variance "
         "of a difference",
-        "power": "12 seeds find a winner with a chance of 80 % where it is truly ahead by 0.95 points",
+        "power": "12 seeds detect a true lead of 0.95 points 80 % of the time",
         "rungs": "they rank as the full budget does (Kendall's tau) by 0.18 at epoch 1, 0.55 at epoch 2",
     }
 
 
 def test_images_are_told_as_they_were_found() -> None:
-    images = {"train": 1248, "validation": 249, "test": 300}
-    verdict = replace(made_up_verdict(), evidence={"images": images})
+    verdict = replace(made_up_verdict(), evidence=Evidence(images=ImageCounts(1248, 249, 300)))
     assert strength_lines(verdict) == [
         (
             "images",
-            "each seed trained on 1,248 and was judged by 249 others; the test set has 300",
+            "each seed trained on 1,248 and validated on 249; the test set has 300",
         )
     ]
 
@@ -53,7 +67,7 @@ def test_what_is_not_known_is_left_out() -> None:
         correlation=None, variance_removed=None, margin=0.0, detectable_gap=float("nan")
     )
     assert [what for what, _ in strength_lines(unknown)] == ["rungs"]
-    assert strength_lines(replace(unknown, evidence={})) == []
+    assert strength_lines(replace(unknown, evidence=Evidence())) == []
     useless = dict(strength_lines(with_evidence(correlation=-0.1, variance_removed=-0.06)))
     assert "sharing seeds removed nothing" in useless["pairing"]
 

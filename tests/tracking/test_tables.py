@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from studies import SCHEMES, made_up_verdict
 
+from initsearch.search.verdict import Evidence, SearchRow
 from initsearch.tracking.words.scale import p_text, scale_of
 from initsearch.tracking.words.tables import (
     leaderboard_rows,
@@ -131,15 +132,23 @@ def test_p_values_are_read_with_three_decimals() -> None:
 def test_what_the_search_dropped_stands_behind_the_race() -> None:
     verdict = made_up_verdict({"he_normal": 0.97, "torch_default": 0.96})
     rows = [
-        ("he_normal", "he", "complete", "", 3.0, 0.97, {"1": 0.93, "3": 0.97}, True),
-        ("torch_default", "torch_default", "complete", "", 3.0, 0.96, {"3": 0.96}, True),
-        ("zeros", "zeros", "pruned", "rung 1", 1.0, 0.11, {"1": 0.11}, False),
-        ("normal(std=1)", "normal", "diverged", "NaN at step 9", 1.0, None, {"1": None}, False),
-        ("he_uniform", "he", "complete", "", 3.0, 0.95, {"3": 0.95}, False),
+        ("he_normal", "he", "complete", "", 3.0, 0.97, {1.0: 0.93, 3.0: 0.97}, True),
+        ("torch_default", "torch_default", "complete", "", 3.0, 0.96, {3.0: 0.96}, True),
+        ("zeros", "zeros", "pruned", "rung 1", 1.0, 0.11, {1.0: 0.11}, False),
+        (
+            "normal(std=1)",
+            "normal",
+            "diverged",
+            "NaN at step 9",
+            1.0,
+            math.nan,
+            {1.0: math.nan},
+            False,
+        ),
+        ("he_uniform", "he", "complete", "", 3.0, 0.95, {3.0: 0.95}, False),
     ]
-    keys = ("name", "scheme", "status", "reason", "epoch", "score", "scores", "raced")
-    search = [dict(zip(keys, row, strict=True)) for row in rows]
-    verdict = replace(verdict, evidence={"search": search})
+    search = tuple(SearchRow(number, *row) for number, row in enumerate(rows))
+    verdict = replace(verdict, evidence=Evidence(search=search))
     board = leaderboard_rows(verdict)
     assert [(row["rank"], row["candidate"], row["mark"]) for row in board[2:]] == [
         (3, "he_uniform", "complete"),

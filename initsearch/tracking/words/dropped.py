@@ -1,7 +1,6 @@
 """Candidates that the search trained and the race did not: where they ended, and how far behind."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,19 +39,17 @@ class Dropped:
 
 def dropped_of(verdict: Verdict) -> list[Dropped]:
     """Those that did not enter the race, from what the verdict keeps of the search, best first."""
-    rows = {row["name"]: row for row in verdict.evidence.get("search", ())}
-    leader = _scores(rows.get(verdict.candidates[0].name, {}))
+    rows = {row.name: row for row in verdict.evidence.search}
+    first = rows.get(verdict.candidates[0].name)
+    leader = {} if first is None else first.scores
     sign = 1 if verdict.higher_is_better else -1
     dropped = []
     for row in rows.values():
-        if row["raced"]:
+        if row.raced:
             continue
-        score = _number(row["score"])
-        gap = sign * (leader.get(row["epoch"], math.nan) - score)
+        gap = sign * (leader.get(row.epoch, math.nan) - row.score)
         dropped.append(
-            Dropped(
-                row["name"], row["scheme"], row["status"], row["reason"], row["epoch"], score, gap
-            )
+            Dropped(row.name, row.scheme, row.status, row.reason, row.epoch, row.score, gap)
         )
     return sorted(dropped, key=lambda d: (-d.epoch, math.isnan(d.gap), d.gap))
 
@@ -81,11 +78,3 @@ def dropped_table(verdict: Verdict) -> Table | None:
 
 def _text(show: Any, value: float) -> str:
     return "" if math.isnan(value) else str(show(value))
-
-
-def _scores(row: Mapping[str, Any]) -> dict[float, float]:
-    return {float(epoch): _number(score) for epoch, score in row.get("scores", {}).items()}
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

@@ -47,10 +47,8 @@ def verdict_metrics(verdict: Verdict) -> dict[str, float]:
     if (baseline := by_name.get(verdict.baseline)) is not None:
         metrics[f"baseline_{verdict.metric}"] = baseline.mean
         metrics["gap_baseline_to_leader"] = baseline.gap_to_leader
-    for who, scores in verdict.test.items():
-        for what, value in (scores or {}).items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                metrics[f"test/{who}/{what}"] = float(value)
+    for who, score in verdict.test.items():
+        metrics[f"test/{who}/test_accuracy"] = score.test_accuracy
     metrics |= strength_metrics(verdict)
     return {key: value for key, value in metrics.items() if math.isfinite(value)}
 

@@ -1,5 +1,6 @@
 """The verdict as the terminal shows it."""
 
+import math
 from pathlib import Path
 
 from rich.console import Console
@@ -8,12 +9,9 @@ from rich.text import Text
 
 from initsearch.search.verdict import Verdict
 from initsearch.tracking.words.dropped import dropped_table
-from initsearch.tracking.words.scale import Scale, duration_text, scale_of
+from initsearch.tracking.words.scale import duration_text, scale_of
 from initsearch.tracking.words.strength import strength_lines
 from initsearch.tracking.words.tables import rich_table
-
-# Names that the scores on the test set go by in `Verdict.test`, the first that is there is shown.
-_TEST_SCORES = ("test_accuracy", "accuracy", "mean", "score")
 
 
 def print_verdict(
@@ -72,16 +70,9 @@ def _further(verdict: Verdict, folder: str | Path | None, ui: str | None) -> lis
 def _test_line(verdict: Verdict) -> str:
     """The scores on the test set in one line; empty where there are none."""
     scale = scale_of("val_accuracy")
-    parts = []
-    for who, scores in verdict.test.items():
-        if not isinstance(scores, dict) or (who == "leader" and verdict.test.get("winner")):
-            continue
-        key = next((key for key in _TEST_SCORES if isinstance(scores.get(key), float)), None)
-        if key is not None:
-            parts.append(_test_part(who, scores.get("name"), scores[key], scale))
+    parts = [
+        f"{who} {score.name} {scale.text(score.test_accuracy)}{scale.unit}"
+        for who, score in verdict.test.items()
+        if math.isfinite(score.test_accuracy)
+    ]
     return f"On the test set: {'; '.join(parts)}." if parts else ""
-
-
-def _test_part(who: str, name: str | None, score: float, scale: Scale) -> str:
-    called = f"{who} {name}" if name else who
-    return f"{called} {scale.text(score)}{scale.unit}"
