@@ -1,0 +1,225 @@
+"""What a model holds besides its parameters, saved and restored in place.
+
+A forward pass may change more than buffers: queues, counters, caches, arrays and generators, nested to any
+depth. A `Snapshot` follows everything that the modules' attributes lead to and restores the very objects,
+whose identity the model may rely on. It enters
+
+- modules, registered or not;
+- dicts, lists, sets and deques, their subclasses too (`Counter`, `defaultdict`, `OrderedDict`), and tuples;
+- tensors and NumPy arrays;
+- generators of torch, NumPy and `random`;
+- dataclasses, `SimpleNamespace` and objects of the packages that the model's own modules come from.
+
+It does not enter other objects: they may lead out of the model, to a trainer or a data set. Nor does it
+enter data sets, data modules and optimizers of the model's own package.
+"""
+
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import is_dataclass
+from functools import partial
+from operator import is_
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from initsearch.random_state import is_generator
+
+# The commonest values, which hold nothing that could change.
+_ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), type(len), type(lambda: 0)})
+# An object that is no module and derives from a class of these leads out of the model.
+_OUTSIDE = frozenset({"torch", "lightning", "pytorch_lightning"})
+
+
+class Snapshot:
+    """Everything mutable that some modules lead to, with what it holds now.
+
+    Args:
+        modules: The modules.
+
+    Attributes:
+        tensors: All tensors found, each once.
+        generators: All random generators found. `restore` leaves them alone: their states are saved and
+            restored by `isolated_random_state`, together with the global ones.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        self.tensors: list[Tensor] = []
+        self.generators: list[Any] = []
+        self._restores: list[Callable[[], None]] = []
+        # The objects themselves are kept: the id of one that is gone may be given to another.
+        self._seen: dict[int, object] = {}
+        self._waiting: list[Any] = list(modules)
+        # Modules of torch alone say nothing of where the model's own code is.
+        self._packages = {_package(type(module)) for module in self._waiting} - _OUTSIDE
+        while self._waiting:
+            self._save(self._waiting.pop())
+        del self._waiting
+
+    def restore(self) -> None:
+        """Give everything the contents that it had."""
+        for restore in self._restores:
+            restore()
+
+    def _save(self, value: Any) -> None:
+        if type(value) in _ATOMS or id(value) in self._seen:
+            return
+        self._seen[id(value)] = value
+        if isinstance(value, Tensor):
+            if not value.is_meta and not is_lazy(value):
+                self.tensors.append(value)
+                self._restores.append(_saved_tensor(value))
+            return
+        if is_generator(value):
+            self.generators.append(value)
+            return
+        if isinstance(value, OrderedDict):
+            self._save_dict(value, OrderedDict)
+        elif isinstance(value, dict):
+            self._save_dict(value, dict)
+        elif isinstance(value, list):
+            self._save_items(value, list.clear, list.extend)
+        elif isinstance(value, set):
+            self._save_items(value, set.clear, set.update)
+        elif isinstance(value, deque):
+            self._save_items(value, deque.clear, deque.extend)
+        elif isinstance(value, tuple):
+            self._waiting.extend(value)
+        elif _is_array(value):
+            self._save_array(value)
+        if self._is_entered(value):
+            self._save_attributes(value)
+
+    def _is_entered(self, value: Any) -> bool:
+        if isinstance(value, nn.Module):
+            return True
+        kind = type(value)
+        if isinstance(value, type) or any(_package(base) in _OUTSIDE for base in kind.__mro__):
+            return False
+        own = _package(kind) in self._packages
+        return own or is_dataclass(value) or isinstance(value, SimpleNamespace)
+
+    def _save_attributes(self, value: Any) -> None:
+        if type(value).__dictoffset__:
+            self._save(value.__dict__)
+        state = object.__getstate__(value)
+        if isinstance(state, tuple):  # attributes in a dict, and those in slots
+            slots = state[1]
+            self._waiting.extend(slots.values())
+            self._restores.append(partial(_restore_slots, value, slots))
+
+    # Containers are read and written by the builtin's own methods: a subclass may refuse.
+
+    def _save_dict(self, container: Any, kind: Any) -> None:
+        keys, values = list(kind.keys(container)), list(kind.values(container))
+        self._waiting.extend(values)
+
+        def restore() -> None:
+            if _same(kind.keys(container), keys) and _same(kind.values(container), values):
+                return
+            kind.clear(container)
+            for key, value in zip(keys, values, strict=True):
+                kind.__setitem__(container, key, value)
+
+        self._restores.append(restore)
+
+    def _save_items(
+        self, container: Any, clear: Callable[[Any], None], extend: Callable[[Any, Any], None]
+    ) -> None:
+        held = list(container)
+        self._waiting.extend(held)
+
+        def restore() -> None:
+            if not _same(container, held):
+                clear(container)
+                extend(container, held)
+
+        self._restores.append(restore)
+
+    def _save_array(self, array: Any) -> None:
+        if array.dtype.hasobject:
+            self._waiting.extend(array.flat)
+        if not array.flags.writeable:
+            return
+        held = array.copy()
+
+        def restore() -> None:
+            if array.shape != held.shape:
+                array.resize(held.shape, refcheck=False)
+            array[...] = held
+
+        self._restores.append(restore)
+
+
+def _same(now: Collection[Any], held: Collection[Any]) -> bool:
+    """Whether two collections have the same objects in the same order."""
+    return len(now) == len(held) and all(map(is_, now, held))
+
+
+def _saved_tensor(tensor: Tensor) -> Callable[[], None]:
+    """A function that gives a tensor back its memory, shape, type and values."""
+    # Shares the tensor's memory, but neither a new shape nor memory that replaces it.
+    alias = tensor.data
+    held = _distinct(alias).clone()
+    version = None if tensor.is_inference() else tensor._version
+
+    def restore() -> None:
+        if _layout(tensor) != _layout(alias):
+            tensor.data = alias
+        # torch cannot compare sparse or nested tensors; but operations in place raise the version.
+        same = (
+            torch.equal(_distinct(tensor.data), held)
+            if _is_plain(tensor)
+            else version == tensor._version
+        )
+        # A write that is not needed would spoil a graph that still needs the values.
+        if not same:
+            with torch.no_grad():
+                _distinct(tensor).copy_(held)
+
+    return restore
+
+
+def _layout(tensor: Tensor) -> object:
+    """What identifies a tensor's view of its memory."""
+    if not _is_plain(tensor):
+        return tensor.dtype
+    return tensor.dtype, tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride()
+
+
+def _distinct(tensor: Tensor) -> Tensor:
+    """A tensor without the repetitions of `expand`, into which nothing can be written."""
+    if _is_plain(tensor):
+        for dimension, stride in enumerate(tensor.stride()):
+            if stride == 0 and tensor.shape[dimension] > 1:
+                tensor = tensor.narrow(dimension, 0, 1)
+    return tensor
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is a view of memory (not so if it is sparse, nested or made of tensors)."""
+    own = type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+    return tensor.layout == torch.strided and not tensor.is_nested and not own
+
+
+def _restore_slots(value: Any, held: dict[str, Any]) -> None:
+    state = object.__getstate__(value)
+    now: dict[str, Any] = state[1] if isinstance(state, tuple) else {}
+    # As `object` does it: the class may be frozen.
+    for name in now.keys() - held.keys():
+        object.__delattr__(value, name)
+    for name, content in held.items():
+        object.__setattr__(value, name, content)
+
+
+def _is_array(value: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray)
+
+
+def _package(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
