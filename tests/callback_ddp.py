@@ -1,4 +1,4 @@
-"""Two ranks on the CPU, each with other random numbers, and the callback: each writes what it starts with."""
+"""Train on two CPU ranks with different random numbers and the callback; each rank saves its weights."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ CALLBACK = InitCallback("he_normal", seed=3)
 
 
 class Records(logging.Handler):
-    """Counts what is logged."""
+    """Counts log records."""
 
     count = 0
 
@@ -36,7 +36,7 @@ class Module(LightningModule):
         return self.net(x)
 
     def setup(self, stage: str) -> None:
-        """Comes after the callback's, and before DDP wraps the model."""
+        """Save the weights: after the callback's `setup`, before DDP wraps the model."""
         found = {
             "weights": self.state_dict(),
             "rows": len(CALLBACK.report.rows),
@@ -55,7 +55,7 @@ def main(folder: str) -> None:
     logger = logging.getLogger("initsearch")
     logger.setLevel(logging.INFO)
     logger.addHandler(RECORDS)
-    torch.seed()  # ranks draw different numbers: their modules differ until they are initialized
+    torch.seed()  # a different seed per rank: the modules differ until they are initialized
     trainer = Trainer(
         accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, callbacks=[CALLBACK], logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,

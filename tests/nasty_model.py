@@ -1,5 +1,7 @@
-"""A model with all kinds of layers, and a batch for it; torch says once that it has no fast LSTM
-with projections: filter "ignore:LSTM with projections:UserWarning"."""
+"""A model with all kinds of layers, and a batch for it.
+
+Tests of it filter "ignore:LSTM with projections:UserWarning", which torch issues once.
+"""
 
 import warnings
 

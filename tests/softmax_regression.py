@@ -1,4 +1,4 @@
-"""One dense layer on pixels: the model of the tutorials, as a `_target_`."""
+"""Softmax regression on pixels, as the `_target_` of a model."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""`InitCallback`: the same weights as the plan alone gives, at the right moment, in both Lightnings."""
+"""`InitCallback` applies the plan's weights at the right moment, in both namespaces of Lightning."""
 
 import importlib
 import json
@@ -36,7 +36,7 @@ def net() -> nn.Sequential:
 
 
 def module(base: type, *, late: bool = False, rate: float = 0.0) -> Any:
-    """A LightningModule of either namespace; with a rate of 0 its weights stay as they were set."""
+    """A LightningModule of either namespace; a learning rate of 0 keeps its initial weights."""
 
     class Module(base):  # type: ignore[misc,valid-type]
         def __init__(self) -> None:
@@ -79,7 +79,7 @@ def trainer(namespace: Any, callback: InitCallback, **settings: Any) -> Any:
 
 
 def expected(plan: str, seed: int) -> dict[str, Tensor]:
-    """What the plan alone makes of the same module."""
+    """The weights that the plan alone gives the same module."""
     other = module(lightning.pytorch.LightningModule)
     InitPlan.from_spec(plan).apply(other, seed=seed)
     return dict(other.state_dict())
@@ -110,7 +110,7 @@ def test_a_restored_checkpoint_wins(tmp_path: Path, namespace: Any, late: bool) 
     assert not same(first, expected("he_normal", 0))
     second = module(namespace.LightningModule, late=late)
     resumed = trainer(namespace, InitCallback("zeros"), max_epochs=2)
-    # Its second epoch is trained at the checkpoint's rate, which comes with the optimizer's state.
+    # The second epoch trains at the checkpoint's learning rate, which the optimizer's state restores.
     seen = []
     second.on_train_start = lambda: seen.append(same(second, dict(first.state_dict())))
     resumed.fit(second, loader(), ckpt_path=tmp_path / "last.ckpt", weights_only=False)
@@ -119,7 +119,7 @@ def test_a_restored_checkpoint_wins(tmp_path: Path, namespace: Any, late: bool) 
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["built", "configure_model"])
-def test_a_second_fit_goes_on_with_the_weights_it_finds(late: bool) -> None:
+def test_a_second_fit_continues_from_the_current_weights(late: bool) -> None:
     model = module(lightning.pytorch.LightningModule, late=late, rate=0.1)
     callback = InitCallback("he_normal")
     trainer(lightning.pytorch, callback).fit(model, loader())
@@ -129,29 +129,29 @@ def test_a_second_fit_goes_on_with_the_weights_it_finds(late: bool) -> None:
     model.rate = 0.0
     trainer(lightning.pytorch, callback).fit(model, loader())
     assert same(model, trained)
-    # Another module is another matter: cross-validation trains several by one callback.
+    # Another module is initialized: cross-validation trains several modules with one callback.
     other = module(lightning.pytorch.LightningModule, late=late)
     trainer(lightning.pytorch, callback).fit(other, loader())
     assert same(other, expected("he_normal", 0))
 
 
-def test_a_fit_that_broke_off_before_the_model_was_built_can_be_repeated(tmp_path: Path) -> None:
+def test_a_fit_that_failed_before_the_model_was_built_can_be_repeated(tmp_path: Path) -> None:
     model = module(lightning.pytorch.LightningModule, late=True)
 
-    class Breaking(InitCallback):
-        """As if the module's own setup, which follows, found no data."""
+    class Failing(InitCallback):
+        """Fails as if the module's `setup`, which follows, found no data."""
 
         def setup(self, *arguments: Any, **named: Any) -> None:
             super().setup(*arguments, **named)
             raise FileNotFoundError("no data today")
 
-    broken, callback, logger = Breaking("zeros"), InitCallback("he_normal"), CSVLogger(tmp_path)
+    failing, callback, logger = Failing("zeros"), InitCallback("he_normal"), CSVLogger(tmp_path)
     for _ in range(2):
         with pytest.raises(FileNotFoundError):
-            trainer(lightning.pytorch, broken).fit(model, loader())
+            trainer(lightning.pytorch, failing).fit(model, loader())
     trainer(lightning.pytorch, callback, logger=logger).fit(model, loader())
     assert same(model, expected("he_normal", 0))
-    assert broken.report is None
+    assert failing.report is None
     assert "configure_model" not in vars(model)
 
 
@@ -164,7 +164,7 @@ def test_only_a_fit_initializes() -> None:
     assert callback.report is None
 
 
-def test_it_says_what_it_did(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_it_logs_its_report_and_plan(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     logger = CSVLogger(tmp_path)
     with caplog.at_level(logging.INFO, logger="initsearch"):
         run = trainer(lightning.pytorch, InitCallback("he_normal", seed=3), logger=logger)
@@ -186,7 +186,7 @@ def test_parameters_without_values_are_refused_in_one_line(layer: Any, remedy: s
     model.net = nn.Sequential(layer())
     callback = InitCallback("he_normal")
     with pytest.raises(ModelError) as raised:
-        # Not by a fit: Lightning, clearing up after the error, stumbles over meta tensors itself.
+        # Without a fit: Lightning's own cleanup after the error fails on meta tensors.
         callback.setup(trainer(lightning.pytorch, callback), model, "fit")
     assert "\n" not in str(raised.value)
     assert remedy in str(raised.value)
@@ -208,7 +208,7 @@ def test_it_can_be_sent_to_another_process() -> None:
 
 @pytest.mark.parametrize("namespace", [lightning.pytorch, pytorch_lightning])
 @pytest.mark.parametrize("form", ["name", "file", "mapping"])
-def test_lightning_s_command_line_takes_it(
+def test_lightning_s_command_line_accepts_it(
     tmp_path: Path, monkeypatch, namespace: Any, form: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -245,8 +245,8 @@ def test_lightning_s_command_line_takes_it(
     assert same(done.model, expected("he_normal", 11 if form != "mapping" else 0))
 
 
-def test_all_ranks_of_ddp_start_alike(tmp_path: Path) -> None:
-    """Before DDP sends rank 0's weights to all others, which would hide a difference."""
+def test_all_ranks_of_ddp_start_with_the_same_weights(tmp_path: Path) -> None:
+    """Compared before DDP broadcasts the weights of rank 0, which would hide a difference."""
     subprocess.run(
         [sys.executable, str(Path(__file__).with_name("callback_ddp.py")), str(tmp_path)],
         capture_output=True, text=True, check=True, cwd=REPOSITORY,
@@ -257,7 +257,7 @@ def test_all_ranks_of_ddp_start_alike(tmp_path: Path) -> None:
         found = torch.load(tmp_path / f"rank{rank}.pt")
         assert all(torch.equal(value, weights[name]) for name, value in found["weights"].items())
         assert found["rows"] == 4
-    assert found["logged"] == 0  # rank 1 has nothing to say
+    assert found["logged"] == 0  # only rank 0 logs
 
 
 def test_the_example_project_runs_and_the_plan_matters(capsys) -> None:
@@ -269,6 +269,6 @@ def test_the_example_project_runs_and_the_plan_matters(capsys) -> None:
     )  # fmt: skip
     assert "hidden.0.weight" in done.stdout
     assert float(done.stdout.rsplit(maxsplit=1)[1]) > 0.6
-    # The same in this process, which has everything loaded.
+    # In this process for speed: all imports are loaded.
     runpy.run_path(str(script))["main"]("zeros")
     assert float(capsys.readouterr().out.rsplit(maxsplit=1)[1]) < 0.2

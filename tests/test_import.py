@@ -1,11 +1,11 @@
-"""`import initsearch` is light."""
+"""`import initsearch` loads little."""
 
 import subprocess
 import sys
 
 
 def loaded_after(code: str) -> set[str]:
-    """Top-level packages that are loaded after the code ran in a fresh interpreter."""
+    """The top-level packages that are loaded after running the code in a fresh interpreter."""
     text = f"{code}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
@@ -27,7 +27,7 @@ def test_import_alone_loads_nothing_heavy() -> None:
     assert not loaded_after("import initsearch") & (HEAVY | {"torch", "pandas"})
 
 
-def test_plans_need_torch_alone() -> None:
+def test_plans_need_only_torch() -> None:
     loaded = loaded_after("import initsearch; initsearch.InitPlan.from_spec('he_normal')")
     assert "torch" in loaded
     assert not loaded & HEAVY

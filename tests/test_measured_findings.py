@@ -1,7 +1,7 @@
-"""What is known of initializations, measured again on MNIST, over seeds: direction and rough size.
+"""Known results on initializations, reproduced on MNIST over seeds: their direction and rough size.
 
-Each comment gives the range that was seen over four seeds or more; the bands are wider, because so short a
-training amplifies rounding, and rounding differs between machines.
+Comments give the range measured over at least four seeds. The asserted bands are wider: rounding differs
+between machines, and a short training amplifies it.
 """
 
 import math
@@ -19,7 +19,7 @@ from initsearch.training.worker import run_job
 pytestmark = [pytest.mark.mnist, pytest.mark.slow]
 
 SEEDS = (11, 12)
-CHANCE = 0.13  # the largest class of a split, and a little more
+CHANCE = 0.13  # a little above the share of a split's largest class
 UNIT_NORMAL = {"name": "normal", "std": 1.0}
 TIMES_001 = {"name": "normal", "std": 0.01}
 ZERO_FIRST = {
@@ -32,7 +32,7 @@ ZERO_FIRST = {
 
 @pytest.fixture(autouse=True)
 def denormals_are_zero() -> Iterator[None]:
-    """Thirty layers at 0.01 leave denormal gradients, whose arithmetic is five times slower."""
+    """Flush denormals: thirty layers at 0.01 produce them, and their arithmetic is five times slower."""
     torch.set_flush_denormal(True)
     yield
     torch.set_flush_denormal(False)
@@ -52,7 +52,7 @@ def train(
     state_dir: Path | None = None,
     **data: Any,
 ) -> dict[str, Curve]:
-    """The plans' curves on one block, validated at the looks and at the end: batches of 100."""
+    """Train the plans on one block in batches of 100; validate at the looks and at the end."""
     job = Job(
         data={"name": "mnist", "root": str(root), "train_size": 40_000, "val_size": 5_000, **data},
         model=model,
@@ -80,12 +80,12 @@ def accuracy(curve: Curve) -> float:
 
 
 def best(curve: Curve) -> float:
-    """The highest accuracy of the looks: with momentum in thirty layers, a single one jumps."""
+    """The highest accuracy of all looks: with momentum in thirty layers, a single look is noisy."""
     return max(point.val_accuracy for point in curve.points)
 
 
 def is_stuck(curve: Curve) -> bool:
-    """At chance at every look, and at the loss of answers that do not depend on the image."""
+    """Whether it is at chance at every look, with the loss of a constant output."""
     at_log_10 = abs(curve.points[-1].val_loss - math.log(10)) < 0.02
     return best(curve) < CHANCE and at_log_10 and not curve.diverged
 
@@ -96,7 +96,7 @@ def test_a_zero_first_layer_learns_under_tanh_and_is_dead_under_relu(mnist_root,
         model = {"name": "mlp", "depth": 1, "width": 100, "activation": activation}
         plans = {"zero_first": ZERO_FIRST}
         curves = train(mnist_root, model, plans, seed, lr=lr, steps=600, scaling="unit")
-        # tanh .937 to .940; ReLU at chance: its units start at zero, where they pass no gradient.
+        # tanh .937 to .940. ReLU at chance: its units start at zero and pass no gradient.
         if activation == "tanh":
             assert accuracy(curves["zero_first"]) > 0.9
         else:
@@ -104,9 +104,7 @@ def test_a_zero_first_layer_learns_under_tanh_and_is_dead_under_relu(mnist_root,
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_units_of_two_zero_layers_stay_one_and_the_same_in_float64(
-    mnist_root, tmp_path, seed
-) -> None:
+def test_units_of_two_zero_layers_stay_identical_in_float64(mnist_root, tmp_path, seed) -> None:
     model = {"name": "mlp", "depth": 1, "width": 100, "activation": "sigmoid"}
     plans = {"both_zero": "zeros", "zero_first": ZERO_FIRST}
     curves = train(
@@ -120,31 +118,29 @@ def test_units_of_two_zero_layers_stay_one_and_the_same_in_float64(
         assert first.dtype == torch.float64
         moved[name] = float(first.abs().max())
         apart[name] = float((first - first[0]).abs().max())
-    # Apart by 3e-16 at most. In float32, where the sums' order differs from unit to unit, rounding has
-    # them 2e-8 to 2e-7 apart by now, which grows.
+    # They differ by 3e-16 at most. In float32, where the order of summation varies between units, they
+    # differ by 2e-8 to 2e-7 at this point, and the difference grows.
     assert apart["both_zero"] < 1e-10
     assert moved["both_zero"] > 0.01
     assert apart["zero_first"] > 0.1
-    # As good as one unit: .215 to .264, against .886 to .902
+    # Like a single unit: .215 to .264, against .886 to .902
     assert accuracy(curves["both_zero"]) < 0.4
     assert accuracy(curves["zero_first"]) > accuracy(curves["both_zero"]) + 0.3
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_softmax_regression_does_not_mind_zeros_and_suffers_from_unit_normal(
-    mnist_root, seed
-) -> None:
+def test_softmax_regression_learns_from_zeros_and_worse_from_unit_normal(mnist_root, seed) -> None:
     model = {"_target_": "softmax_regression.softmax_regression"}
     plans = {"zeros": "zeros", "ones": "ones", "unit_normal": UNIT_NORMAL}
     curves = train(mnist_root, model, plans, seed, lr=0.5, steps=1000, scaling="unit")
-    # zeros and ones alike .906 to .913, unit normal .861 to .874
+    # zeros and ones .906 to .913, unit normal .861 to .874
     assert accuracy(curves["zeros"]) > 0.9
     assert accuracy(curves["ones"]) == pytest.approx(accuracy(curves["zeros"]), abs=0.003)
     assert accuracy(curves["unit_normal"]) < accuracy(curves["zeros"]) - 0.02
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_convnet_is_lost_at_001_and_learns_from_variance_scaling_and_lsuv(
+def test_a_convnet_is_stuck_at_001_and_learns_from_variance_scaling_and_lsuv(
     mnist_root, seed
 ) -> None:
     model = {"name": "convnet", "depth": 4, "width": 8, "activation": "relu"}
@@ -153,13 +149,13 @@ def test_a_convnet_is_lost_at_001_and_learns_from_variance_scaling_and_lsuv(
     plans = {
         "times_0.01": TIMES_001,
         "variance_scaling_with_xavier": {"rules": [xavier_head, scaled]},
-        # Where LSUV starts from does not matter: it draws orthogonal matrices and rescales those.
+        # LSUV draws orthogonal matrices and rescales them, whatever the weights were.
         "lsuv": "lsuv",
     }
-    setting = {"lr": 0.05, "scaling": "unit", "image_size": 14}  # a quarter of the work
+    setting = {"lr": 0.05, "scaling": "unit", "image_size": 14}  # a quarter of the pixels
     curves = train(mnist_root, model, plans, seed, steps=300, **setting)
-    # Variance scaling .889 to .927, LSUV .927 to .942: ahead on each of six seeds, by .013 to .041. With
-    # batches of 50 it was behind by .021 on one of four: hence a band, and not an order.
+    # Variance scaling .889 to .927, LSUV .927 to .942: ahead by .013 to .041 on each of six seeds. With
+    # batches of 50 it was behind by .021 on one of four seeds, so a band is asserted, not an order.
     assert is_stuck(curves["times_0.01"])
     assert curves["times_0.01"].initial_loss == pytest.approx(math.log(10), abs=1e-4)
     unit = train(mnist_root, model, {"unit_normal": UNIT_NORMAL}, seed, steps=1, **setting)
@@ -195,9 +191,9 @@ def test_thirty_relu_layers_learn_from_he_alone_and_lsuv_rescues_the_default(
     curves = train(
         mnist_root, model, plans, seed, lr=0.01, momentum=0.9, looks=(250, 300, 350)
     )  # fmt: skip
-    # He .58 to .87 and LSUV .77 to .91 on six seeds, each trained in a loop and stacked. Those two ways
-    # differ in rounding alone, which takes He from .84 to .62 on a seed; at the last look alone, to .39.
-    # N(0, 1) is not finite after two steps, the others stay at chance.
+    # He .58 to .87 and LSUV .77 to .91 on six seeds, each trained by the loop and the stacked engine. The
+    # engines differ only in rounding, which moves He from .84 to .62 on one seed (.39 at the last look).
+    # N(0, 1) is not finite after two steps; the others stay at chance.
     for stuck in ("glorot", "default", "times_0.01"):
         assert is_stuck(curves[stuck]), stuck
     assert curves["unit_normal"].diverged
@@ -206,7 +202,7 @@ def test_thirty_relu_layers_learn_from_he_alone_and_lsuv_rescues_the_default(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_selu_wants_lecun_or_the_gain_that_torch_gives_it(mnist_root, seed) -> None:
+def test_selu_needs_lecun_or_the_gain_that_torch_gives_it(mnist_root, seed) -> None:
     model = {"name": "mlp", "depth": 32, "width": 128, "activation": "selu"}
     plans = {
         "lecun": "lecun_normal",
@@ -217,8 +213,8 @@ def test_selu_wants_lecun_or_the_gain_that_torch_gives_it(mnist_root, seed) -> N
     curves = train(
         mnist_root, model, plans, seed, lr=0.01, momentum=0.9, steps=300, looks=(200, 250)
     )
-    # LeCun .890 to .906 and torch's gain of 3/4 .876 to .911 on six seeds: which is ahead changes with the
-    # seed, so no order is asserted. The default .11 to .21; He is not finite after a few steps.
+    # LeCun .890 to .906 and torch's gain of 3/4 .876 to .911 on six seeds. Which is ahead depends on the
+    # seed, so no order is asserted. The default .11 to .21. He is not finite after a few steps.
     for good in ("lecun", "torch_gain"):
         assert best(curves[good]) > 0.8
         assert best(curves["default"]) < best(curves[good]) - 0.4

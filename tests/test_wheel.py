@@ -1,4 +1,4 @@
-"""The wheel: complete, installed elsewhere, run from another folder."""
+"""The wheel is complete, and works where it is installed."""
 
 import json
 import os
@@ -56,5 +56,5 @@ def test_the_wheel_runs_a_sweep_from_another_folder(wheel: Path, tmp_path: Path)
     )  # fmt: skip
     (verdict,) = (elsewhere / "outputs").glob("*/verdict.json")
     assert json.loads(verdict.read_text())["dataset"] == "digits"
-    # Nothing but the output folder was left behind.
+    # It wrote only the output folder.
     assert [path.name for path in elsewhere.iterdir()] == ["outputs"]
