@@ -1,9 +1,9 @@
-"""Whether the blocks that are left can still decide a race, or would be trained for nothing.
+"""Whether the remaining blocks can still decide a race.
 
-The chance is a predictive one: what the blocks so far leave open of a gap and its spread, and what the blocks
-to come may add (Spiegelhalter, Freedman and Blackburn, Monitoring clinical trials: conditional or predictive
-power?, Controlled Clinical Trials 7, 1986). A race that ends for its being small ends without a winner: false
-winners become rarer, never more frequent.
+The probability is predictive: it covers what the blocks so far leave uncertain about a gap and its spread, and
+what the remaining blocks may add (Spiegelhalter, Freedman and Blackburn, Monitoring clinical trials:
+conditional or predictive power?, Controlled Clinical Trials 7, 1986). A race that ends because it is small ends
+without a winner, so false winners can only become rarer.
 """
 
 import numpy as np
@@ -13,24 +13,24 @@ from scipy.special import stdtrit
 from initsearch.race.pairs import Evidence
 from initsearch.race.rules import RaceRules
 
-DRAWS = 2000  # a chance of 5 % is known to half a percentage point (one standard error)
+DRAWS = 2000  # a probability of 5 % has a standard error of half a percentage point
 
 
 def chance_of_decision(
     evidence: Evidence, trained: NDArray[np.bool_], look: int, rules: RaceRules
 ) -> float:
-    """The chance that the last look names a winner or a tie, as the blocks so far predict it; or a bit more.
+    """Predict the probability that the last look names a winner or a tie; an upper bound of it.
 
-    Each pair is predicted by itself, from a normal law of its differences and with no opinion beforehand (a
-    flat prior of the mean and of the logarithm of the spread). Whoever leads at the end must be ahead of every
-    other, and have beaten it or be equivalent to it: the least likely of these bounds the chance that a
-    candidate leads to a decision, and the sum over candidates bounds the chance of any.
+    Each pair is predicted separately, for normally distributed differences with a flat prior on the mean and
+    on the logarithm of the spread. A decision needs a final leader that is ahead of every other candidate and
+    has beaten it or is equivalent to it. For one candidate, the least likely of these conditions is an upper
+    bound; the sum over candidates is an upper bound for any decision.
 
     Args:
-        evidence: Of now.
-        trained: (K,) which candidates are still trained; what is known of the others stays as it is.
-        look: Blocks so far, fewer than the race may have.
-        rules: What the race is decided by.
+        evidence: The evidence so far.
+        trained: (K,) which candidates are still in training; the evidence on the others does not change.
+        look: Number of blocks so far, less than `rules.max_seeds`.
+        rules: The rules of the race.
 
     Returns:
         A number in [0, 1]; the same one for the same evidence.
@@ -39,7 +39,7 @@ def chance_of_decision(
     new, shape = blocks - look, (*evidence.table.gap.shape, DRAWS)
     both = trained[:, None] & trained[None, :]
     gap = evidence.table.gap[..., None]
-    # Pairs with a candidate that was stopped are not predicted; theirs may have no spread.
+    # Pairs with a stopped candidate are not predicted; their spread may be infinite.
     squares = np.where(both, evidence.table.spread, 0.0)[..., None] ** 2 * (look - 1)
 
     variance = squares / draw.chisquare(look - 1, shape)
@@ -56,7 +56,7 @@ def chance_of_decision(
     )
     beats = at_end - beats_by * error > rules.margin
     ties = np.abs(at_end) + ties_by * error <= rules.margin
-    same = (at_end == 0.0) & (error == 0.0)  # on every block: a tie, whatever the margin
+    same = (at_end == 0.0) & (error == 0.0)  # equal on every block: a tie for any margin
     settled = ((beats | ties) & (at_end > 0.0) | same).mean(axis=-1)
     stands = evidence.beats | (evidence.p_equivalence <= rules.alpha)
     leads = np.where(both, settled, stands)

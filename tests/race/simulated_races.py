@@ -1,4 +1,4 @@
-"""Many cheap races through the real decision code, and what their number of errors proves."""
+"""Many cheap races through the real decision code, and limits for their numbers of errors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Outcome:
 
     @property
     def blocks_trained(self) -> int:
-        """Training runs spent: a stopped candidate spares the rest."""
+        """Number of training runs; a stopped candidate saves the remaining ones."""
         return sum(self.race.dropped_at.get(name, self.decision.look) for name in self.race.names)
 
 
@@ -63,7 +63,7 @@ def races(
     seed: int = 0,
     protected: tuple[str, ...] = (),
 ) -> list[Outcome]:
-    """Races of candidates with these true means; noise of their own, and noise that a block shares."""
+    """Races of candidates with these true means, with separate noise and noise shared within a block."""
     rng = np.random.default_rng(seed)
     shape = (len(means), rules.max_seeds)
     return [
@@ -79,15 +79,15 @@ def races(
 
 
 def most_errors(replicates: int, rate: float = 0.05) -> int:
-    """The number of errors that a true error rate of `rate` exceeds once in a thousand times."""
+    """The number of errors that a true error rate of `rate` exceeds with probability 0.001."""
     return int(binom.isf(FALSE_ALARM, replicates, rate))
 
 
 def upper_bound(errors: int, replicates: int) -> float:
-    """Clopper-Pearson: the true error rate is below it with 95% confidence."""
+    """Clopper-Pearson: the true error rate is below it with 95 % confidence."""
     return float(beta.ppf(0.95, errors + 1, replicates - errors))
 
 
 def least_found(replicates: int, rate: float) -> int:
-    """The number of finds that a true rate of `rate` falls short of once in a thousand times."""
+    """The number of detections that a true rate of `rate` falls below with probability 0.001."""
     return int(binom.ppf(FALSE_ALARM, replicates, rate))

@@ -1,6 +1,6 @@
-"""Races that end early because going on is futile: what they save, and what they do not cost.
+"""Races that end for futility: what they save, and that they lose hardly any decision.
 
-The oracles are races that do go on, scipy's tests on blocks that are drawn one by one, and frequencies.
+The oracles are races that continue, SciPy's tests on blocks drawn one by one, and frequencies.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ OFF = RaceRules(futility=0.0)
 
 
 def chance(scores: np.ndarray, rules: RaceRules) -> float:
-    """The chance after all blocks of `scores`, everybody being trained."""
+    """The predicted probability after all blocks of `scores`, with every candidate in training."""
     blocks = np.full((len(scores), rules.max_seeds), np.nan)
     blocks[:, : scores.shape[1]] = scores
     trained = np.ones(len(scores), dtype=bool)
@@ -28,8 +28,8 @@ def chance(scores: np.ndarray, rules: RaceRules) -> float:
 
 
 @pytest.mark.parametrize(("gap", "sd"), [(0.002, 0.002), (0.0, 0.0009), (0.004, 0.004)])
-def test_of_two_candidates_it_is_the_share_of_futures_that_decide(gap: float, sd: float) -> None:
-    """Futures drawn block by block from the posterior, and judged by scipy at the last look's level."""
+def test_for_two_candidates_it_is_the_share_of_futures_that_decide(gap: float, sd: float) -> None:
+    """Futures are drawn block by block from the posterior, and tested by SciPy at the last look's level."""
     rng = np.random.default_rng(0)
     n, end, draws = 6, ON.max_seeds, 20_000
     seen = stats.zscore(rng.normal(size=n), ddof=1) * sd + gap
@@ -50,21 +50,22 @@ def test_of_two_candidates_it_is_the_share_of_futures_that_decide(gap: float, sd
     assert chance(scores, ON) == pytest.approx(expected, abs=0.03)
 
 
-def test_what_it_foretells_comes_true_as_often_as_it_says() -> None:
-    """True gaps of all sizes: of the races with a chance of so much, so many are decided at the last look."""
+@pytest.mark.slow
+def test_the_predicted_probabilities_are_calibrated() -> None:
+    """True gaps of all sizes: the share decided at the last look is the mean predicted probability."""
     rng = np.random.default_rng(0)
     single = RaceRules(looks=(12,), futility=0.0)
-    told, decided = [], []
+    predicted, decided = [], []
     for gap in rng.uniform(-0.012, 0.012, 1500):
         scores = np.array([[0.95 + gap], [0.95]]) + 0.002 / 2**0.5 * rng.normal(size=(2, 12))
-        told.append(chance(scores[:, :6], RaceRules(looks=(6, 12))))
+        predicted.append(chance(scores[:, :6], RaceRules(looks=(6, 12))))
         decided.append(race(scores, single).decision.status != "undecided")
-    told, decided = np.array(told), np.array(decided)
+    predicted, decided = np.array(predicted), np.array(decided)
     for low, high in ((0.0, 0.05), (0.05, 0.5), (0.5, 0.95)):
-        those = (told >= low) & (told < high)
+        those = (predicted >= low) & (predicted < high)
         count = int(those.sum())
         assert count > 20
-        least, most = stats.binom.ppf([0.001, 0.999], count, told[those].mean()) / count
+        least, most = stats.binom.ppf([0.001, 0.999], count, predicted[those].mean()) / count
         assert least - 0.01 <= decided[those].mean() <= most + 0.01
 
 
@@ -78,9 +79,10 @@ def both_ways(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [normal, heavy_tailed])
 @pytest.mark.parametrize("gap", [0.005, 0.003])
-def test_it_costs_hardly_any_winner_and_makes_none(noise, gap: float) -> None:
+def test_it_costs_hardly_any_winner_and_adds_none(noise, gap: float) -> None:
     on, off = both_ways(300, [0.97, 0.97 - gap, 0.955, 0.94], noise, sd=0.004 / 2**0.5)
     for ended, whole in zip(on, off, strict=True):
         if ended.decision.status != "undecided":
@@ -90,6 +92,7 @@ def test_it_costs_hardly_any_winner_and_makes_none(noise, gap: float) -> None:
     assert found >= all_found - 300 * 0.02
 
 
+@pytest.mark.slow
 def test_it_costs_hardly_any_tie() -> None:
     on, off = both_ways(300, [0.97, 0.97, 0.94], sd=0.0008 / 2**0.5)
     ties, all_ties = (sum(o.decision.status == "tie" for o in way) for way in (on, off))
@@ -97,8 +100,9 @@ def test_it_costs_hardly_any_tie() -> None:
     assert ties >= all_ties - 300 * 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("means", [[0.97, 0.97, 0.94], [0.97] * 5])
-def test_where_nothing_can_be_found_out_it_spares_a_third_of_the_work(means: list[float]) -> None:
+def test_if_nothing_can_be_decided_it_saves_a_third_of_the_work(means: list[float]) -> None:
     on, off = both_ways(200, means, sd=0.004 / 2**0.5)
     assert sum(o.winner is not None for o in on) <= sum(o.winner is not None for o in off)
     spent, whole = (np.mean([o.blocks_trained for o in way]) for way in (on, off))
@@ -111,8 +115,8 @@ def test_the_same_scores_on_every_block_are_certain_to_tie() -> None:
         assert chance(scores, RaceRules(margin=margin)) == 1.0
 
 
-def test_what_was_stopped_and_never_beaten_by_the_leader_stands_in_the_way() -> None:
-    """A candidate that is trained no more can be neither beaten nor tied with by more blocks."""
+def test_a_stopped_candidate_that_the_leader_has_not_beaten_prevents_a_decision() -> None:
+    """More blocks can neither beat nor tie a candidate that is no longer in training."""
     rng = np.random.default_rng(1)
     scores = np.full((3, 12), np.nan)
     scores[:2, :6] = np.array([[0.97], [0.90]]) + 0.001 * rng.normal(size=(2, 6))
@@ -122,7 +126,7 @@ def test_what_was_stopped_and_never_beaten_by_the_leader_stands_in_the_way() -> 
     assert chance(scores[:2, :6], ON) > 0.99
 
 
-def test_the_decision_keeps_the_chance_it_ended_for() -> None:
+def test_the_decision_reports_the_probability_that_ended_it() -> None:
     (outcome,) = races(1, [0.97, 0.97], ON, sd=0.02)
     *before, end = outcome.race.decisions
     assert end.status == "undecided"
@@ -130,7 +134,7 @@ def test_the_decision_keeps_the_chance_it_ended_for() -> None:
     assert end.prospect is not None
     assert end.prospect < ON.futility
     assert all(d.prospect is not None and d.prospect >= ON.futility for d in before)
-    # The power is that of the race as it was planned: a paired t-test of 12 blocks at the last level.
+    # The power is that of the planned race: a paired t-test of 12 blocks at the last level.
     level = t_levels(ON.schedule, 0.025)[-1]
     shift = (end.detectable_gap - ON.margin) / end.comparisons[0].spread * 12**0.5
     assert end.power_blocks == 12

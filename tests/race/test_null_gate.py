@@ -1,15 +1,15 @@
-"""The null gate: where nothing is better, a race names a winner in at most 5% of all cases.
+"""The null gate: if no candidate is better, a race names a winner in at most 5 % of all cases.
 
 Races run through the real decision code, 1000 or more per case and 10,000 in the hardest one: two tied
-candidates, noise of their own, and no margin, where the true rate is 5% by design. The summary of the test run
-states of each case how many false winners it found, and the rate that the true one is below with 95% confidence
-(Clopper-Pearson).
+candidates with separate noise and without a margin, where the true rate is 5 % by design. The summary of the
+test run reports the number of false winners for each case, and an upper bound of the true rate with 95 %
+confidence (Clopper-Pearson).
 
-The number of false winners may not exceed `most_errors`: a code whose true rate is 5% exceeds it with
-probability 0.001 (for other seeds than those fixed here). Of 10,000 races that is 569, and a code that passes
-has a true rate below 6.1% with 95% confidence; of 1200 races it is 85, and 8.5%. A true rate of 9% is caught 99
-times in 100. With the margin that races have unless told otherwise the bound itself is below 5%. The rules of
-thumb that the race replaces have rates of 17 to 50% and are caught.
+The number of false winners may not exceed `most_errors`: code with a true rate of 5 % exceeds it with
+probability 0.001 (for seeds other than the fixed ones). For 10,000 races that is 569, and code that passes has
+a true rate below 6.1 % with 95 % confidence; for 1200 races it is 85, and 8.5 %. A true rate of 9 % is caught
+99 times in 100. With the default margin the bound itself is below 5 %. The rules of thumb that the race
+replaces have rates of 17 to 50 % and are caught.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,19 +34,20 @@ from simulated_races import (
 from initsearch.race.rules import RaceRules
 from initsearch.race.sentence import after_races
 
+pytestmark = pytest.mark.slow
+
 REPLICATES = 1200
 #: For the case that is at its limit by design.
 MANY = 10_000
 
-#: Without a margin the rate is right at its limit; the margin of a real race, and its end where going on is
-#: futile, only lower it.
+#: Without a margin the rate is at its limit; a margin, and an end for futility, only lower it.
 STRICT = RaceRules(margin=0.0, futility=0.0)
 TOP_OF_EIGHT = [0.97, 0.97, 0.966, 0.962, 0.962, 0.958, 0.95, 0.85]
 
 
 @pytest.fixture
 def judged(record_property) -> Callable[[Sequence[Outcome]], int]:
-    """Counts false winners and states the count with its bound; there may not be too many."""
+    """Count false winners, record the count with its bound, and refuse too many."""
 
     def judge(outcomes: Sequence[Outcome], rate: float = 0.05) -> int:
         count, false = len(outcomes), sum(outcome.winner is not None for outcome in outcomes)
@@ -64,9 +65,7 @@ def judged(record_property) -> Callable[[Sequence[Outcome]], int]:
 
 
 @pytest.mark.parametrize(("races", "most", "bound"), [(REPLICATES, 85, 0.085), (MANY, 569, 0.061)])
-def test_the_gate_can_fail_and_seldom_does_so_by_chance(
-    races: int, most: int, bound: float
-) -> None:
+def test_the_gate_can_fail_and_rarely_fails_by_chance(races: int, most: int, bound: float) -> None:
     limit = most_errors(races)
     assert binom.sf(limit, races, 0.05) <= FALSE_ALARM
     assert limit == most
@@ -110,9 +109,9 @@ def test_two_names_for_one_scheme_with_shared_noise_never_win_among_others() -> 
 
 
 @pytest.mark.parametrize(("noise", "count"), [(normal, MANY), (heavy_tailed, REPLICATES)])
-def test_two_names_for_one_scheme_with_separate_noise_seldom_win(noise, count, judged) -> None:
+def test_two_names_for_one_scheme_with_separate_noise_rarely_win(noise, count, judged) -> None:
     false = judged(races(count, [0.97, 0.97], STRICT, noise))
-    # The allowance is spent, not hoarded: a race that never decides would pass the line above.
+    # Alpha is used: a race that never decides would pass the line above.
     assert false >= count * 0.025
 
 
@@ -125,14 +124,14 @@ def test_with_the_usual_margin_the_rate_is_below_its_limit_with_confidence(noise
 @pytest.mark.parametrize("noise", [normal, heavy_tailed])
 def test_eight_candidates_with_two_tied_at_the_top(noise, judged) -> None:
     outcomes = races(1000, TOP_OF_EIGHT, STRICT, noise)
-    # Early stopping is on: it has stopped somebody in nearly every race, and spared training.
+    # Early stopping is on: it stops a candidate in nearly every race, and saves training.
     assert np.mean([bool(outcome.race.dropped_at) for outcome in outcomes]) > 0.95
     assert np.mean([outcome.blocks_trained for outcome in outcomes]) < 0.9 * 8 * 12
     judged(outcomes)
 
 
 def test_a_protected_baseline_that_is_behind_changes_nothing(judged) -> None:
-    """It is trained to the end, on blocks on which those that were stopped are not."""
+    """It is trained to the end, also on blocks without the stopped candidates."""
     means = [0.97, 0.97, 0.96, 0.955, 0.95]
     outcomes = races(1000, means, STRICT, protected=("c4",))
     assert all("c4" not in outcome.race.dropped_at for outcome in outcomes)
@@ -144,8 +143,8 @@ def test_a_protected_baseline_at_the_top_changes_nothing(judged) -> None:
     judged(races(1000, [0.97, 0.96, 0.955, 0.97], STRICT, protected=("c3",)))
 
 
-def test_a_race_that_goes_on_errs_as_often_as_it_says(judged) -> None:
-    """12 blocks and, where they decide nothing, 24: alpha is spent once more, as the verdict says."""
+def test_a_second_race_errs_as_often_as_its_verdict_says(judged) -> None:
+    """12 blocks and, if they decide nothing, 24: alpha is spent twice, as the verdict says."""
     rng = np.random.default_rng(4)
     outcomes = []
     for _ in range(1000):
@@ -154,8 +153,8 @@ def test_a_race_that_goes_on_errs_as_often_as_it_says(judged) -> None:
         if outcome.winner is None:
             outcome = race(scores, replace(STRICT, max_seeds=24))
         outcomes.append(outcome)
-    assert "alpha is 0.1 in all" in after_races([STRICT.alpha], STRICT.alpha)
-    assert judged(outcomes, rate=0.1) > most_errors(1000)  # so that 5% would not be the truth
+    assert "total alpha over all races: 0.1" in after_races([STRICT.alpha], STRICT.alpha)
+    assert judged(outcomes, rate=0.1) > most_errors(1000)  # 5 % would be too low a claim
 
 
 @pytest.mark.parametrize("looks", [(4,), (2, 3, 4)])
@@ -166,14 +165,14 @@ def test_four_seeds(looks, judged) -> None:
 
 @pytest.mark.parametrize("max_seeds", [2, 12])
 def test_accuracies_over_few_images(max_seeds: int, judged) -> None:
-    # A nearly solved task on 180 images: differences are 0, 1 or 2 images, and often the same.
+    # A nearly solved task on 180 images: differences are 0, 1 or 2 images, and often equal.
     rng = np.random.default_rng(2)
     right = rng.binomial(180, 0.995, size=(1000, 2, max_seeds))
     rules = replace(STRICT, max_seeds=max_seeds)
     judged([race(scores / 180, rules) for scores in right])
 
 
-def test_candidates_that_diverge_now_and_then(judged) -> None:
+def test_candidates_that_sometimes_diverge(judged) -> None:
     rng = np.random.default_rng(3)
     outcomes = []
     for _ in range(1000):
@@ -190,7 +189,7 @@ def test_none_of_eight_equals_is_called_worse() -> None:
     assert wrong <= most_errors(count)
 
 
-def test_a_gap_as_large_as_the_margin_is_seldom_called_a_tie() -> None:
+def test_a_gap_as_large_as_the_margin_is_rarely_called_a_tie() -> None:
     count = REPLICATES // 2
     outcomes = races(count, [0.970, 0.969], RaceRules(margin=0.001), sd=0.0006)
     false = sum(outcome.decision.status == "tie" for outcome in outcomes)

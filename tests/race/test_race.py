@@ -58,7 +58,7 @@ def noisy(means: Sequence[float], blocks: int, seed: int = 0, sd: float = 0.004)
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 4, 12, 32])
-def test_all_pairs_are_what_scipy_and_statsmodels_say(blocks: int) -> None:
+def test_all_pairs_agree_with_scipy_and_statsmodels(blocks: int) -> None:
     scores = noisy([0.97, 0.969, 0.96, 0.5], blocks, seed=blocks)
     table = pairs.compare(scores)
     p_values, low, equivalence = table.p_values(), table.low(0.03), table.equivalence(0.002)
@@ -194,7 +194,7 @@ def test_decisions_come_at_declared_looks_only() -> None:
     assert (race.next_look, race.finished) == (6, False)
 
 
-def test_a_finished_race_takes_nothing_more() -> None:
+def test_a_finished_race_accepts_no_more_blocks() -> None:
     race = run(np.full((2, 12), 0.9))
     assert race.finished
     with pytest.raises(ConfigError, match="the race is decided"):
@@ -275,7 +275,7 @@ def test_too_few_seeds_end_undecided_with_one_look() -> None:
     assert last(race).status == "undecided"
 
 
-def test_the_direction_of_a_loss_is_turned() -> None:
+def test_a_loss_is_compared_in_its_own_direction() -> None:
     scores = noisy([0.95, 0.97, 0.94], 12, sd=0.002)
     up = run(scores)
     down = run(2 - scores, RaceRules(higher_is_better=False))
@@ -288,7 +288,7 @@ def test_the_direction_of_a_loss_is_turned() -> None:
 # --- stopping early --------------------------------------------------------------------------------
 
 
-def test_the_beaten_are_stopped_and_the_protected_train_on() -> None:
+def test_beaten_candidates_are_stopped_and_protected_ones_are_not() -> None:
     scores = noisy([0.970, 0.969, 0.5, 0.4], 12, sd=0.003)
     race = run(scores, protected=["c3"])
     first = race.decisions[0]
@@ -301,7 +301,7 @@ def test_the_beaten_are_stopped_and_the_protected_train_on() -> None:
     assert "c3" not in last(race).tie_set
 
 
-def test_what_is_stopped_was_beaten_after_correction_over_all_pairs() -> None:
+def test_a_stopped_candidate_was_beaten_after_correction_over_all_pairs() -> None:
     stopped = 0
     for seed in range(60):
         race = run(noisy([0.970, 0.969, 0.955, 0.95, 0.94], 12, seed=seed, sd=0.005))
@@ -316,15 +316,15 @@ def test_what_is_stopped_was_beaten_after_correction_over_all_pairs() -> None:
 
 def test_scores_of_the_stopped_do_not_count() -> None:
     scores = noisy([0.970, 0.969, 0.5], 12, sd=0.003)
-    told = scores.copy()
-    told[2, 4:] = 1.0
-    assert run(told).decisions == run(scores).decisions
+    given = scores.copy()
+    given[2, 4:] = 1.0
+    assert run(given).decisions == run(scores).decisions
     withheld = scores.copy()
     withheld[2, 4:] = math.nan
     assert run(withheld).decisions == run(scores).decisions
 
 
-def test_a_new_leader_has_to_beat_the_stopped_itself() -> None:
+def test_a_new_leader_has_to_beat_stopped_candidates_itself() -> None:
     # c0 stops c2 at the first look; c1, too noisy there to have beaten c2, overtakes c0 by far.
     rng = np.random.default_rng(0)
     c0 = 0.90 + rng.normal(0, 0.0005, size=12)
@@ -351,7 +351,7 @@ def test_a_new_leader_has_to_beat_the_stopped_itself() -> None:
     assert (decision.status, decision.tie_set) == ("undecided", ("c1", "c2"))
 
 
-def test_a_race_told_the_same_blocks_decides_the_same() -> None:
+def test_a_race_with_the_same_blocks_decides_the_same() -> None:
     scores = noisy([0.97, 0.968, 0.95, 0.9], 12, seed=5)
     assert run(scores, protected=["c3"]).decisions == run(scores, protected=["c3"]).decisions
 
@@ -410,7 +410,7 @@ def test_divergence_on_the_same_block_is_no_difference() -> None:
     assert (decision.status, decision.diverged) == ("tie", {"c0": 1, "c1": 1})
 
 
-def test_when_all_diverge_nobody_wins() -> None:
+def test_a_race_in_which_every_run_diverges_has_no_winner() -> None:
     decision = last(run(np.full((3, 12), np.nan)))
     assert (decision.status, decision.look, decision.all_diverged) == ("undecided", 4, True)
     assert "every candidate diverged" in sentence(decision, "mlp/digits")
@@ -419,7 +419,7 @@ def test_when_all_diverge_nobody_wins() -> None:
 # --- results ----------------------------------------------------------------------------------------
 
 
-def test_results_list_what_the_verdict_needs() -> None:
+def test_results_have_the_statistics_of_each_candidate() -> None:
     scores = noisy([0.969, 0.970, 0.5], 12, sd=0.003)
     scores[0, 1] = math.nan
     race = run(scores, RaceRules(diverged_score=0.1))
@@ -480,9 +480,15 @@ def test_a_decision_is_plain_data() -> None:
         ({"looks": (4, 4)}, r"race\.looks must be increasing"),
         ({"looks": (1, 4)}, r"race\.looks must be increasing"),
         ({"diverged_score": math.nan}, r"race\.diverged_score must be finite"),
+        ({"alpha": "0.05"}, r"race\.alpha must be a number: got '0\.05'"),
+        ({"margin": None}, r"race\.margin must be a number: got None"),
+        ({"futility": True}, r"race\.futility must be a number: got True"),
+        ({"futility": 1.0}, r"race\.futility must be 0 or more and below 1"),
+        ({"max_seeds": 12.0}, r"race\.max_seeds must be an integer"),
+        ({"looks": (4, 6.0)}, r"race\.looks must be an integer"),
     ],
 )
-def test_rules_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
+def test_rules_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RaceRules(**changes)
 
@@ -526,52 +532,58 @@ def test_the_sentence_of_a_winner_promises_no_more_than_the_interval() -> None:
     race = run(noisy([0.97, 0.95, 0.94], 12, sd=0.002), names=["he_normal", "lecun", "small"])
     decision = last(race)
     text = sentence(decision, "relu_convnet/MNIST")
-    start = "he_normal beats every other scheme on relu_convnet/MNIST by at least "
-    assert text.startswith(start)
-    said = float(text.removeprefix(start).split(" points")[0])
-    assert 0.9 * 100 * decision.lead < said <= 100 * decision.lead
+    assert text.startswith("he_normal beats ")
+    assert " on relu_convnet/MNIST " in text
+    stated = re.search(r"by at least (\S+) points", text)
+    assert stated is not None
+    assert 0.9 * 100 * decision.lead < float(stated[1]) <= 100 * decision.lead
     assert f"; {decision.look} paired seeds, p " in text
 
 
-def test_the_sentence_of_a_winner_says_who_was_beaten_on_fewer_seeds() -> None:
+def test_the_sentence_of_a_winner_names_those_beaten_on_fewer_seeds() -> None:
     race = run(noisy([0.97, 0.965, 0.85], 12, sd=0.003))
     decision = last(race)
     assert (decision.status, race.dropped_at) == ("winner", {"c2": 4})
     text = sentence(decision, "mlp/digits")
     assert f"; {decision.look} paired seeds, p " in text
-    assert text.endswith("; beaten on fewer seeds: c2 on 4")
+    assert text.endswith("fewer seeds: c2 on 4")
 
 
 def test_the_sentence_of_a_tie_names_the_margin() -> None:
     scores = noisy([0.97, 0.97, 0.5], 12)
     scores[1] = scores[0]
     race = run(scores, names=["he_normal", "he_uniform", "bad"])
-    assert sentence(last(race), "mlp/digits") == (
-        "he_normal and he_uniform are as good as equal on mlp/digits "
-        "(within 0.1 points; 4 paired seeds)"
-    )
+    text = sentence(last(race), "mlp/digits")
+    assert text.startswith("he_normal and he_uniform are equivalent on mlp/digits")
+    assert "within 0.1 points; 4 paired seeds" in text
+    assert " on " not in sentence(last(race))
 
 
-def test_the_sentence_of_an_open_end_names_the_remedy() -> None:
+def test_the_sentence_of_an_undecided_race_names_the_remedy() -> None:
     scores = noisy([0.97, 0.97, 0.97, 0.97, 0.97], 12, sd=0.01)
     scores[0, 3] = math.nan
     whole = last(run(scores, RaceRules(futility=0.0)))
     text = sentence(whole, "mlp/digits", POINTS)
-    assert text.startswith("undecided: 12 paired seeds cannot tell whether ")
+    assert text.startswith("undecided: 12 paired seeds ")
     assert " and 2 more differ by more than 0.1 points on mlp/digits (gap of " in text
-    assert "; raise race.max_seeds above 12, which is a second chance: " in text
-    assert "left" not in text
+    nearest = next(c for c in whole.comparisons if c.name in whole.tie_set)
+    assert f"interval {POINTS.number(nearest.low)} to {POINTS.number(nearest.high)}" in text
+    assert "; raise race.max_seeds above 12 " in text
+    assert "is at most 0.1" in text  # alpha of both races
+    assert "remaining" not in text
+    assert "; raise max_seeds above 12 " in sentence(whole, prefix="")
 
     early = last(run(scores))
     assert early.look < 12
     text = sentence(early, "mlp/digits", POINTS)
     assert re.search(
-        rf"; the {12 - early.look} seeds left would decide it with a chance (of|below) \d", text
+        rf"; the remaining {12 - early.look} seeds would decide it .* (of|below) \d+ % \(race.futility\)",
+        text,
     )
-    assert "; raise race.max_seeds above 12, which is a second chance: " in text
+    assert "; raise race.max_seeds above 12 " in text
 
 
-def test_an_undecided_look_says_that_the_race_goes_on() -> None:
+def test_the_sentence_of_an_earlier_look_says_that_the_race_continues() -> None:
     decision = run(noisy([0.97, 0.97], 12, sd=0.01)).decisions[0]
     text = sentence(decision, "mlp/digits")
     assert text.startswith("not decided yet: 4 paired seeds")

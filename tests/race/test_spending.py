@@ -36,7 +36,7 @@ def test_all_looks_together_err_with_probability_alpha(
     assert 1.0 - none_crossed.cdf(bounds) == pytest.approx(alpha, abs=2e-5)
 
 
-def test_each_look_has_spent_what_the_spending_function_grants() -> None:
+def test_each_look_spends_what_the_spending_function_allows() -> None:
     looks, alpha = (4, 6, 8, 12), 0.025
     bounds = norm.isf(nominal_levels(looks, alpha))
     for k in range(1, len(looks) + 1):
@@ -50,7 +50,7 @@ def test_each_look_has_spent_what_the_spending_function_grants() -> None:
         assert alpha_spent(looks[k - 1] / looks[-1], alpha) == pytest.approx(granted)
 
 
-def test_one_look_spends_all_of_it() -> None:
+def test_a_single_look_spends_all_of_alpha() -> None:
     assert nominal_levels((7,), 0.025) == pytest.approx((0.025,))
 
 
@@ -61,12 +61,13 @@ def test_levels_grow_from_look_to_look() -> None:
     assert 0.02 < levels[-1] < 0.025
 
 
-def test_a_first_look_at_almost_nothing_does_no_harm() -> None:
+def test_a_very_early_first_look_costs_nothing() -> None:
     levels = nominal_levels((2, 5000), 0.025)
     assert levels[0] < 1e-100
     assert levels[1] == pytest.approx(0.025, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.025, 0.05])
 @pytest.mark.parametrize("looks", [(4, 6, 8, 12), (2, 3, 4), (4, 6, 8, 12, 16, 24, 32)])
 def test_t_tests_at_all_looks_together_err_with_probability_alpha(
@@ -82,7 +83,7 @@ def test_t_tests_at_all_looks_together_err_with_probability_alpha(
             found = ttest_1samp(differences[:, :look], 0.0, axis=1, alternative="greater")
             crossed |= found.pvalue < level
         errors[name] = crossed.mean()
-    # Three standard errors of these races, and of those that the levels were found by.
+    # Three standard errors of these races and of those that the levels were computed from.
     assert errors["t"] == pytest.approx(alpha, abs=3 * (alpha * (1 / races + 1 / 800_000)) ** 0.5)
     assert errors["known variance"] > errors["t"]
 

@@ -259,12 +259,12 @@ def test_more_seeds_keep_the_blocks_that_are_there(monkeypatch, tmp_path) -> Non
     second = run(settings(tmp_path, race=race | {"max_seeds": 8}))
     assert first.n_seeds < second.n_seeds
     # A race that goes on after it was decided has had two chances to err, and says so.
-    assert "alpha is" not in first.sentence
+    assert "alpha" not in first.sentence
     assert second.sentence.endswith(
-        "; after an earlier race of this study, so that alpha is 0.002 in all"
+        "; after an earlier race of this study (total alpha over all races: 0.002)"
     )
     third = run(settings(tmp_path, race=race | {"max_seeds": 9}))
-    assert "after 2 earlier races of this study, so that alpha is 0.003 in all" in third.sentence
+    assert "2 earlier races of this study (total alpha over all races: 0.003)" in third.sentence
     assert max(Counter(trained.pieces).values()) == 1
     scores = {candidate["name"]: candidate["scores"] for candidate in numbers(second)["candidates"]}
     for candidate in numbers(first)["candidates"]:
@@ -287,7 +287,7 @@ def test_a_race_that_goes_on_after_it_was_futile_is_the_same_race(monkeypatch, t
     assert second.sentence == alone.sentence
     longer = run(settings(tmp_path, race=race | {"futility": 0.0, "max_seeds": 9}))
     assert longer.sentence.endswith(
-        "after an earlier race of this study, so that alpha is 0.002 in all"
+        "after an earlier race of this study (total alpha over all races: 0.002)"
     )
 
 

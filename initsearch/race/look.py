@@ -1,0 +1,221 @@
+"""One look at a race: who leads, who is beaten, who is tied, and what follows from it.
+
+Each part of a decision is a property of `Look`, in the order in which one follows from the other; `decide`
+puts them together. The rules that they implement are in `race`.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initsearch.race import pairs
+from initsearch.race.futility import chance_of_decision
+from initsearch.race.pairs import Evidence, Floats, weigh
+from initsearch.race.rules import Decision, RaceRules, Status
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """The candidates after some blocks. Properties refer to candidates by their index in `names`.
+
+    Attributes:
+        names: All K candidates of the race.
+        active: Those still in training.
+        protected: Those that are never dropped.
+        scores: (K, N) scores, see `pairs.oriented`.
+        blocks: Number of blocks so far, one of the schedule.
+        rules: The rules of the race.
+    """
+
+    names: tuple[str, ...]
+    active: Collection[str]
+    protected: Collection[str]
+    scores: Floats
+    blocks: int
+    rules: RaceRules
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """All pairwise comparisons."""
+        return weigh(self.scores, self.blocks, self.rules)
+
+    @cached_property
+    def running(self) -> list[int]:
+        """The active candidates."""
+        return [i for i, name in enumerate(self.names) if name in self.active]
+
+    @cached_property
+    def leader(self) -> int:
+        """The active candidate with the best mean; the first of several."""
+        means = self.evidence.scores[:, : self.blocks].mean(axis=1)
+        return max(self.running, key=lambda i: (float(means[i]), -i))
+
+    @cached_property
+    def others(self) -> list[int]:
+        """All candidates but the leader, smallest gap first."""
+        gap = self.evidence.table.gap[self.leader]
+        others = (i for i in range(len(self.names)) if i != self.leader)
+        return sorted(others, key=lambda i: gap[i])
+
+    @cached_property
+    def beaten(self) -> list[int]:
+        """Those that the leader beats, also after Holm's correction over all pairs."""
+        evidence = self.evidence
+        beats, p_holm = evidence.beats[self.leader], evidence.p_holm[self.leader]
+        return [i for i in self.others if beats[i] and p_holm[i] < evidence.level]
+
+    @cached_property
+    def tied(self) -> list[int]:
+        """Those that the leader is not shown to be better than."""
+        beats = self.evidence.beats[self.leader]
+        # A stopped candidate has passed Holm's correction before, against the leader of that look.
+        return [
+            i for i in self.others if (i not in self.beaten if i in self.running else not beats[i])
+        ]
+
+    @cached_property
+    def diverged(self) -> NDArray[np.bool_]:
+        """(K, N) which runs diverged."""
+        return np.isinf(self.scores)
+
+    @cached_property
+    def bounds(self) -> NDArray[np.bool_]:
+        """(K, blocks) which scores are only bounds: the candidate may be worse, but is not better."""
+        seen = self.scores[:, : self.blocks]
+        if self.rules.bound is None:
+            return np.zeros_like(seen, dtype=bool)
+        sign = 1.0 if self.rules.higher_is_better else -1.0
+        return np.isfinite(seen) & ~(sign * seen >= sign * self.rules.bound)
+
+    @cached_property
+    def all_diverged(self) -> bool:
+        """Whether every run of the leader diverged."""
+        return bool(self.diverged[self.leader].sum() == self.blocks)
+
+    @cached_property
+    def all_bounds(self) -> bool:
+        """Whether every score is only a bound."""
+        if self.rules.bound is None:
+            return False
+        finite = np.isfinite(self.scores[:, : self.blocks])
+        return bool((self.bounds | ~finite).all())
+
+    @cached_property
+    def outcome(self) -> Status | None:
+        """What the tests show; None if more blocks may decide."""
+        evidence, leader = self.evidence, self.leader
+        if self.all_diverged or self.all_bounds:
+            return "undecided"
+        if evidence.beats[leader, self.others].all():
+            return "winner"
+        if (evidence.p_equivalence[leader, self.tied] <= evidence.tie_level).all():
+            return "tie"
+        if self.blocks == self.rules.max_seeds or not set(self.tied) & set(self.running):
+            return "undecided"
+        return None
+
+    @cached_property
+    def prospect(self) -> float | None:
+        """Predicted probability that the remaining blocks decide the race; None if not needed."""
+        if self.outcome is not None or not self.rules.futility:
+            return None
+        # Candidates that this look drops are included: they are beaten, so they leave nothing open.
+        trained = np.isin(np.arange(len(self.names)), self.running)
+        return chance_of_decision(self.evidence, trained, self.blocks, self.rules)
+
+    @property
+    def futile(self) -> bool:
+        """Whether the race ends because the remaining blocks would hardly decide it."""
+        return self.prospect is not None and self.prospect < self.rules.futility
+
+    @property
+    def status(self) -> Status | None:
+        """The outcome, with the futility rule applied."""
+        return "undecided" if self.futile else self.outcome
+
+    @property
+    def tie_set(self) -> list[int]:
+        """The leader and those it is tied with; the winner alone."""
+        return [self.leader] if self.status == "winner" else [self.leader, *self.tied]
+
+    @property
+    def dropped(self) -> list[int]:
+        """Those that are stopped at this look; none if the race ends."""
+        if self.status is not None:
+            return []
+        stoppable = {i for i in self.running if self.names[i] not in self.protected}
+        return [i for i in self.beaten if i in stoppable]
+
+    @property
+    def correlation(self) -> tuple[float, float] | None:
+        """See `pairs.correlation`; over the active candidates, on blocks where none of them diverged."""
+        scores = self.scores[self.running, : self.blocks]
+        return pairs.correlation(scores[:, np.isfinite(scores).all(axis=0)])
+
+    @property
+    def power(self) -> tuple[float, float, int]:
+        """`Decision.power`, `detectable_gap` and `power_blocks`, for the active runner-up."""
+        # A race that ended for futility had the power of the race as it was planned.
+        blocks = self.rules.max_seeds if self.futile else self.blocks
+        level = self.rules.levels[-1] if self.futile else self.evidence.level
+        runner_up = next(i for i in self.others if i in self.running)
+        table, margin = self.evidence.table, self.rules.margin
+        gap = float(table.gap[self.leader, runner_up])
+        spread = float(table.spread[self.leader, runner_up])
+        power = pairs.win_power(gap, margin, spread, blocks, level)
+        return power, margin + pairs.detectable_gap(spread, blocks, level), blocks
+
+    @property
+    def p_pairs(self) -> dict[str, dict[str, float]]:
+        """Holm-adjusted p-values of all pairs i < j, by both names."""
+        return {
+            name: {
+                other: float(self.evidence.p_holm[i, j])
+                for j, other in enumerate(self.names)
+                if j > i
+            }
+            for i, name in enumerate(self.names[:-1])
+        }
+
+    def decide(self) -> Decision:
+        """All parts together."""
+        correlation, variance_removed = self.correlation or (None, None)
+        power, detectable_gap, power_blocks = self.power
+        return Decision(
+            status=self.status,
+            leader=self.names[self.leader],
+            tie_set=self._named(self.tie_set),
+            dropped=self._named(self.dropped),
+            look=self.blocks,
+            max_seeds=self.rules.max_seeds,
+            information=self.blocks / self.rules.max_seeds,
+            level=self.evidence.level,
+            tie_level=self.evidence.tie_level,
+            alpha=self.rules.alpha,
+            margin=self.rules.margin,
+            comparisons=tuple(
+                self.evidence.compare(self.leader, i, self.names[i]) for i in self.others
+            ),
+            p_pairs=self.p_pairs,
+            correlation=correlation,
+            variance_removed=variance_removed,
+            power=power,
+            detectable_gap=detectable_gap,
+            power_blocks=power_blocks,
+            prospect=self.prospect,
+            diverged=self._counts(self.diverged),
+            all_diverged=self.all_diverged,
+            bounds=self._counts(self.bounds),
+            all_bounds=self.all_bounds,
+        )
+
+    def _named(self, candidates: list[int]) -> tuple[str, ...]:
+        return tuple(self.names[i] for i in candidates)
+
+    def _counts(self, found: NDArray[np.bool_]) -> dict[str, int]:
+        """The number of true entries by candidate, without zeros."""
+        counts = found.sum(axis=1).tolist()
+        return {name: count for name, count in zip(self.names, counts, strict=True) if count}
