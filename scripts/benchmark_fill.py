@@ -65,7 +65,7 @@ def _draw(
     view: Tensor,
     fan_in: float,
     fan_out: float,
-    block: int,
+    part: int,
 ) -> None:
     initializer.fill_(view, fan_in=fan_in, fan_out=fan_out, generator=generator)
 

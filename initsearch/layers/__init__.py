@@ -3,20 +3,20 @@
 from initsearch.layers.description import describe
 from initsearch.layers.model.assign import Fill, assign_, read
 from initsearch.layers.model.preserve import preserved
-from initsearch.layers.model.slots import Block, Slot
+from initsearch.layers.model.slots import ParameterPart, Slot
 from initsearch.layers.model.tensors import tensors
 from initsearch.layers.model.walk import unwrap
 from initsearch.layers.rescaling import rescale_
 from initsearch.layers.trace.branches import BRANCH_PLACES
-from initsearch.layers.trace.passes import trace
+from initsearch.layers.trace.passes import trace_forward
 from initsearch.layers.trace.record import LayerCall, Observer, Trace, Use
 
 __all__ = [
     "BRANCH_PLACES",
-    "Block",
     "Fill",
     "LayerCall",
     "Observer",
+    "ParameterPart",
     "Slot",
     "Trace",
     "Use",
@@ -26,6 +26,6 @@ __all__ = [
     "read",
     "rescale_",
     "tensors",
-    "trace",
+    "trace_forward",
     "unwrap",
 ]

@@ -9,10 +9,10 @@ from torch import nn
 from initsearch.errors import ModelError
 from initsearch.layers.model.kinds import nature_of
 from initsearch.layers.model.slots import Slot
-from initsearch.layers.model.walk import Entry, Site, parameters
-from initsearch.layers.roles import Place, from_calls, from_modules, missing
+from initsearch.layers.model.walk import NamedParameter, Site, parameters
+from initsearch.layers.roles import Position, from_calls, from_modules, missing
 from initsearch.layers.trace.branches import places_in, residual_branches
-from initsearch.layers.trace.passes import trace
+from initsearch.layers.trace.passes import trace_forward
 from initsearch.layers.trace.record import NONE, LayerCall, Trace
 
 # A trace needs no more: one sample would do, but batch norm may ask for two.
@@ -29,7 +29,7 @@ def describe(model: nn.Module, batch: Any = None) -> list[Slot]:
 
     Args:
         model: Any module, wrapped (`torch.compile`, `DataParallel`) or not.
-        batch: An input of the model, in any of the forms that `trace` takes. `None`: the model's
+        batch: An input of the model, in any of the forms that `trace_forward` takes. `None`: the model's
             `example_input_array`, or an input guessed from its first layer; if none fits, the
             order of the modules says what follows a layer as far as it can, and
             `activation_source` and the notes say so.
@@ -43,7 +43,7 @@ def describe(model: nn.Module, batch: Any = None) -> list[Slot]:
     reason = ""
     found = Trace((), {})
     try:
-        found = trace(model, batch, samples=_SAMPLES, train=False)
+        found = trace_forward(model, batch, samples=_SAMPLES, train=False)
     except ModelError as error:
         if batch is not None:
             raise
@@ -56,7 +56,7 @@ def describe(model: nn.Module, batch: Any = None) -> list[Slot]:
 def _with_training(model: nn.Module, batch: Any, found: Trace) -> tuple[Trace, str]:
     """The trace with what a pass in training mode shows besides."""
     try:
-        more = trace(model, batch, samples=_SAMPLES, train=True)
+        more = trace_forward(model, batch, samples=_SAMPLES, train=True)
     except ModelError as error:
         return found, f"in training mode {error}"
     known = {name for call in found.calls for name in call.parameters}
@@ -66,8 +66,10 @@ def _with_training(model: nn.Module, batch: Any, found: Trace) -> tuple[Trace, s
     return Trace(found.calls + calls, order, found.joins), ""
 
 
-def _slots(model: nn.Module, entries: Sequence[Entry], found: Trace, reason: str) -> list[Slot]:
-    by_modules: Mapping[str, Place] | None = None
+def _slots(
+    model: nn.Module, entries: Sequence[NamedParameter], found: Trace, reason: str
+) -> list[Slot]:
+    by_modules: Mapping[str, Position] | None = None
     slots: list[Slot] = []
     branches = residual_branches(found)
     in_branch = places_in(branches, found.calls)
@@ -77,14 +79,14 @@ def _slots(model: nn.Module, entries: Sequence[Entry], found: Trace, reason: str
         if calls:
             place = from_calls(calls)
             first = _as_used(first, calls[0])
-        elif first.part in ("weight", "bias") and found.calls and not reason:
-            place = Place("hidden", note="not used in the forward pass")
-        elif first.part in ("weight", "bias"):
+        elif first.category in ("weight", "bias") and found.calls and not reason:
+            place = Position("hidden", note="not used in the forward pass")
+        elif first.category in ("weight", "bias"):
             by_modules = by_modules if by_modules is not None else from_modules(model, entries)
-            place = by_modules.get(first.module_name, Place("hidden"))
+            place = by_modules.get(first.module_name, Position("hidden"))
             place = replace(place, note=f"from the order of modules: {reason}")
         else:
-            place = Place()
+            place = Position()
         slot = _placed(first, place, rest)
         if (where := in_branch.get(slot.name)) is not None:
             slot = replace(slot, branch=where.branch, branch_layers=where.branch_layers)
@@ -105,22 +107,22 @@ def _slot(site: Site) -> Slot:
         module_name=site.module_name,
         module_type=type(stored.module).__name__,
         kind=found.kind,
-        part=found.part,
+        category=found.category,
         shape=tuple(value.shape),
         dtype=value.dtype,
         requires_grad=any(original.requires_grad for _, original in stored.originals),
         fan_in=found.fan_in,
         fan_out=found.fan_out,
-        blocks=found.blocks,
+        parts=found.parts,
         torch_default=found.default,
         note="; ".join(notes),
         stored_as=tuple(f"{prefix}{original}" for original, _ in stored.originals),
     )
 
 
-def _placed(slot: Slot, place: Place, aliases: Sequence[Slot]) -> Slot:
-    if slot.part not in ("weight", "bias"):
-        place = Place()
+def _placed(slot: Slot, place: Position, aliases: Sequence[Slot]) -> Slot:
+    if slot.category not in ("weight", "bias"):
+        place = Position()
     if slot.kind == "lstm" and "_hr_" in slot.name:
         place = replace(place, activation=NONE)  # the projection comes after the gates
     notes = [note for note in (slot.note, place.note) if note]
@@ -138,16 +140,16 @@ def _placed(slot: Slot, place: Place, aliases: Sequence[Slot]) -> Slot:
 
 def _as_used(slot: Slot, call: LayerCall) -> Slot:
     """A bare parameter of an unknown module, if the trace shows that it is a weight."""
-    if slot.kind != "other" or slot.part != "other" or call.weight != slot.name:
+    if slot.kind != "other" or slot.category != "other" or call.weight != slot.name:
         return slot
     fan_in, fan_out = call.fans or (slot.fan_in, slot.fan_out)
     swapped = slot.shape[-2:] == (fan_in, fan_out) and fan_in != fan_out
-    whole = replace(slot.blocks[0], fan_in=fan_in, fan_out=fan_out, transposed=swapped)
+    whole = replace(slot.parts[0], fan_in=fan_in, fan_out=fan_out, transposed=swapped)
     # A stack of matrices, such as one per expert, is drawn matrix by matrix.
     stack = slot.shape[0] if call.fans and len(slot.shape) == 3 else 0
-    blocks = tuple(replace(whole, index=(i,)) for i in range(stack)) or (whole,)
+    parts = tuple(replace(whole, index=(i,)) for i in range(stack)) or (whole,)
     note = f"used as the weight of {call.operation}"
-    return replace(slot, part="weight", fan_in=fan_in, fan_out=fan_out, blocks=blocks, note=note)
+    return replace(slot, category="weight", fan_in=fan_in, fan_out=fan_out, parts=parts, note=note)
 
 
 def _order(slots: Sequence[Slot], found: Trace) -> list[int]:

@@ -58,7 +58,7 @@ def rescale_(
 
     Args:
         model: The model that was described, filled; wrapped or not.
-        batch: An input of the model, in any of the forms that `trace` takes. All of it is used.
+        batch: An input of the model, in any of the forms that `trace_forward` takes. All of it is used.
         scalings: Slots of weights, each with what scales it.
 
     Returns:
@@ -204,7 +204,7 @@ def _nearer(factor: float, than: float) -> bool:
 
 def _multiply(model: nn.Module, slot: Slot, factor: float) -> None:
     if factor != 1.0:
-        assign_(model, slot, lambda view, fan_in, fan_out, block: view.mul_(factor))
+        assign_(model, slot, lambda view, fan_in, fan_out, part: view.mul_(factor))
 
 
 def variance_of(output: Any) -> float:

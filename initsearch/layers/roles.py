@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from initsearch.layers.model.kinds import nature_of
-from initsearch.layers.model.walk import Entry, walk
+from initsearch.layers.model.walk import NamedParameter, walk
 from initsearch.layers.trace.activations import module_activation
 from initsearch.layers.trace.record import NONE, LayerCall, Trace, following
 
@@ -30,7 +30,7 @@ _TRANSPARENT = (
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """Where a layer stands; fields as in `Slot`."""
 
     role: str | None = None
@@ -40,7 +40,7 @@ class Place:
     function: Callable[[Tensor], Tensor] | None = None
 
 
-def from_calls(calls: Sequence[LayerCall]) -> Place:
+def from_calls(calls: Sequence[LayerCall]) -> Position:
     """The place of a layer that was called once or more.
 
     Head goes before first. Of several activations the one that comes first is taken, and the note
@@ -55,15 +55,15 @@ def from_calls(calls: Sequence[LayerCall]) -> Place:
     uses = [use for call in calls for use in call.uses]
     use = following(uses)
     if use is None:
-        return Place(role, None, "unknown", "its output was lost sight of")
+        return Position(role, None, "unknown", "its output was lost sight of")
     names = dict.fromkeys(u.name for u in sorted(uses, key=lambda u: u.step) if u.name != NONE)
     note = ""
     if len(names) > 1:
         note = f"feeds {' and '.join(names)}: {use.name}, which comes first, is taken"
-    return Place(role, use.name, "trace", note, use.function)
+    return Position(role, use.name, "trace", note, use.function)
 
 
-def from_modules(model: nn.Module, entries: Sequence[Entry]) -> dict[str, Place]:
+def from_modules(model: nn.Module, entries: Sequence[NamedParameter]) -> dict[str, Position]:
     """The places of all weight layers, from the order in which the modules were registered.
 
     What stands next to a layer is trusted as far as it can be: an activation module that follows is
@@ -73,14 +73,14 @@ def from_modules(model: nn.Module, entries: Sequence[Entry]) -> dict[str, Place]
     layers: dict[str, str] = {}
     for entry in entries:
         site = entry.sites[0]
-        if nature_of(site).part == "weight":
+        if nature_of(site).category == "weight":
             layers.setdefault(site.module_name, site.name)
     leaves = [
         (name, module, ancestors[-1] if ancestors else None)
         for name, module, ancestors in walk(model)
         if next(module.children(), None) is None or name in layers
     ]
-    places: dict[str, Place] = {}
+    places: dict[str, Position] = {}
     for number, (name, module, parent) in enumerate(leaves):
         if name not in layers:
             continue
@@ -91,7 +91,7 @@ def from_modules(model: nn.Module, entries: Sequence[Entry]) -> dict[str, Place]
             role = "first"
         activation, function = _next(module, parent, leaves[number + 1 :], layers)
         source = "unknown" if activation is None else "modules"
-        places[name] = Place(role, activation, source, "", function)
+        places[name] = Position(role, activation, source, "", function)
     return places
 
 
@@ -124,9 +124,11 @@ def recurrent_activation(module: nn.Module) -> str:
     return str(getattr(module, "nonlinearity", "gates"))
 
 
-def missing(entries: Sequence[Entry], found: Trace) -> bool:
+def missing(entries: Sequence[NamedParameter], found: Trace) -> bool:
     """Whether a trace has left out some weight layer."""
     called = {name for call in found.calls for name in call.parameters}
     return any(
-        nature_of(entry.sites[0]).part == "weight" for entry in entries if entry.name not in called
+        nature_of(entry.sites[0]).category == "weight"
+        for entry in entries
+        if entry.name not in called
     )

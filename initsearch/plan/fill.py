@@ -110,11 +110,11 @@ def _fill(model: nn.Module, each: Assignment, initializer: Initializer, seed: in
     slot = each.slot
     complete = initializer.resolved(slot)
     generator = parameter_generator(seed, slot.name)
-    # With one block, a refusal comes before anything is written.
+    # With one part, a refusal comes before anything is written.
     now = read(model, slot)
-    before = now.clone() if len(slot.blocks) > 1 else None
+    before = now.clone() if len(slot.parts) > 1 else None
 
-    def fill(view: Tensor, fan_in: float, fan_out: float, block: int) -> None:
+    def fill(view: Tensor, fan_in: float, fan_out: float, part: int) -> None:
         complete.fill_(view, fan_in=fan_in, fan_out=fan_out, generator=generator)
 
     try:

@@ -175,9 +175,9 @@ class InitPlan:
         for number, rule in enumerate(self.rules):
             if rule.where.holds(slot) and (choice := rule.choice(slot)) is not None:
                 return choice, number
-        if slot.part not in ("weight", "bias"):
+        if slot.category not in ("weight", "bias"):
             return KEEP, None
-        return (self.bias if slot.part == "bias" else self.weight), None
+        return (self.bias if slot.category == "bias" else self.weight), None
 
     def apply(
         self, model: nn.Module, seed: int = 0, batch: Any = None, *, include_frozen: bool = False

@@ -87,7 +87,7 @@ class Where:
         Norms and parameters of no known kind are left alone by a rule that does not name them by
         `kind`, `name` or `branch`: an initializer of weights would destroy a norm's gain of one.
         """
-        if slot.part not in ("weight", "bias") and not (self.kind or self.name or self.branch):
+        if slot.category not in ("weight", "bias") and not (self.kind or self.name or self.branch):
             return False
         return (
             (not self.activation or slot.activation in self.activation)
@@ -155,9 +155,9 @@ class Rule:
 
     def choice(self, slot: Slot) -> Initializer | str | None:
         """What this rule says of a parameter for which it holds."""
-        if slot.part not in ("bias", "norm_bias"):
+        if slot.category not in ("bias", "norm_bias"):
             return self.weight
-        if self.bias is None and slot.part == "bias":
+        if self.bias is None and slot.category == "bias":
             return prescribed_bias(self.weight)
         return self.bias
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
 from initsearch.signal.loss import PROJECTION
-from initsearch.signal.scale import Scale, common_scale, outline
+from initsearch.signal.scale import HistogramScale, common_scale, outline
 
 if TYPE_CHECKING:
     from initsearch.signal.report import LayerSignal, SignalReport
@@ -79,7 +79,7 @@ def signal_figure(report: "SignalReport") -> Figure:
     return figure
 
 
-def _scale(rows: Sequence["LayerSignal"]) -> Scale:
+def _scale(rows: Sequence["LayerSignal"]) -> HistogramScale:
     shown = [row for row in rows if row.histogram is not None]
     return common_scale([row.histogram for row in shown if row.histogram], list(map(_width, shown)))
 
@@ -89,7 +89,9 @@ def _width(row: "LayerSignal") -> float | None:
     return row.pre_std if row.pre_std is not None else row.post_std
 
 
-def _write_header(figure: Figure, report: "SignalReport", scale: Scale, height: float) -> None:
+def _write_header(
+    figure: Figure, report: "SignalReport", scale: HistogramScale, height: float
+) -> None:
     said = [f"{report.samples} samples"] if report.samples is not None else []
     said += [report.plan] if report.plan else []
     known = report.loss != PROJECTION
@@ -116,7 +118,7 @@ def _write_header(figure: Figure, report: "SignalReport", scale: Scale, height: 
     )
 
 
-def _draw_shapes(axes: Axes, rows: Sequence["LayerSignal"], scale: Scale) -> None:
+def _draw_shapes(axes: Axes, rows: Sequence["LayerSignal"], scale: HistogramScale) -> None:
     """A layer's histogram stands on its line; all have one scale, each its own height."""
     axes.set_xlim(-scale.position(scale.limit), scale.position(scale.limit))
     ticks = scale.ticks()

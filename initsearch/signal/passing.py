@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from initsearch.errors import ConfigError, InitSearchError, ModelError
-from initsearch.layers import LayerCall, Observer, Slot, Trace, tensors, trace, unwrap
+from initsearch.layers import LayerCall, Observer, Slot, Trace, tensors, trace_forward, unwrap
 from initsearch.signal.loss import Loss, loss_name, loss_of
 
 
@@ -35,10 +35,10 @@ class Pass:
     finite: bool
     gradients: Mapping[str, tuple[Tensor | None, ...]]
 
-    def slots_of(self, call: LayerCall, part: str) -> list[Slot]:
-        """The slots of one part (`weight`, `bias`) that a call used."""
+    def slots_of(self, call: LayerCall, category: str) -> list[Slot]:
+        """The slots of one category (`weight`, `bias`) that a call used."""
         found = [self.slots[name] for name in call.parameters if name in self.slots]
-        return [slot for slot in found if slot.part == part]
+        return [slot for slot in found if slot.category == category]
 
 
 def run_pass(
@@ -87,7 +87,9 @@ def run_pass(
         except Exception as error:  # noqa: BLE001 - a loss may raise anything; it is told below
             failures.append(error)
 
-    found = trace(model, inputs, observer=observer, train=True, gradients=True, after=differentiate)
+    found = trace_forward(
+        model, inputs, observer=observer, train=True, gradients=True, after=differentiate
+    )
     for error in failures:
         if isinstance(error, InitSearchError):
             raise error

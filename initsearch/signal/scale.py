@@ -17,7 +17,7 @@ _MOST_TICKS = 9
 
 
 @dataclass(frozen=True)
-class Scale:
+class HistogramScale:
     """Where values stand on the axis.
 
     Attributes:
@@ -62,7 +62,7 @@ class Scale:
         return f"${sign}10^{{{round(math.log10(abs(tick)))}}}$"
 
 
-def common_scale(histograms: Sequence[Histogram], stds: Sequence[float | None]) -> Scale:
+def common_scale(histograms: Sequence[Histogram], stds: Sequence[float | None]) -> HistogramScale:
     """The scale on which all of these histograms can be seen.
 
     Args:
@@ -72,14 +72,14 @@ def common_scale(histograms: Sequence[Histogram], stds: Sequence[float | None]) 
     ends = [max(abs(h.edges[0]), abs(h.edges[-1])) for h in histograms]
     sizes = [std for std in stds if std is not None and math.isfinite(std) and std > 0]
     if not sizes:
-        return Scale(max(ends, default=0.0) * 1.2 or 1.0, None)
+        return HistogramScale(max(ends, default=0.0) * 1.2 or 1.0, None)
     widest = max(ends)
     if max(sizes) <= _LINEAR * min(sizes):
-        return Scale(min(widest, _REACH * max(sizes)), None)
-    return Scale(widest, min(sizes))
+        return HistogramScale(min(widest, _REACH * max(sizes)), None)
+    return HistogramScale(widest, min(sizes))
 
 
-def outline(histogram: Histogram, scale: Scale) -> tuple[list[float], list[float]]:
+def outline(histogram: Histogram, scale: HistogramScale) -> tuple[list[float], list[float]]:
     """A histogram's outline on a scale: positions, and heights of which the largest is 1.
 
     A bin's entries are taken to be spread evenly over it.

@@ -88,9 +88,9 @@ def _is_only_path(calls: Sequence[LayerCall], call: LayerCall) -> bool:
 def _rows(done: Pass, slot: Slot) -> tuple[Tensor, Tensor] | None:
     """A weight and its gradient as (out, in, *kernel); None for kinds that are not judged."""
     gradient = _gradient(done, slot)
-    if gradient is None or not slot.kind.startswith(_KINDS) or len(slot.blocks) != 1:
+    if gradient is None or not slot.kind.startswith(_KINDS) or len(slot.parts) != 1:
         return None
-    view = slot.blocks[0].view
+    view = slot.parts[0].view
     value = view(read(done.model, slot))
     return (value, view(gradient)) if value.ndim > 1 else None
 

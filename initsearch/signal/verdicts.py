@@ -73,13 +73,13 @@ class Starter:
         name: Its parameter.
         step: When it is first used.
         largest: Its largest absolute value.
-        part: What it is; see `Slot`.
+        category: What it is; see `Slot`.
     """
 
     name: str
     step: int
     largest: float
-    part: str
+    category: str
 
     def __str__(self) -> str:
         return f"{self.name} (zero)" if not self.largest else f"{self.name} ({self.largest:.2g})"
@@ -201,14 +201,16 @@ def late_starters(done: Pass, findings: Sequence[ExactFinding]) -> list[Starter]
         return []
     starters: list[Starter] = []
     for name, slot in done.slots.items():
-        if not slot.requires_grad or slot.part in ("bias", "norm_bias"):
+        if not slot.requires_grad or slot.category in ("bias", "norm_bias"):
             continue
         values = read(done.model, slot)
         largest = float(values.abs().max()) if values.numel() else 1.0
-        if name in done.trace.first_use and largest <= (0.0 if slot.part == "weight" else SMALL):
-            starters.append(Starter(name, done.trace.first_use[name], largest, slot.part))
+        if name in done.trace.first_use and largest <= (
+            0.0 if slot.category == "weight" else SMALL
+        ):
+            starters.append(Starter(name, done.trace.first_use[name], largest, slot.category))
     # What is neither a weight nor a norm's gain may be a gain of the user's, or no factor at all.
-    return sorted(starters, key=lambda starter: (starter.part == "other", starter.step))
+    return sorted(starters, key=lambda starter: (starter.category == "other", starter.step))
 
 
 def waiting_for(done: Pass, call: LayerCall, starters: Sequence[Starter]) -> Waits:

@@ -26,7 +26,7 @@ def check(
     # A bias stands where its weight does.
     known = {slot.name: slot.branch for slot in slots}
     for slot in slots:
-        if slot.part == "bias" and (weight := slot.name.replace("bias", "weight")) in known:
+        if slot.category == "bias" and (weight := slot.name.replace("bias", "weight")) in known:
             assert slot.branch == known[weight]
     return slots
 
@@ -58,7 +58,7 @@ def test_torchvision_s_resnets(name: str, branches: int, convolutions: int) -> N
             "last_norm": names_in(model, block, (f"bn{convolutions}.weight",)),
         },
     )
-    outside = {slot.name for slot in slots if slot.branch is None and slot.part == "weight"}
+    outside = {slot.name for slot in slots if slot.branch is None and slot.category == "weight"}
     assert outside == {
         "conv1.weight",
         "fc.weight",
@@ -285,6 +285,6 @@ def test_a_zero_last_layer_makes_the_branch_zero(model: nn.Module) -> None:
                 parameters[slot.name].normal_()
         assert torch.equal(model(batch), before)
         for slot in slots:
-            if slot.branch is None and slot.part == "weight":
+            if slot.branch is None and slot.category == "weight":
                 parameters[slot.name].mul_(1.7)
         assert not torch.equal(model(batch), before)

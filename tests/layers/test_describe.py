@@ -19,7 +19,7 @@ from initsearch.layers import assign_, describe, read
 
 
 def sources(model: nn.Module, batch: Any = None) -> set[str]:
-    return {s.activation_source for s in describe(model, batch) if s.part == "weight"}
+    return {s.activation_source for s in describe(model, batch) if s.category == "weight"}
 
 
 class Touchy(nn.Module):
@@ -389,7 +389,7 @@ class Opaque(nn.Module):
 
 
 def test_without_an_input_the_order_of_modules_tells_what_it_can() -> None:
-    slots = {slot.name: slot for slot in describe(Opaque()) if slot.part == "weight"}
+    slots = {slot.name: slot for slot in describe(Opaque()) if slot.category == "weight"}
     assert {n: (s.activation, s.activation_source, s.role) for n, s in slots.items()} == {
         "features.0.weight": ("relu", "modules", "first"),
         "features.3.weight": ("none", "modules", "hidden"),

@@ -12,7 +12,7 @@ from initsearch.layers import Slot, describe
 
 
 def weights(model: nn.Module, batch: Any = None) -> dict[str, Slot]:
-    slots = [slot for slot in describe(model, batch) if slot.part == "weight"]
+    slots = [slot for slot in describe(model, batch) if slot.category == "weight"]
     return {slot.name.removesuffix(".weight"): slot for slot in slots}
 
 
@@ -346,7 +346,7 @@ def test_functional_weights_of_one_s_own() -> None:
             return (self.third @ x.mT).mT
 
     slots = {slot.name: slot for slot in describe(Bare(), torch.randn(3, 8))}
-    assert {n: (s.part, s.activation, s.role) for n, s in slots.items()} == {
+    assert {n: (s.category, s.activation, s.role) for n, s in slots.items()} == {
         "first": ("weight", "relu", "first"),
         "second": ("weight", "gelu", "hidden"),
         "third": ("weight", "none", "head"),
@@ -354,7 +354,7 @@ def test_functional_weights_of_one_s_own() -> None:
     }
     fans = {name: (slot.fan_in, slot.fan_out) for name, slot in slots.items()}
     assert (fans["first"], fans["second"], fans["third"]) == ((8, 6), (6, 4), (4, 2))
-    assert slots["first"].blocks[0].view(torch.zeros(8, 6)).shape == (6, 8)
+    assert slots["first"].parts[0].view(torch.zeros(8, 6)).shape == (6, 8)
 
 
 def test_weights_in_lists_and_stacks() -> None:
@@ -369,14 +369,14 @@ def test_weights_in_lists_and_stacks() -> None:
             return F.silu(torch.bmm(x.expand(3, -1, -1), self.experts))
 
     slots = {slot.name: slot for slot in describe(Bank(), torch.randn(4, 8))}
-    assert {name: (slot.part, slot.activation) for name, slot in slots.items()} == {
+    assert {name: (slot.category, slot.activation) for name, slot in slots.items()} == {
         "matrices.0": ("weight", "relu"),
         "matrices.1": ("weight", "tanh"),
         "experts": ("weight", "silu"),
     }
-    blocks = slots["experts"].blocks
-    assert [(block.fan_in, block.fan_out) for block in blocks] == [(5, 7)] * 3
-    assert blocks[2].view(torch.zeros(3, 5, 7)).shape == (7, 5)
+    parts = slots["experts"].parts
+    assert [(part.fan_in, part.fan_out) for part in parts] == [(5, 7)] * 3
+    assert parts[2].view(torch.zeros(3, 5, 7)).shape == (7, 5)
 
 
 def test_a_low_rank_update_belongs_to_the_layer_it_updates() -> None:
@@ -391,7 +391,7 @@ def test_a_low_rank_update_belongs_to_the_layer_it_updates() -> None:
 
     slots = {s.name: s for s in describe(nn.Sequential(LowRank(), nn.ReLU(), nn.Linear(8, 2)))}
     assert slots["0.weight"].activation == "relu"
-    assert slots["0.up"].part == "other"  # not the weight itself: nothing to draw by its fans
+    assert slots["0.up"].category == "other"  # not the weight itself: nothing to draw by its fans
 
 
 class Swish(nn.Module):

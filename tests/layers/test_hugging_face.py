@@ -30,7 +30,7 @@ def check(model: Any, batch: Any, expected: Mapping[str, Row]) -> dict[str, Slot
     found = {}
     for name in expected:
         slot = slots.get(f"{name}.weight") or slots[name]
-        assert slot.part == "weight"
+        assert slot.category == "weight"
         found[name] = (slot.activation, slot.role)
     assert found == expected
     return slots
@@ -143,5 +143,5 @@ def test_mixtral() -> None:
     )
     experts = slots["model.layers.0.mlp.experts.gate_up_proj"]
     assert experts.shape == (2, 96, 32)
-    assert [(block.fan_in, block.fan_out) for block in experts.blocks] == [(32, 96)] * 2
-    assert experts.blocks[1].view(torch.zeros(2, 96, 32)).shape == (96, 32)
+    assert [(part.fan_in, part.fan_out) for part in experts.parts] == [(32, 96)] * 2
+    assert experts.parts[1].view(torch.zeros(2, 96, 32)).shape == (96, 32)

@@ -44,12 +44,12 @@ def test_fans_come_from_the_module(
     module: nn.Module, kind: str, expected: tuple[float, float]
 ) -> None:
     slot = slots_of(module)["weight"]
-    assert (slot.kind, slot.part) == (kind, "weight")
+    assert (slot.kind, slot.category) == (kind, "weight")
     assert fans(slot) == expected
-    assert all((block.fan_in, block.fan_out) == expected for block in slot.blocks)
+    assert all((part.fan_in, part.fan_out) == expected for part in slot.parts)
     bias = slots_of(module).get("bias")
     if bias is not None:
-        assert (bias.kind, bias.part, fans(bias)) == (kind, "bias", expected)
+        assert (bias.kind, bias.category, fans(bias)) == (kind, "bias", expected)
 
 
 def drawn(module: nn.Module, slot: Slot, initializer: str) -> None:
@@ -202,8 +202,8 @@ def test_what_a_known_module_got_in_addition_is_no_weight_of_its_kind(module: nn
     module.register_parameter("extra_bias", nn.Parameter(torch.zeros(4)))
     slots = slots_of(module)
     assert set(slots) == before | {"extra", "extra_bias"}
-    assert (slots["extra"].kind, slots["extra"].part) == ("other", "other")
-    assert (slots["extra_bias"].kind, slots["extra_bias"].part) == ("other", "bias")
+    assert (slots["extra"].kind, slots["extra"].category) == ("other", "other")
+    assert (slots["extra_bias"].kind, slots["extra_bias"].category) == ("other", "bias")
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
@@ -215,15 +215,15 @@ def test_layers_without_inputs_have_no_default() -> None:
 def test_recurrent_gates_are_blocks_with_their_names() -> None:
     slots = slots_of(nn.LSTM(6, 5, num_layers=2, proj_size=3, bidirectional=True))
     first = slots["weight_ih_l0"]
-    assert [block.label for block in first.blocks] == ["input", "forget", "cell", "output"]
-    assert first.blocks[1].view(torch.arange(20)).tolist() == [5, 6, 7, 8, 9]
+    assert [part.label for part in first.parts] == ["input", "forget", "cell", "output"]
+    assert first.parts[1].view(torch.arange(20)).tolist() == [5, 6, 7, 8, 9]
     assert fans(first) == (6, 5)
     assert fans(slots["weight_hh_l0_reverse"]) == (3, 5)
     assert fans(slots["weight_ih_l1"]) == (6, 5)  # both directions' projections
     assert (fans(slots["weight_hr_l0"]), slots["weight_hr_l0"].activation) == ((5, 3), "none")
     assert slots["weight_ih_l0"].activation == "gates"
     gru = slots_of(nn.GRU(6, 5))["weight_hh_l0"]
-    assert [block.label for block in gru.blocks] == ["reset", "update", "new"]
+    assert [part.label for part in gru.parts] == ["reset", "update", "new"]
     assert slots_of(nn.RNN(6, 5, nonlinearity="relu"))["weight_ih_l0"].activation == "relu"
     assert slots_of(nn.RNNCell(6, 5))["weight_ih"].activation == "tanh"
 
@@ -237,7 +237,7 @@ def test_the_forget_bias_is_told_once() -> None:
         assert list(told.values()) == [1]
         assert next(iter(told)).startswith("bias_ih")
         (name,) = told
-        index = slots[name].blocks[1].index
+        index = slots[name].parts[1].index
         assert index == (slice(3, 6),)
     assert all(slot.forget_gate is None for slot in describe(nn.GRU(4, 3)))
 
@@ -245,26 +245,26 @@ def test_the_forget_bias_is_told_once() -> None:
 def test_attention_is_three_matrices() -> None:
     slots = slots_of(nn.MultiheadAttention(8, 2))
     packed = slots["in_proj_weight"]
-    assert [block.label for block in packed.blocks] == ["query", "key", "value"]
-    assert {(block.fan_in, block.fan_out) for block in packed.blocks} == {(8.0, 8.0)}
+    assert [part.label for part in packed.parts] == ["query", "key", "value"]
+    assert {(part.fan_in, part.fan_out) for part in packed.parts} == {(8.0, 8.0)}
     weight = torch.arange(24).view(24, 1).expand(24, 8)
-    assert [int(block.view(weight)[0, 0]) for block in packed.blocks] == [0, 8, 16]
-    assert slots["in_proj_bias"].part == "bias"
+    assert [int(part.view(weight)[0, 0]) for part in packed.parts] == [0, 8, 16]
+    assert slots["in_proj_bias"].category == "bias"
     assert slots["out_proj.weight"].kind == "linear"
     apart = slots_of(nn.MultiheadAttention(8, 2, kdim=6, vdim=4))
     assert fans(apart["k_proj_weight"]) == (6, 8)
     assert fans(apart["v_proj_weight"]) == (4, 8)
-    assert apart["q_proj_weight"].part == "weight"
+    assert apart["q_proj_weight"].category == "weight"
 
 
 def test_groups_are_blocks_of_their_own_in_out_in_order() -> None:
     module = nn.Conv2d(4, 6, 3, groups=2)
     slot = slots_of(module)["weight"]
-    assert [tuple(block.view(module.weight).shape) for block in slot.blocks] == [(3, 2, 3, 3)] * 2
+    assert [tuple(part.view(module.weight).shape) for part in slot.parts] == [(3, 2, 3, 3)] * 2
     transposed = nn.ConvTranspose2d(4, 6, 3, groups=2)
     slot = slots_of(transposed)["weight"]
-    assert [tuple(b.view(transposed.weight).shape) for b in slot.blocks] == [(3, 2, 3, 3)] * 2
-    shared = slot.blocks[1].view(transposed.weight.detach())
+    assert [tuple(b.view(transposed.weight).shape) for b in slot.parts] == [(3, 2, 3, 3)] * 2
+    shared = slot.parts[1].view(transposed.weight.detach())
     shared.zero_()
     assert transposed.weight[:2].count_nonzero() == transposed.weight[:2].numel()
     assert transposed.weight[2:].count_nonzero() == 0
@@ -285,10 +285,10 @@ def test_groups_are_blocks_of_their_own_in_out_in_order() -> None:
 def test_norms_are_norms(module: nn.Module, kind: str) -> None:
     slots = slots_of(module)
     assert {slot.kind for slot in slots.values()} == {kind}
-    assert slots["weight"].part == "norm_weight"
+    assert slots["weight"].category == "norm_weight"
     assert slots["weight"].role is None
     if "bias" in slots:
-        assert slots["bias"].part == "norm_bias"
+        assert slots["bias"].category == "norm_bias"
 
 
 def test_unknown_modules_are_read_by_their_shape() -> None:
@@ -306,13 +306,13 @@ def test_unknown_modules_are_read_by_their_shape() -> None:
             self.beta = nn.Parameter(torch.zeros(1, 4, 1, 1))
 
     slots = slots_of(Odd())
-    assert (slots["weight"].kind, slots["weight"].part) == ("other", "weight")
+    assert (slots["weight"].kind, slots["weight"].category) == ("other", "weight")
     assert fans(slots["weight"]) == (6, 10)
     assert "Odd" in slots["weight"].note
-    assert slots["bias"].part == "bias"
-    assert (slots["temperature"].part, slots["temperature"].role) == ("other", None)
+    assert slots["bias"].category == "bias"
+    assert (slots["temperature"].category, slots["temperature"].role) == ("other", None)
     norm = slots_of(ChannelNorm())
-    assert [norm["gamma"].part, norm["beta"].part] == ["norm_weight", "norm_bias"]
+    assert [norm["gamma"].category, norm["beta"].category] == ["norm_weight", "norm_bias"]
 
 
 def test_hugging_faces_conv1d_is_a_transposed_linear_layer() -> None:
@@ -335,4 +335,4 @@ def test_hugging_faces_conv1d_is_a_transposed_linear_layer() -> None:
         "gelu",
         "first",
     )
-    assert tuple(slot.blocks[0].view(model[0].weight).shape) == (12, 4)
+    assert tuple(slot.parts[0].view(model[0].weight).shape) == (12, 4)

@@ -68,12 +68,12 @@ def test_every_parameter_is_accounted_for_once(model: Nasty) -> None:
     assert slots[0].tied_names == ("head.weight",)
     for slot in slots:
         covered = torch.zeros(slot.shape)
-        for block in slot.blocks:
-            block.view(covered).add_(1)
+        for part in slot.parts:
+            part.view(covered).add_(1)
         assert bool((covered == 1).all()), slot.name
-    parts = {slot.name: slot.part for slot in slots}
-    assert sum(part == "norm_weight" for part in parts.values()) == 5 + 4 + 3
-    assert {name for name, part in parts.items() if part == "other"} == {
+    categories = {slot.name: slot.category for slot in slots}
+    assert sum(category == "norm_weight" for category in categories.values()) == 5 + 4 + 3
+    assert {name for name, category in categories.items() if category == "other"} == {
         "class_token",
         "attention.bias_k",
         "attention.bias_v",
@@ -89,13 +89,13 @@ def test_what_follows_is_what_the_forward_says(model: Nasty) -> None:
     slots = {slot.name: slot for slot in describe(model, TOKENS)}
     assert {name: slots[name].activation for name in ACTIVATIONS} == ACTIVATIONS
     for name, slot in slots.items():
-        if slot.part == "bias" and f"{name.removesuffix('bias')}weight" in slots:
+        if slot.category == "bias" and f"{name.removesuffix('bias')}weight" in slots:
             weight = slots[f"{name.removesuffix('bias')}weight"]
             assert (slot.activation, slot.role) == (weight.activation, weight.role), name
     roles = {name: slot.role for name, slot in slots.items() if slot.role not in ("hidden", None)}
     assert roles == {"embedding.weight": "head", "bag.weight": "first"}
     assert (slots["bare"].fan_in, slots["bare"].fan_out) == (8, 6)
-    assert [(b.fan_in, b.fan_out) for b in slots["experts"].blocks] == [(6, 8)] * 2
+    assert [(b.fan_in, b.fan_out) for b in slots["experts"].parts] == [(6, 8)] * 2
 
 
 @pytest.mark.parametrize("scheme", ["he_normal", "glorot_uniform", "orthogonal", "lecun_normal"])
@@ -106,7 +106,7 @@ def test_every_matrix_is_set_by_a_scheme(model: Nasty, scheme: str) -> None:
     def fill(view: Tensor, fan_in: float, fan_out: float, number: int) -> None:
         initializer.fill_(view, fan_in, fan_out, generator)
 
-    slots = [slot for slot in describe(model, TOKENS) if slot.part == "weight"]
+    slots = [slot for slot in describe(model, TOKENS) if slot.category == "weight"]
     before = {slot.name: read(model, slot).clone() for slot in slots}
     for slot in slots:
         assign_(model, slot, fill)
@@ -115,8 +115,8 @@ def test_every_matrix_is_set_by_a_scheme(model: Nasty, scheme: str) -> None:
         assert bool(torch.isfinite(now).all()), slot.name
         assert not torch.equal(now, before[slot.name]), slot.name
         if scheme == "orthogonal" and slot.kind in ("lstm", "gru", "attention") and not slot.note:
-            for block in slot.blocks:
-                matrix = block.view(now)
+            for part in slot.parts:
+                matrix = part.view(now)
                 small = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
                 assert torch.allclose(small @ small.T, torch.eye(len(small)), atol=1e-4), slot.name
     assert bool((model.embedding.weight[3] == 0).all())

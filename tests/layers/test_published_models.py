@@ -24,7 +24,7 @@ def seed() -> Iterator[None]:
 def check(model: nn.Module, batch: Tensor | None, expected: Mapping[str, Row]) -> dict[str, Any]:
     """Assert (activation, role) of some layers; that of all, just one is first and all are known."""
     slots = {slot.name: slot for slot in describe(model, batch)}
-    layers = {name: slot for name, slot in slots.items() if slot.part == "weight"}
+    layers = {name: slot for name, slot in slots.items() if slot.category == "weight"}
     assert {s.activation_source for s in layers.values()} == {"trace"}
     assert len(slots) == len(dict(model.named_parameters()))
     found = {}

@@ -1,11 +1,11 @@
-"""`trace`: the calls in execution order, and what an observer sees."""
+"""`trace_forward`: the calls in execution order, and what an observer sees."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from initsearch.layers import LayerCall, Observer, trace
+from initsearch.layers import LayerCall, Observer, trace_forward
 
 
 class Net(nn.Module):
@@ -52,7 +52,7 @@ class Log(Observer):
 
 
 def test_calls_in_execution_order() -> None:
-    found = trace(Net(), torch.randn(5, 4))
+    found = trace_forward(Net(), torch.randn(5, 4))
     rows = [
         (
             call.index,
@@ -83,7 +83,7 @@ def test_an_observer_sees_pre_activations_activations_and_gradients() -> None:
     torch.manual_seed(0)
     model, x = Net().train(), torch.randn(5, 4)
     log = Log()
-    trace(
+    trace_forward(
         model,
         x,
         observer=log,
@@ -121,11 +121,11 @@ def test_an_observer_sees_pre_activations_activations_and_gradients() -> None:
 
 def test_gradients_of_the_trace_stay_out_of_the_model() -> None:
     model = Net()
-    trace(model, torch.randn(5, 4), gradients=True, after=lambda out: out.sum().backward())
+    trace_forward(model, torch.randn(5, 4), gradients=True, after=lambda out: out.sum().backward())
     assert all(parameter.grad is None for parameter in model.parameters())
     seen: list[bool] = []
-    trace(model, torch.randn(5, 4), after=lambda out: seen.append(out.requires_grad))
-    trace(
+    trace_forward(model, torch.randn(5, 4), after=lambda out: seen.append(out.requires_grad))
+    trace_forward(
         model, torch.randn(5, 4), gradients=True, after=lambda out: seen.append(out.requires_grad)
     )
     assert seen == [False, True]
@@ -144,9 +144,9 @@ def test_mode_and_samples_are_chosen() -> None:
     seen: list[tuple[bool, int]] = []
     model = Tells().train()
     x = torch.randn(9, 4)
-    trace(model, x)
-    trace(model, x, samples=2, train=False)
-    trace(model.eval(), (x, torch.zeros(9)), samples=3)
+    trace_forward(model, x)
+    trace_forward(model, x, samples=2, train=False)
+    trace_forward(model.eval(), (x, torch.zeros(9)), samples=3)
     assert seen == [(True, 9), (False, 2), (False, 3)]
 
 
@@ -160,7 +160,7 @@ def test_an_observer_is_told_of_a_new_start() -> None:
             return torch.tanh(self.a(x)).view(8, 2, 2)
 
     log = Log()
-    trace(Fixed(), torch.randn(8, 4), observer=log, samples=2)  # fails on two, runs on all
+    trace_forward(Fixed(), torch.randn(8, 4), observer=log, samples=2)  # fails on two, runs on all
     assert log.started_times == 2
     assert log.events == [("produced", "a.weight", ""), ("activated", "a.weight", "tanh")]
     assert log.outputs[0].shape == (8, 4)
@@ -173,7 +173,7 @@ def test_what_an_observer_computes_is_not_traced() -> None:
             F.linear(output, model[0].weight[:, :1].expand(-1, output.shape[-1]))
 
     model = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
-    found = trace(model, torch.randn(2, 4), observer=Busy())
+    found = trace_forward(model, torch.randn(2, 4), observer=Busy())
     assert [(call.weight, call.activation) for call in found.calls] == [("0.weight", "tanh")]
 
 
@@ -187,8 +187,8 @@ def test_an_error_of_the_observer_s_is_not_blamed_on_the_batch() -> None:
             raise ZeroDivisionError("mine")
 
     with pytest.raises(ZeroDivisionError, match="mine"):
-        trace(nn.Linear(2, 2), torch.randn(2, 2), observer=Broken())
+        trace_forward(nn.Linear(2, 2), torch.randn(2, 2), observer=Broken())
     with pytest.raises(ZeroDivisionError, match="mine"):
-        trace(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), torch.randn(2, 2), observer=Late())
+        trace_forward(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), torch.randn(2, 2), observer=Late())
     with pytest.raises(ZeroDivisionError):
-        trace(nn.Linear(2, 2), torch.randn(2, 2), after=lambda out: 1 / 0)
+        trace_forward(nn.Linear(2, 2), torch.randn(2, 2), after=lambda out: 1 / 0)

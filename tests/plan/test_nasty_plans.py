@@ -24,7 +24,7 @@ NORMED = {f"{way}{norm}.weight" for way in ("", "old_") for norm in ("weight_nor
 
 def must_refuse(scheme: str, slot: Slot) -> bool:
     """Whether a scheme's own words exclude a weight."""
-    view = slot.blocks[0].view(torch.empty(slot.shape))
+    view = slot.parts[0].view(torch.empty(slot.shape))
     if scheme == "identity":
         return view.ndim != 2
     if scheme in ("dirac", "delta_orthogonal"):
@@ -71,16 +71,16 @@ def test_every_parameter_is_accounted_for(model: Nasty, slots: dict[str, Slot], 
         if row.initializer == "keep":
             assert torch.equal(now, before[parameter]), parameter
             # Kept for a reason: not the plan's business, frozen, or refused with the words why.
-            outside = name == "keep" or slot.part not in ("weight", "bias")
+            outside = name == "keep" or slot.category not in ("weight", "bias")
             assert outside or "frozen" in row.note or "kept: " in row.note, (parameter, row.note)
-        elif slot.part == "bias" and name != "torch_default":
+        elif slot.category == "bias" and name != "torch_default":
             biases = {"edge_of_chaos": "normal(std=0.223607)"}
             assert row.initializer == biases.get(name, "zeros")
     assert bool((model.embedding.weight[3] == 0).all())
     assert rows["frozen.weight"].initializer == "keep"
     refused = {row.parameter for row in rows.values() if "kept: " in row.note}
     if name in SCHEMES:
-        trainable = [s for s in slots.values() if s.part == "weight" and s.requires_grad]
+        trainable = [s for s in slots.values() if s.category == "weight" and s.requires_grad]
         assert refused == {slot.name for slot in trainable if must_refuse(name, slot)}
     elif name != "keep":
         assert refused == set()

@@ -14,7 +14,7 @@ from torch import nn
 
 from initsearch.signal import SignalReport, diagnose
 from initsearch.signal.measure import histogram
-from initsearch.signal.scale import Scale, common_scale, outline
+from initsearch.signal.scale import HistogramScale, common_scale, outline
 
 
 def report_of(std: float, depth: int = 4, activation: type[nn.Module] = nn.ReLU) -> SignalReport:
@@ -66,11 +66,11 @@ def test_an_outline_is_the_histogram_seen_on_the_scale() -> None:
     values = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
     shape = histogram(values)
     assert shape is not None
-    x, y = outline(shape, Scale(limit=6.0, unit=None))
+    x, y = outline(shape, HistogramScale(limit=6.0, unit=None))
     density = [math.exp(-a * a / 2) for a in x]
     assert max(abs(a - b) for a, b in zip(y, density, strict=True)) < 0.08
     # On a logarithmic scale the density is that of asinh(x / unit).
-    scale = Scale(limit=6.0, unit=0.01)
+    scale = HistogramScale(limit=6.0, unit=0.01)
     x, y = outline(shape, scale)
     density = [math.exp(-(scale.value(a) ** 2) / 2) * math.cosh(a) for a in x]
     top = max(density)
@@ -78,7 +78,12 @@ def test_an_outline_is_the_histogram_seen_on_the_scale() -> None:
 
 
 def test_the_scale_s_ticks_are_round_and_symmetric() -> None:
-    for scale in (Scale(7.3, None), Scale(0.004, None), Scale(3e5, 0.2), Scale(1.0, 1e-30)):
+    for scale in (
+        HistogramScale(7.3, None),
+        HistogramScale(0.004, None),
+        HistogramScale(3e5, 0.2),
+        HistogramScale(1.0, 1e-30),
+    ):
         ticks = scale.ticks()
         assert 3 <= len(ticks) <= 11
         assert ticks == sorted(ticks)
@@ -87,7 +92,7 @@ def test_the_scale_s_ticks_are_round_and_symmetric() -> None:
         assert max(ticks) <= scale.limit
         for tick in ticks:
             assert scale.value(scale.position(tick)) == pytest.approx(tick)
-    assert Scale(3e5, 0.2).label(-1e4) == "$-10^{4}$"
+    assert HistogramScale(3e5, 0.2).label(-1e4) == "$-10^{4}$"
     assert common_scale([], []).linear
 
 

@@ -10,7 +10,7 @@ from initsearch.layers.model.slots import Slot
 from initsearch.layers.model.stored import Stored, stored_parameters
 from initsearch.layers.model.walk import submodule
 
-#: Fills a view in place: (view, fan_in, fan_out, number of the block).
+#: Fills a view in place: (view, fan_in, fan_out, number of the part).
 Fill = Callable[[Tensor, float, float, int], object]
 
 
@@ -28,7 +28,7 @@ def read(model: nn.Module, slot: Slot) -> Tensor:
 
 
 def assign_(model: nn.Module, slot: Slot, fill: Fill) -> None:
-    """Fill a parameter in place, block by block, without recording gradients.
+    """Fill a parameter in place, part by part, without recording gradients.
 
     A parametrized weight is filled apart and set through its parametrization: the module then
     computes with what the parametrization makes of it (spectral_norm divides it by its largest
@@ -38,7 +38,7 @@ def assign_(model: nn.Module, slot: Slot, fill: Fill) -> None:
     Args:
         model: The model that was described, wrapped or not.
         slot: One of its slots.
-        fill: Called as `fill(view, fan_in, fan_out, number)` for each block in order. The view has
+        fill: Called as `fill(view, fan_in, fan_out, number)` for each part in order. The view has
             shape (out, in, *kernel) for weights.
 
     Raises:
@@ -49,8 +49,8 @@ def assign_(model: nn.Module, slot: Slot, fill: Fill) -> None:
     with torch.no_grad():
         plain = stored.by == "plain"
         value = stored.originals[0][1] if plain else stored.read().clone()
-        for number, block in enumerate(slot.blocks):
-            fill(block.view(value), block.fan_in, block.fan_out, number)
+        for number, part in enumerate(slot.parts):
+            fill(part.view(value), part.fan_in, part.fan_out, number)
         for each in (slot, *slot.aliases):
             padding = getattr(submodule(model, each.module_name), "padding_idx", None)
             if each.kind == "embedding" and padding is not None:

@@ -1,4 +1,4 @@
-"""What each kind of module makes of its parameters: parts, fans, blocks, and the framework's
+"""What each kind of module makes of its parameters: categories, fans, parts, and the framework's
 default.
 
 Fans are effective: a weight drawn with variance 1/fan_in keeps the variance of zero-mean inputs of
@@ -11,7 +11,7 @@ variance one. Where that departs from the bare shape:
 - Grouped and depthwise convolution: fan_out = out/groups * prod(kernel); the bare shape's is
   `groups` times that (pytorch#23854). As in He et al. 2015 (arXiv:1502.01852, eq. 14) the stride
   is left out of fan_out.
-- Packed weights (LSTM and GRU gates, query, key and value) have the fans of one block.
+- Packed weights (LSTM and GRU gates, query, key and value) have the fans of one part.
 - Bilinear, weight (out, in1, in2): fan_in = in1 * in2, fan_out = out * in2 (towards its first
   input).
 - Embedding: a lookup sums over nothing, so fans mean nothing. Both are the width, so that LeCun's
@@ -30,7 +30,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from initsearch.initializers import Initializer, compute_fans, get_initializer
-from initsearch.layers.model.slots import Block
+from initsearch.layers.model.slots import ParameterPart
 from initsearch.layers.model.walk import Site
 
 # In the order in which torch packs them.
@@ -45,10 +45,10 @@ class Nature:
     """What a parameter is in its module; fields as in `Slot`."""
 
     kind: str
-    part: str
+    category: str
     fan_in: float
     fan_out: float
-    blocks: tuple[Block, ...]
+    parts: tuple[ParameterPart, ...]
     default: Initializer | None = None
     note: str = ""
 
@@ -77,15 +77,24 @@ def nature_of(site: Site) -> Nature:
 
 
 def _whole(
-    kind: str, part: str, fan_in: float, fan_out: float, default: Initializer | None, note: str = ""
+    kind: str,
+    category: str,
+    fan_in: float,
+    fan_out: float,
+    default: Initializer | None,
+    note: str = "",
 ) -> Nature:
-    return Nature(kind, part, fan_in, fan_out, (Block(None, fan_in, fan_out),), default, note)
+    return Nature(
+        kind, category, fan_in, fan_out, (ParameterPart(None, fan_in, fan_out),), default, note
+    )
 
 
 def _rows(parts: int, size: int, fan_in: float, fan_out: float, labels: Sequence[str] = ()) -> Any:
     """Cut a tensor into `parts` of `size` rows each."""
     return tuple(
-        Block((slice(i * size, (i + 1) * size),), fan_in, fan_out, labels[i] if labels else "")
+        ParameterPart(
+            (slice(i * size, (i + 1) * size),), fan_in, fan_out, labels[i] if labels else ""
+        )
         for i in range(parts)
     )
 
@@ -136,10 +145,14 @@ def _conv(module: Any, name: str, value: Tensor) -> Nature | None:
     if name == "bias":
         return _whole(kind, name, fan_in, fan_out, drawn)
     size = inputs if transposed else outputs
-    blocks = _rows(groups, size, fan_in, fan_out) if groups > 1 else (Block(None, fan_in, fan_out),)
+    parts = (
+        _rows(groups, size, fan_in, fan_out)
+        if groups > 1
+        else (ParameterPart(None, fan_in, fan_out),)
+    )
     if transposed:
-        blocks = tuple(replace(block, transposed=True) for block in blocks)
-    return Nature(kind, name, fan_in, fan_out, blocks, drawn)
+        parts = tuple(replace(part, transposed=True) for part in parts)
+    return Nature(kind, name, fan_in, fan_out, parts, drawn)
 
 
 def _embedding(module: Any, name: str, value: Tensor) -> Nature | None:
@@ -153,8 +166,8 @@ def _embedding(module: Any, name: str, value: Tensor) -> Nature | None:
 
 
 def _recurrent(module: Any, name: str, value: Tensor) -> Nature | None:
-    part, _, rest = name.partition("_")
-    if part not in ("weight", "bias") or rest[:2] not in ("ih", "hh", "hr"):
+    category, _, rest = name.partition("_")
+    if category not in ("weight", "bias") or rest[:2] not in ("ih", "hh", "hr"):
         return None
     hidden = int(module.hidden_size)
     drawn = _uniform(hidden)
@@ -166,23 +179,23 @@ def _recurrent(module: Any, name: str, value: Tensor) -> Nature | None:
         kind = "rnn"
     fan_in = float(getattr(module, f"weight_{rest}").shape[1])
     if rest.startswith("hr"):
-        return _whole(kind, part, fan_in, float(value.shape[0]), drawn)
+        return _whole(kind, category, fan_in, float(value.shape[0]), drawn)
     if kind == "rnn":
-        return _whole(kind, part, fan_in, float(hidden), drawn)
+        return _whole(kind, category, fan_in, float(hidden), drawn)
     gates = _GATES[kind]
-    blocks = _rows(len(gates), hidden, fan_in, float(hidden), gates)
-    return Nature(kind, part, fan_in, float(hidden), blocks, drawn)
+    parts = _rows(len(gates), hidden, fan_in, float(hidden), gates)
+    return Nature(kind, category, fan_in, float(hidden), parts, drawn)
 
 
 def _attention(module: Any, name: str, value: Tensor) -> Nature | None:
     width = int(module.embed_dim)
     fans = (float(width), float(width))
     if name == "in_proj_weight":
-        blocks = _rows(3, width, *fans, _PROJECTIONS)
-        return Nature("attention", "weight", *fans, blocks, _glorot_uniform(value.shape))
+        parts = _rows(3, width, *fans, _PROJECTIONS)
+        return Nature("attention", "weight", *fans, parts, _glorot_uniform(value.shape))
     if name == "in_proj_bias":
-        blocks = _rows(3, width, *fans, _PROJECTIONS)
-        return Nature("attention", "bias", *fans, blocks, _constant(0.0))
+        parts = _rows(3, width, *fans, _PROJECTIONS)
+        return Nature("attention", "bias", *fans, parts, _constant(0.0))
     if name in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
         fan_in = float(value.shape[1])
         return _whole("attention", "weight", fan_in, fans[1], _glorot_uniform(value.shape))
@@ -212,8 +225,8 @@ def _unknown(module: nn.Module, name: str, value: Tensor) -> Nature:
     title = type(module).__name__
     vector = sum(size > 1 for size in value.shape) <= 1
     if "norm" in title.lower() and vector and name in _GAINS + _SHIFTS:
-        part = "norm_weight" if name in _GAINS else "norm_bias"
-        return _whole("norm", part, 1.0, 1.0, None)
+        category = "norm_weight" if name in _GAINS else "norm_bias"
+        return _whole("norm", category, 1.0, 1.0, None)
     if title == "Conv1D" and hasattr(module, "nf") and name in ("weight", "bias"):
         return _transposed_linear(module, name)
     matrix = value.ndim > 1 and not vector
@@ -235,9 +248,9 @@ def _transposed_linear(module: Any, name: str) -> Nature:
     fan_in, fan_out = (float(size) for size in module.weight.shape)
     if name == "bias":
         return _whole("linear", name, fan_in, fan_out, _constant(0.0))
-    blocks = (Block(None, fan_in, fan_out, transposed=True),)
+    parts = (ParameterPart(None, fan_in, fan_out, transposed=True),)
     drawn = get_initializer({"name": "normal", "std": 0.02})
-    return Nature("linear", name, fan_in, fan_out, blocks, drawn)
+    return Nature("linear", name, fan_in, fan_out, parts, drawn)
 
 
 # The first that fits; a subclass stands before its base.

@@ -1,4 +1,4 @@
-"""What `describe` says of a model: a `Slot` per parameter, cut into `Block`s drawn apart."""
+"""What `describe` says of a model: a `Slot` per parameter, cut into `ParameterPart`s drawn apart."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from initsearch.initializers import Initializer
 
 
 @dataclass(frozen=True)
-class Block:
+class ParameterPart:
     """A part of a parameter that is a matrix of its own: a gate, a query projection, a group.
 
     Attributes:
         index: Where it is in the parameter; `None` is all of it.
-        fan_in: Inputs that reach one output through this block.
-        fan_out: Outputs that one input reaches through this block.
+        fan_in: Inputs that reach one output through this part.
+        fan_out: Outputs that one input reaches through this part.
         label: What it is (`forget`, `query`, ...); empty when there is nothing to tell apart.
         transposed: Whether the parameter has its inputs before its outputs (transposed
             convolutions), so that `view` swaps the two.
@@ -29,7 +29,7 @@ class Block:
     transposed: bool = False
 
     def view(self, tensor: Tensor) -> Tensor:
-        """The block of `tensor`, as a view of shape (out, in, *kernel) for weights."""
+        """The part of `tensor`, as a view of shape (out, in, *kernel) for weights."""
         view = tensor if self.index is None else tensor[self.index]
         return view.transpose(0, 1) if self.transposed else view
 
@@ -48,14 +48,14 @@ class Slot:
         kind: What the module is: `linear`, `bilinear`, `conv1d` to `conv3d`, `conv_transpose1d` to
             `conv_transpose3d`, `embedding`, `lstm`, `gru`, `rnn`, `attention`, `batch_norm`,
             `instance_norm`, `layer_norm`, `group_norm`, `rms_norm`, `norm`, `prelu`, `other`.
-        part: `weight`, `bias`, `norm_weight`, `norm_bias` or `other`.
+        category: `weight`, `bias`, `norm_weight`, `norm_bias` or `other`.
         shape: Its shape.
         dtype: Its type.
         requires_grad: False for a frozen parameter.
         fan_in: Inputs per output, such that Var[out] = fan_in * Var[weight] * E[in^2]; a bias has
             its weight's. From the module, not from the bare shape: see `initsearch.layers.model.kinds`.
         fan_out: Outputs per input, likewise for the backward pass.
-        blocks: The parts to be drawn one by one; at least one, together all of the parameter.
+        parts: The parts to be drawn one by one; at least one, together all of the parameter.
         role: `first`: the layer reads the model's input, which has passed no other weight layer.
             `head`: its output is the model's, as it is or through an output function (softmax,
             sigmoid, tanh, ...), or else the last before any other activation there. `hidden`: all
@@ -83,13 +83,13 @@ class Slot:
     module_name: str
     module_type: str
     kind: str
-    part: str
+    category: str
     shape: tuple[int, ...]
     dtype: torch.dtype
     requires_grad: bool
     fan_in: float
     fan_out: float
-    blocks: tuple[Block, ...]
+    parts: tuple[ParameterPart, ...]
     role: str | None = None
     activation: str | None = None
     activation_source: str = "unknown"
@@ -107,11 +107,11 @@ class Slot:
 
     @property
     def forget_gate(self) -> int | None:
-        """The block that is an LSTM's forget gate, in the one of its two biases that holds it.
+        """The part that is an LSTM's forget gate, in the one of its two biases that holds it.
 
         The gate's bias is the sum of `bias_ih` and `bias_hh`: only the first has a forget gate
         here, so that whoever sets it to one sets it once.
         """
-        if self.kind != "lstm" or self.part != "bias" or "bias_ih" not in self.name:
+        if self.kind != "lstm" or self.category != "bias" or "bias_ih" not in self.name:
             return None
-        return next(i for i, block in enumerate(self.blocks) if block.label == "forget")
+        return next(i for i, part in enumerate(self.parts) if part.label == "forget")

@@ -112,7 +112,7 @@ class Site:
 
 
 @dataclass
-class Entry:
+class NamedParameter:
     """A parameter of the model under all its names.
 
     Attributes:
@@ -127,16 +127,16 @@ class Entry:
         return self.sites[0].name
 
 
-def parameters(model: nn.Module) -> list[Entry]:
+def parameters(model: nn.Module) -> list[NamedParameter]:
     """The logical parameters in the order of their registration, tied ones once.
 
     Two names are tied if they lead to the same memory, whether or not the parameter is one object.
     """
-    entries: dict[object, Entry] = {}
+    entries: dict[object, NamedParameter] = {}
     for module_name, module, ancestors in walk(model):
         for stored in stored_parameters(module):
             qualified = f"{module_name}.{stored.attribute}" if module_name else stored.attribute
-            entry = entries.setdefault(_identity(stored), Entry())
+            entry = entries.setdefault(_identity(stored), NamedParameter())
             entry.sites.append(Site(qualified, module_name, stored, ancestors))
     return list(entries.values())
 

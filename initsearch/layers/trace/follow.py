@@ -1,6 +1,6 @@
 """Following each weight layer's output through a forward pass until an activation consumes it.
 
-Under `FollowMode` every tensor carries a `State`. A weight operation (one that multiplies with a
+Under `FollowMode` every tensor carries a `Lineage`. A weight operation (one that multiplies with a
 parameter) starts a call and marks its output as pending. Norms, dropout, pooling, reshapes, sums
 and whatever else is not known pass the mark on. An activation takes it. Tensors made of parameters
 alone (a weight under weight_norm, a low-rank product) carry the names of these parameters instead,
@@ -22,8 +22,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 from initsearch.layers.model.tensors import tensors
 from initsearch.layers.trace.activations import Applied, activation_name, operation_name
 from initsearch.layers.trace.ledger import Ledger
+from initsearch.layers.trace.lineage import Lineage, fresh_root, merged, normed
 from initsearch.layers.trace.record import ATTENTION, LayerCall, Observer, Use
-from initsearch.layers.trace.state import State, fresh_root, merged, normed
 
 # Where the weight stands among the arguments.
 _PLACED = {
@@ -73,19 +73,19 @@ class FollowMode(TorchFunctionMode):
 
     def know_parameter(self, tensor: Tensor, name: str) -> None:
         """Let a tensor stand for the parameter `name`."""
-        self._states[tensor] = State(parameters=frozenset({name}), root=fresh_root())
+        self._states[tensor] = Lineage(parameters=frozenset({name}), root=fresh_root())
         self.ledger.know_parameter(name, tensor.ndim)
 
     def know_input(self, tensor: Tensor) -> None:
         """Let a tensor be known as the model's input."""
         if self.state(tensor) is None:
-            self._states[tensor] = State(from_input=True, root=fresh_root())
+            self._states[tensor] = Lineage(from_input=True, root=fresh_root())
 
-    def state(self, tensor: Tensor) -> State | None:
+    def state(self, tensor: Tensor) -> Lineage | None:
         """What is known of a tensor; None for constants."""
         return self._states.get(tensor)  # type: ignore[no-any-return,no-untyped-call]
 
-    def states(self, value: Any) -> list[State]:
+    def states(self, value: Any) -> list[Lineage]:
         """What is known of the tensors in nested containers."""
         return [s for tensor in tensors(value) if (s := self.state(tensor)) is not None]
 
@@ -146,12 +146,12 @@ class FollowMode(TorchFunctionMode):
         """Tell the observer of a layer's output."""
         self._tell(self._observer.produced, call, output)
 
-    def activating(self, states: Sequence[State], name: str, tensor: Tensor) -> None:
+    def activating(self, states: Sequence[Lineage], name: str, tensor: Tensor) -> None:
         """Tell the observer of an activation that is about to consume `tensor`."""
         for index in sorted(merged(states).pending):
             self._tell(self._observer.activating, self.ledger.calls[index], name, tensor)
 
-    def activated(self, states: Sequence[State], name: str, tensor: Tensor) -> None:
+    def activated(self, states: Sequence[Lineage], name: str, tensor: Tensor) -> None:
         """Tell the observer of an activation's result."""
         for index in sorted(merged(states).pending):
             self._tell(self._observer.activated, self.ledger.calls[index], name, tensor)
@@ -163,7 +163,7 @@ class FollowMode(TorchFunctionMode):
             self.fault = error
             raise
 
-    def _joined(self, name: str, read: Sequence[Tensor], states: Sequence[State]) -> State:
+    def _joined(self, name: str, read: Sequence[Tensor], states: Sequence[Lineage]) -> Lineage:
         """The result of an operation without weights that is no activation."""
         if name == "scaled_dot_product_attention":
             came = merged(states)
@@ -207,7 +207,7 @@ class FollowMode(TorchFunctionMode):
         written: Sequence[Tensor],
     ) -> None:
         names: set[str] = set()
-        inputs: list[State] = []
+        inputs: list[Lineage] = []
         for tensor in read:
             for state in self.states(tensor):
                 if state.parameters and (tensor.ndim == 1 or any(tensor is w for w in weights)):
@@ -228,7 +228,7 @@ class FollowMode(TorchFunctionMode):
     ) -> None:
         """torch's attention in one operation: its packed projection, and its output projection."""
         given = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs).arguments
-        inputs: list[State] = []
+        inputs: list[Lineage] = []
         inner: set[str] = set()
         last: set[str] = set()
         for key, value in given.items():
@@ -247,7 +247,7 @@ class FollowMode(TorchFunctionMode):
         self.mark(written, self.ledger.after(call))
         self.produced(call, written[0])
 
-    def mark(self, written: Iterable[Tensor], state: State, in_place: bool = False) -> None:
+    def mark(self, written: Iterable[Tensor], state: Lineage, in_place: bool = False) -> None:
         """Let tensors carry a state; the parts of a split are values apart."""
         for number, tensor in enumerate(written):
             if number:
@@ -261,7 +261,7 @@ class FollowMode(TorchFunctionMode):
                 whole = self.states(tensor._base)
                 self._states[tensor._base] = merged([*whole, state])
 
-    def _mark_views(self, tensor: Tensor, state: State) -> None:
+    def _mark_views(self, tensor: Tensor, state: Lineage) -> None:
         """After an operation in place: other tensors on all of the same memory changed with it."""
         if not _has_plain_memory(tensor):
             return

@@ -24,14 +24,14 @@ from torch import Tensor, nn
 from initsearch.layers.model.tensors import tensors
 from initsearch.layers.trace.activations import class_name
 from initsearch.layers.trace.follow import FollowMode
-from initsearch.layers.trace.state import State, merged, normed
+from initsearch.layers.trace.lineage import Lineage, merged, normed
 
 
 @dataclass
 class _Scope:
     module: nn.Module
     outer: str
-    states: list[State]
+    states: list[Lineage]
     calls: int
     step: int
     opaque: ExitStack | None

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from initsearch.layers.trace.activations import GATED, OUTPUT_FUNCTIONS, SELF_GATED
+from initsearch.layers.trace.lineage import Gate, Lineage, fresh_root, merged
 from initsearch.layers.trace.record import ATTENTION, NONE, LayerCall, Side, Use
-from initsearch.layers.trace.state import Gate, State, fresh_root, merged
 
 
 class Ledger:
@@ -49,9 +49,9 @@ class Ledger:
         for name in names:
             self.first_use.setdefault(name, self.step)
 
-    def start(self, operation: str, names: Iterable[str], inputs: Sequence[State]) -> LayerCall:
+    def start(self, operation: str, names: Iterable[str], inputs: Sequence[Lineage]) -> LayerCall:
         """Record a call of a layer that reads `inputs`: they reach it without an activation."""
-        came = merged(inputs) if inputs else State()
+        came = merged(inputs) if inputs else Lineage()
         self.consume(came.pending, Use(NONE, self.step))
         used = sorted(names, key=self._weight_first)
         call = LayerCall(
@@ -72,13 +72,13 @@ class Ledger:
         named = name.rpartition(".")[2] == "weight"
         return rank is None, not named, rank or 0, name
 
-    def after(self, call: LayerCall, activation: str | None = None) -> State:
+    def after(self, call: LayerCall, activation: str | None = None) -> Lineage:
         """The state of a call's output; with an activation if the layer brings its own."""
         here = frozenset({call.index})
         if activation is not None:
             call.uses.append(Use(activation, self.step))
         waiting = here if activation is None else frozenset[int]()
-        return State(waiting, waiting, here, from_input=call.reads_input, root=fresh_root())
+        return Lineage(waiting, waiting, here, from_input=call.reads_input, root=fresh_root())
 
     def consume(self, calls: Iterable[int], use: Use) -> None:
         """Record what consumes the outputs of calls."""
@@ -86,8 +86,8 @@ class Ledger:
             self.calls[call].uses.append(use)
 
     def activate(
-        self, name: str, states: Sequence[State], function: Callable[[Tensor], Tensor] | None
-    ) -> State:
+        self, name: str, states: Sequence[Lineage], function: Callable[[Tensor], Tensor] | None
+    ) -> Lineage:
         """Record that an activation consumed what came of the pending layers."""
         came = merged(states)
         if came.parameters:
@@ -100,7 +100,7 @@ class Ledger:
         else:
             before = next((state.gate for state in states if state.gate), None)
             gate = before and replace(before, chain=f"{before.chain}>{name}")
-        return State(
+        return Lineage(
             tail=came.tail if name in OUTPUT_FUNCTIONS else frozenset(),
             sources=came.sources,
             from_input=came.from_input,
@@ -110,7 +110,7 @@ class Ledger:
             gate=gate,
         )
 
-    def join(self, states: Sequence[State]) -> State:
+    def join(self, states: Sequence[Lineage]) -> Lineage:
         """Record an addition, or a difference, of two tensors."""
         sides = [
             Side(state.sources, state.from_input, state.norm)
@@ -121,7 +121,7 @@ class Ledger:
             self.joins.append((sides[0], sides[1]))
         return merged(states, "add")
 
-    def multiply(self, states: Sequence[State]) -> State:
+    def multiply(self, states: Sequence[Lineage]) -> Lineage:
         """Join activations multiplied as matrices: scores, or values under their softmax."""
         state = merged(states)
         if not state.attended:
@@ -132,7 +132,7 @@ class Ledger:
         left = state.pending - values
         return replace(state, pending=left, tail=left, attended=False, product=False)
 
-    def gate(self, states: Sequence[State], shapes: Sequence[torch.Size]) -> State:
+    def gate(self, states: Sequence[Lineage], shapes: Sequence[torch.Size]) -> Lineage:
         """Join two tensors that are multiplied entry by entry: x * f(x), f(a) * b, or neither.
 
         f(a) * b is a gated unit if a and b have one shape and come of parallel layers or of parts
@@ -160,7 +160,7 @@ class Ledger:
                 return replace(state, pending=left, tail=left)
         return state
 
-    def finish(self, outputs: Sequence[State]) -> None:
+    def finish(self, outputs: Sequence[Lineage]) -> None:
         """Record what reaches the model's output.
 
         Heads are the layers there from which no other of them is reached: of a residual stream the
@@ -169,7 +169,7 @@ class Ledger:
         are the last layers before it; if no output is known, the last layer that ran.
         """
         step = self.next_step()
-        came = merged(outputs) if outputs else State()
+        came = merged(outputs) if outputs else Lineage()
         self.consume(came.pending, Use(NONE, step))
         last = came.tail or came.sources or frozenset(range(len(self.calls))[-1:])
         for head in last - self._before(last):

@@ -10,7 +10,7 @@ from initsearch.errors import ModelError
 from initsearch.layers.model.kinds import nature_of
 from initsearch.layers.model.preserve import preserved
 from initsearch.layers.model.tensors import tensors
-from initsearch.layers.model.walk import Entry, parameters, unwrap, walk
+from initsearch.layers.model.walk import NamedParameter, parameters, unwrap, walk
 from initsearch.layers.trace.follow import FollowMode
 from initsearch.layers.trace.hooks import ModuleHooks
 from initsearch.layers.trace.inputs import Call, calls_for, guesses
@@ -18,7 +18,7 @@ from initsearch.layers.trace.ledger import Ledger
 from initsearch.layers.trace.record import Observer, Trace
 
 
-def trace(
+def trace_forward(
     model: nn.Module,
     batch: Any = None,
     *,
@@ -81,7 +81,7 @@ def _sizes(call: Call, samples: int | None) -> list[Call]:
 
 def _run(
     model: nn.Module,
-    entries: Sequence[Entry],
+    entries: Sequence[NamedParameter],
     call: Call,
     mode: FollowMode,
     train: bool | None,
@@ -99,7 +99,7 @@ def _run(
             held = module.__dict__.get(site.stored.attribute)
             if isinstance(held, torch.Tensor):
                 mode.know_parameter(held, entry.name)
-            owned = weights if nature_of(site).part == "weight" else others
+            owned = weights if nature_of(site).category == "weight" else others
             if entry.name not in owned.get(module, ()):
                 owned[module] = (*owned.get(module, ()), entry.name)
     names: dict[nn.Module, str] = {}

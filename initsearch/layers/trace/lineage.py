@@ -6,7 +6,7 @@ from itertools import count
 
 from initsearch.layers.trace.record import Use
 
-# Entry by entry, so that what comes out is still "x" in x * f(x).
+# NamedParameter by entry, so that what comes out is still "x" in x * f(x).
 _ARITHMETIC = frozenset({"add", "sub", "rsub", "mul", "div", "neg", "pow", "square", "clone"})
 _ROOTS = count()
 
@@ -27,7 +27,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class State:
+class Lineage:
     """What is known of a tensor.
 
     Attributes:
@@ -56,11 +56,11 @@ class State:
 
 
 def fresh_root() -> int:
-    """A new value for `State.root`."""
+    """A new value for `Lineage.root`."""
     return next(_ROOTS)
 
 
-def merged(states: Sequence[State], operation: str = "") -> State:
+def merged(states: Sequence[Lineage], operation: str = "") -> Lineage:
     """What an operation that is neither a layer nor an activation makes of its inputs.
 
     Parameters that meet data leave no mark of their own: a gain, a shift, a position's embedding.
@@ -68,13 +68,13 @@ def merged(states: Sequence[State], operation: str = "") -> State:
     data = [state for state in states if not state.parameters]
     if not data:
         names = frozenset[str]().union(*(state.parameters for state in states))
-        return State(parameters=names, root=fresh_root())
+        return Lineage(parameters=names, root=fresh_root())
     norm = data[0].norm
     for state in data[1:]:
         # A product is zero where one of its factors is, other joins where all of their parts are.
         norm = norm | state.norm if operation == "mul" else norm & state.norm
     arithmetic = operation in _ARITHMETIC and len({state.root for state in data}) == 1
-    return State(
+    return Lineage(
         pending=frozenset[int]().union(*(state.pending for state in data)),
         tail=frozenset[int]().union(*(state.tail for state in data)),
         sources=frozenset[int]().union(*(state.sources for state in data)),
@@ -87,6 +87,6 @@ def merged(states: Sequence[State], operation: str = "") -> State:
     )
 
 
-def normed(states: Sequence[State], parameters: Iterable[str]) -> State:
+def normed(states: Sequence[Lineage], parameters: Iterable[str]) -> Lineage:
     """What a norm makes of its inputs."""
     return replace(merged(states), norm=frozenset(parameters))
