@@ -8,9 +8,9 @@ name, so that an installed package can add its own. Begin reading at `base` and 
 from initsearch.execution.base import JobExecutor as JobExecutor
 from initsearch.execution.fork_server import start_preloading as start_preloading
 from initsearch.execution.memory import keep_freed_memory as keep_freed_memory
-from initsearch.execution.process import own_device as own_device
 from initsearch.execution.processes import ProcessExecutor as ProcessExecutor
 from initsearch.execution.programs import ProgramExecutor as ProgramExecutor
 from initsearch.execution.registry import list_executors as list_executors
 from initsearch.execution.registry import make_executor as make_executor
 from initsearch.execution.serial import SerialExecutor as SerialExecutor
+from initsearch.execution.worker import own_device as own_device

@@ -2,6 +2,14 @@
 
 import signal
 
+#: What the kernel's out-of-memory killer sends; Windows has no such signal.
+SIGKILL = 9
+
+
+def probably_out_of_memory(status: int) -> bool:
+    """Whether a process that was not killed on purpose ended as the out-of-memory killer ends one."""
+    return status == -SIGKILL
+
 
 def describe_exit(status: int) -> str:
     """How a process ended, as the end of a sentence that begins with its name.
@@ -17,6 +25,5 @@ def describe_exit(status: int) -> str:
         return f"was killed by signal {-status}"
     if name == "SIGSEGV":
         return "was ended by a segmentation fault (SIGSEGV)"
-    # Only the kernel's out-of-memory killer sends this one without being asked.
-    cause = ", probably out of memory" if name == "SIGKILL" else ""
+    cause = ", probably out of memory" if probably_out_of_memory(status) else ""
     return f"was killed by signal {-status} ({name}){cause}"

@@ -10,7 +10,7 @@ import os
 import signal
 
 from initsearch.execution.fork_server import PRELOAD
-from initsearch.execution.process import load
+from initsearch.execution.worker import load
 
 _OWNER = os.getppid()
 

@@ -5,8 +5,7 @@ import os
 import pickle
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import ThreadPoolExecutor as Threads
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
@@ -15,15 +14,20 @@ from typing import Any, ParamSpec, TypeVar
 from initsearch.errors import InitSearchError
 from initsearch.execution.base import JobExecutor
 from initsearch.execution.call import Answer, pack
-from initsearch.execution.exit_status import describe_exit
+from initsearch.execution.exit_status import describe_exit, probably_out_of_memory
 from initsearch.execution.fork_server import sigint_blocked, start_preloading, worker_context
-from initsearch.execution.process import serve
+from initsearch.execution.worker import serve
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 #: A call whose process dies is repeated: once may be a neighbour's fault (memory), three times is not.
 ATTEMPTS = 3
+#: Remedies for a job whose process dies each time.
+LESS_MEMORY = "lower workers=, search.cohort_size= or optimizer.batch_size="
+FIND_THE_CAUSE = (
+    "set workers=1, and PYTHONFAULTHANDLER=1 in the environment, to see where it happens"
+)
 #: Seconds in which a process whose connection has broken ends by itself, so that its exit status is known.
 GRACE = 5.0
 
@@ -46,7 +50,7 @@ class ProcessExecutor(JobExecutor):
     def __init__(self, devices: Sequence[int | None], preload: Sequence[str] = ()) -> None:
         if None in devices:
             start_preloading(preload)
-        self._threads = Threads(len(devices), thread_name_prefix="worker")
+        self._threads = ThreadPoolExecutor(len(devices), thread_name_prefix="worker")
         self._workers = [_Worker(device, preload) for device in devices]
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         atexit.register(self.terminate)  # before `multiprocessing` waits for all processes to end
@@ -88,7 +92,16 @@ class ProcessExecutor(JobExecutor):
 
 
 class _EndedError(Exception):
-    """A process that cannot answer; the text says how it ended."""
+    """A process that cannot answer.
+
+    Args:
+        how: How it ended.
+        remedy: What the user can do about it.
+    """
+
+    def __init__(self, how: str, remedy: str) -> None:
+        super().__init__(how)
+        self.remedy = remedy
 
 
 class _Worker:
@@ -121,12 +134,11 @@ class _Worker:
         for _ in range(ATTEMPTS):
             try:
                 return self._ask(question)
-            except _EndedError as ended:
-                how = str(ended)
+            except _EndedError as error:
+                ended = error
         raise InitSearchError(
-            f"a worker process {how}, {ATTEMPTS} times at the same job: lower workers= or the memory that a "
-            "job needs (search.cohort_size=, optimizer.batch_size=), or see with workers=1 where it happens"
-        )
+            f"a worker process {ended}, {ATTEMPTS} times on the same job: {ended.remedy}"
+        ) from ended
 
     def _ask(self, question: bytes) -> Answer:
         process, calls = self._start()
@@ -143,7 +155,8 @@ class _Worker:
         with self._lock:
             if self._killed:
                 raise CancelledError
-        raise _EndedError(describe_exit(status))
+        remedy = LESS_MEMORY if probably_out_of_memory(status) else FIND_THE_CAUSE
+        raise _EndedError(describe_exit(status), remedy)
 
     def _start(self) -> tuple[BaseProcess, Connection]:
         """The process and the connection to it; started if it is not there."""
@@ -162,9 +175,10 @@ class _Worker:
             with _processes, sigint_blocked():  # what the new process inherits
                 process.start()
         except (EOFError, ConnectionError) as error:
-            raise _EndedError(
-                "could not be forked: the process to fork it from has ended"
-            ) from error
+            calls.close()
+            self._cut()
+            how = "could not be forked, because the process to fork it from has ended"
+            raise _EndedError(how, LESS_MEMORY) from error
         finally:
             its_calls.close()
             its_lifeline.close()

@@ -8,8 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import ThreadPoolExecutor as Threads
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -17,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from initsearch.errors import InitSearchError
 from initsearch.execution.base import JobExecutor
 from initsearch.execution.call import Answer, pack
-from initsearch.execution.exit_status import describe_exit
+from initsearch.execution.exit_status import describe_exit, probably_out_of_memory
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,6 +25,9 @@ T = TypeVar("T")
 ATTEMPTS = 3
 #: The module that runs a call as a program.
 PROGRAM = "initsearch.execution.program"
+#: Remedies for a job whose program is killed each time.
+LESS_MEMORY = "lower optimizer.batch_size=, or raise trainer.devices="
+FIND_THE_CAUSE = "set PYTHONFAULTHANDLER=1 in the environment to see where it happens"
 #: How much of a failed program's output its error quotes, in characters.
 QUOTED = 4000
 
@@ -38,7 +40,7 @@ class ProgramExecutor(JobExecutor):
     """
 
     def __init__(self) -> None:
-        self._threads = Threads(1, thread_name_prefix="program")
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="program")
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._killed = False
@@ -64,9 +66,9 @@ class ProgramExecutor(JobExecutor):
                 return result
             if status >= 0:
                 raise RuntimeError(f"the program of a job {describe_exit(status)}:\n{log}")
+        remedy = LESS_MEMORY if probably_out_of_memory(status) else FIND_THE_CAUSE
         raise InitSearchError(
-            f"the program of a job {describe_exit(status)}, {ATTEMPTS} times: lower the memory that a job "
-            "needs (optimizer.batch_size=), or use more devices (trainer.devices=)"
+            f"the program of a job {describe_exit(status)}, {ATTEMPTS} times: {remedy}"
         )
 
     def _attempt(self, question: bytes, folder: Path) -> tuple[int, str, Answer | None]:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 
-from initsearch.checks import check_int
-from initsearch.errors import ConfigError, unknown_name
+from initsearch.checks import check_choice, check_int
+from initsearch.errors import ConfigError
 from initsearch.execution.base import ExecutorFactory, JobExecutor
 
 #: The entry-point group in which a package declares `name = "module:factory"`.
@@ -57,12 +57,10 @@ def _known() -> dict[str, EntryPoint]:
 
 def _load(name: str) -> ExecutorFactory:
     known = _known()
-    if name not in known:
-        raise unknown_name("executor", name, known)
-    point = known[name]
+    point = known[check_choice("executor", name, known)]
     try:
         factory: ExecutorFactory = point.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the module of another package may raise anything
         raise ConfigError(
             f"executor {name!r}: its entry point {point.value!r} cannot be loaded "
             f"({type(error).__name__}: {error}): install what it needs, or choose another executor"

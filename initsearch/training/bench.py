@@ -19,6 +19,7 @@ from initsearch.training.stacked import StackedEngine, why_not_stacked
 from initsearch.training.streams import BatchStream
 
 ROUNDS = 3  # each way is timed so often, in turns, and its fastest time counts
+ASSUMED_FREE = 4 * 2**30  # bytes; a machine that trains has as much, and a cohort seldom needs more
 ROUND_SECONDS = 0.05  # steps are repeated for so long, so that the clock's grain does not matter
 
 
@@ -38,9 +39,14 @@ class Way:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device now (on the CPU: free pages of the machine)."""
+    """Bytes that are free on a device now (on the CPU: free pages of the machine).
+
+    macOS and Windows do not report it that way; there it is `ASSUMED_FREE`.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    if "SC_AVPHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return ASSUMED_FREE
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

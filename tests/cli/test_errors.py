@@ -59,6 +59,10 @@ def test_a_store_that_cannot_be_opened_is_told_before_anything_is_done(
         ([*DIGITS, "optimizer=sgdd"], r"unknown optimizer 'sgdd'.*sgd"),
         ([*DIGITS, "optimizer.name=sgdd"], r"unknown optimizer 'sgdd'.*sgd"),
         ([*DIGITS, "trainer=cpuu"], r"unknown trainer 'cpuu'.*cpu"),
+        (
+            [*DIGITS, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "workers=2"],
+            "workers must be 1 where one training spreads over several devices, but got 2",
+        ),
         ([*DIGITS, "model.activation=rellu"], r"rellu.*relu"),
         ([*DIGITS, "metric=val_acc"], r"val_acc.*val_accuracy"),
         ([*DIGITS, "search.sampler=tpee"], r"tpee.*tpe"),

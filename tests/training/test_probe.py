@@ -1,6 +1,7 @@
 """The probe: what it chooses by given times, and what it measures on a real model."""
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import torch
 from engine_jobs import MLP, make_job
 
-from initsearch.training.bench import Bench, Way, free_memory
+from initsearch.training.bench import ASSUMED_FREE, Bench, Way, free_memory
 from initsearch.training.probe import EngineChoice, choose, choose_engine
 from initsearch.training.trainer_settings import TrainerSettings
 from initsearch.training.worker import run_job
@@ -175,3 +176,13 @@ def test_memory_of_a_member_is_counted_by_its_tensors(optimizer: str, states: in
 
 def test_free_memory_is_that_of_a_machine() -> None:
     assert 2**20 < free_memory(CPU) < 2**50
+
+
+def test_free_memory_is_assumed_where_the_system_does_not_report_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(os, "sysconf")  # as on Windows
+    monkeypatch.delattr(os, "sysconf_names")
+    assert free_memory(CPU) == ASSUMED_FREE
+    monkeypatch.setattr(os, "sysconf_names", {"SC_PAGE_SIZE": 1}, raising=False)  # as on macOS
+    assert free_memory(CPU) == ASSUMED_FREE

@@ -8,7 +8,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
@@ -36,7 +36,7 @@ def serve(
     """
     global _device
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
-    die_with(lifeline.fileno())
+    die_with(lifeline.recv_bytes)
     keep_freed_memory()
     os.environ.clear()
     os.environ.update(environment)
@@ -60,15 +60,16 @@ def own_device() -> int | None:
     return _device
 
 
-def die_with(lifeline: int) -> None:
+def die_with(read: Callable[[], object]) -> None:
     """End this process when the other end of a pipe is closed, as happens when its owner dies.
 
     Args:
-        lifeline: The reading end, as a file descriptor; nothing is ever written to the pipe.
+        read: Reads from the pipe, to which nothing is ever written: it returns or raises at its end.
     """
 
     def watch() -> None:
-        os.read(lifeline, 1)
+        with suppress(EOFError, OSError):
+            read()
         os._exit(1)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
