@@ -1,7 +1,8 @@
 """The race: from a table of paired scores to a decision and its sentence; needs NumPy and SciPy only.
 
-`Race` takes the scores block by block (a block is one seed) and decides at looks that `RaceRules` declares.
-`sentence` puts a decision into words. Begin reading at `race`; its tests and intervals are in `pairs`.
+`decide` takes a complete table, `Race` takes the scores block by block (a block is one seed), and both decide
+at looks that `RaceRules` declares; `sentence` puts a decision into words. Begin reading at `race` (the rules),
+then `look` (one decision) and `pairs` (its tests and intervals).
 """
 
 from initsearch.race.race import Race as Race
@@ -16,3 +17,6 @@ from initsearch.race.sentence import STEPS as STEPS
 from initsearch.race.sentence import Unit as Unit
 from initsearch.race.sentence import after_races as after_races
 from initsearch.race.sentence import sentence as sentence
+from initsearch.race.table import Scores as Scores
+from initsearch.race.table import decide as decide
+from initsearch.race.table import race_over as race_over

@@ -50,13 +50,7 @@ PLAIN = Unit()
 STEPS = Unit("step", "steps")
 
 
-def sentence(
-    decision: Decision,
-    subject: str = "",
-    unit: Unit = POINTS,
-    remedy: str = "",
-    prefix: str = "race.",
-) -> str:
+def sentence(decision: Decision, subject: str = "", unit: Unit = POINTS, remedy: str = "") -> str:
     """Put a decision into one sentence.
 
     Args:
@@ -64,7 +58,9 @@ def sentence(
         subject: What the race was about: `relu_convnet/MNIST`.
         unit: The unit of differences.
         remedy: What to change if all scores are only bounds.
-        prefix: Stands before the names of rules in remedies: `race.` in a study's configuration.
+
+    Returns:
+        One line; it calls the field `max_seeds` of `RaceRules` `race.max_seeds`, as the configuration does.
     """
     on_subject = f" on {subject}" if subject else ""
     seeds = f"{decision.look} paired seeds"
@@ -89,7 +85,7 @@ def sentence(
     else:
         text = _undecided(decision, f"{seeds} cannot show whether", on_subject, unit)
         if decision.status:
-            text += _futile(decision, prefix) + _next_race(decision, prefix)
+            text += _futile(decision) + _next_race(decision)
     return text + _failures(decision)
 
 
@@ -118,7 +114,7 @@ def _undecided(decision: Decision, cannot: str, on_subject: str, unit: Unit) -> 
     )
 
 
-def _futile(decision: Decision, prefix: str) -> str:
+def _futile(decision: Decision) -> str:
     """Why a race ends before all its seeds are used."""
     if decision.prospect is None:
         return ""
@@ -127,15 +123,14 @@ def _futile(decision: Decision, prefix: str) -> str:
     left = decision.max_seeds - decision.look
     seeds = "seed" if left == 1 else f"{left} seeds"
     return (
-        f"; the remaining {seeds} would decide it with a probability {probability} "
-        f"({prefix}futility)"
+        f"; the remaining {seeds} would decide it with a probability {probability} (race.futility)"
     )
 
 
-def _next_race(decision: Decision, prefix: str) -> str:
+def _next_race(decision: Decision) -> str:
     """How to continue, and what that does to the error rate."""
     return (
-        f"; raise {prefix}max_seeds above {decision.max_seeds} to run a second race: "
+        f"; raise race.max_seeds above {decision.max_seeds} to run a second race: "
         f"the probability that one of the two names a false winner is at most {2 * decision.alpha:g}"
     )
 

@@ -571,7 +571,6 @@ def test_the_sentence_of_an_undecided_race_names_the_remedy() -> None:
     assert "; raise race.max_seeds above 12 " in text
     assert "is at most 0.1" in text  # alpha of both races
     assert "remaining" not in text
-    assert "; raise max_seeds above 12 " in sentence(whole, prefix="")
 
     early = last(run(scores))
     assert early.look < 12
