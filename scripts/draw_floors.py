@@ -108,7 +108,8 @@ def draw(found: list[list[Room]], path: Path) -> None:
             top -= _height(row) + GAP
         bottom += high + GAP
     metadata = {"Description": json.dumps(content(found)), "Date": None, "Creator": None}
-    with mpl.rc_context({"svg.hashsalt": PACKAGE, "font.family": "DejaVu Sans"}):
+    # Text as text: a small file with readable differences, in the reader's own font.
+    with mpl.rc_context({"svg.hashsalt": PACKAGE, "svg.fonttype": "none"}):
         figure.savefig(path, metadata=metadata, facecolor="white")
 
 
