@@ -8,7 +8,7 @@ from initsearch.layers.model.tensors import tensors
 from initsearch.layers.model.walk import unwrap
 from initsearch.layers.rescaling import rescale_
 from initsearch.layers.trace.branches import BRANCH_PLACES
-from initsearch.layers.trace.passes import trace_forward
+from initsearch.layers.trace.forward import trace_forward
 from initsearch.layers.trace.record import LayerCall, Observer, Trace, Use
 
 __all__ = [

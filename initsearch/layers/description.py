@@ -12,7 +12,7 @@ from initsearch.layers.model.slots import Slot
 from initsearch.layers.model.walk import NamedParameter, Site, parameters
 from initsearch.layers.roles import Position, from_calls, from_modules, missing
 from initsearch.layers.trace.branches import places_in, residual_branches
-from initsearch.layers.trace.passes import trace_forward
+from initsearch.layers.trace.forward import trace_forward
 from initsearch.layers.trace.record import NONE, LayerCall, Trace
 
 # A trace needs no more: one sample would do, but batch norm may ask for two.

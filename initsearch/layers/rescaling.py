@@ -21,8 +21,8 @@ from initsearch.layers.model.preserve import preserved
 from initsearch.layers.model.slots import Slot
 from initsearch.layers.model.tensors import tensors
 from initsearch.layers.model.walk import submodule, unwrap
+from initsearch.layers.trace.forward import failure
 from initsearch.layers.trace.inputs import Call, calls_for
-from initsearch.layers.trace.passes import failure
 
 # How much of the way to go may be left after an attempt; rounding alone leaves more.
 _PROGRESS = 0.99

@@ -1,12 +1,22 @@
-"""What is known of a tensor on its way through a model, and how operations join it."""
+"""Where a tensor of a forward pass comes from, and what operations make of it.
 
+`Lineage` is what is known of one tensor, `merged` what an operation makes of its inputs, and `Lineages`
+remembers the lineage of each tensor while a model runs.
+"""
+
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from initsearch.layers.model.tensors import tensors
 from initsearch.layers.trace.record import Use
 
-# NamedParameter by entry, so that what comes out is still "x" in x * f(x).
+# Elementwise operations whose result is still "x" in x * f(x).
 _ARITHMETIC = frozenset({"add", "sub", "rsub", "mul", "div", "neg", "pow", "square", "clone"})
 _ROOTS = count()
 
@@ -16,9 +26,9 @@ class Gate:
     """An activation's result, as long as only arithmetic with constants follows.
 
     Attributes:
-        use: What the activation was recorded as; renamed when it turns out to be part of a gate.
+        use: The recorded use of the activation; it is renamed if it turns out to be part of a gate.
         chain: The activation, or several joined by > where one was applied to another's result.
-        calls: The layers that it consumed.
+        calls: The layers whose outputs it consumed, by index.
     """
 
     use: Use
@@ -28,18 +38,18 @@ class Gate:
 
 @dataclass(frozen=True)
 class Lineage:
-    """What is known of a tensor.
+    """Where a tensor comes from. Layers are given by the index of their call.
 
     Attributes:
-        pending: Layers of which no activation has been seen on the way here.
-        tail: Layers whose output this is, as it is or through an output function.
-        sources: The nearest layers on the way here, activated or not.
-        parameters: The parameters of which it is made, if of nothing else.
+        pending: Layers after which no activation has been seen yet.
+        tail: Layers whose output this is, directly or through an output function.
+        sources: The nearest layers before it, with or without an activation between.
+        parameters: The parameters that it is computed from, if from nothing else.
         from_input: Whether it depends on the model's input.
-        product: Whether it comes of two activations multiplied as matrices (attention scores).
+        product: Whether it is a matrix product of two activations (attention scores).
         attended: Whether it is such a product after its softmax.
-        norm: The parameters of the norm that it passed last, if no weight layer came after it.
-        root: Identifies the value from which only arithmetic led here.
+        norm: The parameters of the last norm before it, if no weight layer came after that norm.
+        root: Identifies the value that this is computed from by arithmetic alone.
         gate: See `Gate`.
     """
 
@@ -60,33 +70,98 @@ def fresh_root() -> int:
     return next(_ROOTS)
 
 
-def merged(states: Sequence[Lineage], operation: str = "") -> Lineage:
-    """What an operation that is neither a layer nor an activation makes of its inputs.
+def merged(inputs: Sequence[Lineage], operation: str = "") -> Lineage:
+    """The lineage of the result of an operation that is neither a layer nor an activation.
 
-    Parameters that meet data leave no mark of their own: a gain, a shift, a position's embedding.
+    Parameters that are combined with data (a gain, a shift, a position embedding) do not show in it.
     """
-    data = [state for state in states if not state.parameters]
+    data = [lineage for lineage in inputs if not lineage.parameters]
     if not data:
-        names = frozenset[str]().union(*(state.parameters for state in states))
+        names = frozenset[str]().union(*(lineage.parameters for lineage in inputs))
         return Lineage(parameters=names, root=fresh_root())
+    if len(data) == 1:
+        if operation in _ARITHMETIC:
+            return data[0]
+        return replace(data[0], root=fresh_root(), gate=None)
     norm = data[0].norm
-    for state in data[1:]:
-        # A product is zero where one of its factors is, other joins where all of their parts are.
-        norm = norm | state.norm if operation == "mul" else norm & state.norm
-    arithmetic = operation in _ARITHMETIC and len({state.root for state in data}) == 1
+    for lineage in data[1:]:
+        # A product is zero if one of its factors is, other results only if all of their inputs are.
+        norm = norm | lineage.norm if operation == "mul" else norm & lineage.norm
+    arithmetic = operation in _ARITHMETIC and len({lineage.root for lineage in data}) == 1
     return Lineage(
-        pending=frozenset[int]().union(*(state.pending for state in data)),
-        tail=frozenset[int]().union(*(state.tail for state in data)),
-        sources=frozenset[int]().union(*(state.sources for state in data)),
-        from_input=any(state.from_input for state in data),
-        product=any(state.product for state in data),
-        attended=any(state.attended for state in data),
+        pending=frozenset[int]().union(*(lineage.pending for lineage in data)),
+        tail=frozenset[int]().union(*(lineage.tail for lineage in data)),
+        sources=frozenset[int]().union(*(lineage.sources for lineage in data)),
+        from_input=any(lineage.from_input for lineage in data),
+        product=any(lineage.product for lineage in data),
+        attended=any(lineage.attended for lineage in data),
         norm=norm,
         root=data[0].root if arithmetic else fresh_root(),
-        gate=data[0].gate if arithmetic and len(data) == 1 else None,
     )
 
 
-def normed(states: Sequence[Lineage], parameters: Iterable[str]) -> Lineage:
-    """What a norm makes of its inputs."""
-    return replace(merged(states), norm=frozenset(parameters))
+def normed(inputs: Sequence[Lineage], parameters: Iterable[str]) -> Lineage:
+    """The lineage of a norm's output."""
+    return replace(merged(inputs), norm=frozenset(parameters))
+
+
+class Lineages:
+    """The lineage of each tensor that a forward pass has made. It keeps no tensor alive."""
+
+    def __init__(self) -> None:
+        # By the tensor's id. The reference shows whether that id still means the same tensor.
+        self._known: dict[int, tuple[weakref.ref[Tensor], Lineage]] = {}
+
+    def get(self, tensor: Tensor) -> Lineage | None:
+        """The lineage of a tensor; `None` for constants."""
+        reference, lineage = self._known.get(id(tensor), (None, None))
+        return lineage if reference is not None and reference() is tensor else None
+
+    def of(self, value: Any) -> list[Lineage]:
+        """The lineages of the tensors in nested containers, without constants."""
+        found = (self.get(tensor) for tensor in tensors(value))
+        return [lineage for lineage in found if lineage is not None]
+
+    def put(self, tensor: Tensor, lineage: Lineage) -> None:
+        """Set the lineage of one tensor."""
+        self._known[id(tensor)] = (weakref.ref(tensor), lineage)
+
+    def write(self, outputs: Iterable[Tensor], lineage: Lineage, in_place: bool = False) -> None:
+        """Set the lineage of an operation's outputs.
+
+        Args:
+            outputs: The results. After the first, each gets a root of its own: the parts of a split are
+                different values.
+            lineage: Their lineage.
+            in_place: Whether the operation wrote into one of its inputs.
+        """
+        for number, tensor in enumerate(outputs):
+            if number:
+                lineage = replace(lineage, root=fresh_root())
+            known = self.get(tensor) is not None
+            self.put(tensor, lineage)
+            if known:
+                self._write_views(tensor, lineage)
+            elif in_place and tensor._base is not None:
+                # What is written to a part is in the whole.
+                self.put(tensor._base, merged([*self.of(tensor._base), lineage]))
+
+    def _write_views(self, tensor: Tensor, lineage: Lineage) -> None:
+        """After an operation in place, other tensors on all of the same memory have changed too."""
+        if not _has_plain_memory(tensor):
+            return
+        start, size = tensor.data_ptr(), tensor.numel()
+        for key, (reference, _) in list(self._known.items()):
+            other = reference()
+            if other is None:
+                del self._known[key]
+                continue
+            changed = other is not tensor and _has_plain_memory(other)
+            if changed and other.data_ptr() == start and other.numel() == size:
+                self.put(other, lineage)
+
+
+def _has_plain_memory(tensor: Tensor) -> bool:
+    """Whether a tensor's entries are where its address says (not so if it is sparse or nested)."""
+    plain = type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
+    return plain and not tensor.is_nested and tensor.numel() > 0

@@ -1,4 +1,9 @@
-"""One real forward pass of a model, followed."""
+"""One forward pass of a model, traced.
+
+The way of a pass: `trace_forward` runs the model under an `OperationMode`, which sees every torch operation,
+and `ModuleHooks`, which see every module. Both report to one `Recorder`, and it returns the `Trace`. Calls go
+in this direction only.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -11,11 +16,11 @@ from initsearch.layers.model.kinds import nature_of
 from initsearch.layers.model.preserve import preserved
 from initsearch.layers.model.tensors import tensors
 from initsearch.layers.model.walk import NamedParameter, parameters, unwrap, walk
-from initsearch.layers.trace.follow import FollowMode
-from initsearch.layers.trace.hooks import ModuleHooks
 from initsearch.layers.trace.inputs import Call, calls_for, guesses
-from initsearch.layers.trace.ledger import Ledger
+from initsearch.layers.trace.modules import ModuleHooks
+from initsearch.layers.trace.operations import OperationMode
 from initsearch.layers.trace.record import Observer, Trace
+from initsearch.layers.trace.recorder import Recorder
 
 
 def trace_forward(
@@ -37,38 +42,37 @@ def trace_forward(
         batch: A tensor, a tuple or list of arguments, a mapping of arguments by name, or a pair of
             inputs and labels from a data loader. `None`: the model's `example_input_array`, or a
             guess.
-        observer: Told of each layer's output and each activation as they happen.
+        observer: Notified of each layer's output and each activation as they happen.
         samples: How many samples of the batch to use; fewer are cheaper. If the model fails on
             them, all are used. `None`: all.
         train: The mode to run in; `None` is the model's own.
         gradients: Whether the forward pass records gradients.
-        after: Called with the model's output while all is still in place: the point at which to run
-            a backward pass. Gradients that it leaves in the parameters are gone afterwards.
+        after: Called with the model's output before anything is restored: the point at which to run
+            a backward pass. Gradients that it leaves in the parameters are discarded.
 
     Raises:
         ModelError: The model fails on the batch, or no guessed input fits; or it has lazy or meta
             parameters, or is sharded or scripted.
     """
     core = unwrap(model)
-    entries = parameters(core)
+    named = parameters(core)
     device = next((p.device for p in core.parameters()), torch.device("cpu"))
     tries: Iterable[Call] = guesses(core) if batch is None else calls_for(core, batch)
     first: Exception | None = None
     for call in (short.to(device) for each in tries for short in _sizes(each, samples)):
-        ledger = Ledger()
-        mode = FollowMode(ledger, observer)
+        recorder = Recorder(observer)
         with preserved(core), torch.set_grad_enabled(gradients):
             try:
-                output = _run(core, entries, call, mode, train)
-            except Exception as error:  # a model may raise anything; told below
-                if error is mode.fault or isinstance(error, ModelError):
+                output = _run(core, named, call, recorder, train)
+            except Exception as error:  # a model may raise anything; it is reported below
+                if error is recorder.fault or isinstance(error, ModelError):
                     raise
                 first = first or error
                 continue
-            mode.finish(output)
+            found = recorder.finish(output)
             if after is not None:
                 after(output)
-        return Trace(tuple(ledger.calls), dict(ledger.first_use), tuple(ledger.joins))
+        return found
     raise failure(model, batch, first) from first
 
 
@@ -81,34 +85,34 @@ def _sizes(call: Call, samples: int | None) -> list[Call]:
 
 def _run(
     model: nn.Module,
-    entries: Sequence[NamedParameter],
+    named: Sequence[NamedParameter],
     call: Call,
-    mode: FollowMode,
+    recorder: Recorder,
     train: bool | None,
 ) -> Any:
     if train is not None:
         model.train(train)
     weights: dict[nn.Module, tuple[str, ...]] = {}
     others: dict[nn.Module, tuple[str, ...]] = {}
-    for entry in entries:
-        for site in entry.sites:
+    for parameter in named:
+        for site in parameter.sites:
             module = site.stored.module
             for _, original in site.stored.originals:
-                mode.know_parameter(original, entry.name)
+                recorder.know_parameter(original, parameter.name)
             # torch's older weight_norm keeps the weight itself as a plain tensor.
             held = module.__dict__.get(site.stored.attribute)
             if isinstance(held, torch.Tensor):
-                mode.know_parameter(held, entry.name)
+                recorder.know_parameter(held, parameter.name)
             owned = weights if nature_of(site).category == "weight" else others
-            if entry.name not in owned.get(module, ()):
-                owned[module] = (*owned.get(module, ()), entry.name)
+            if parameter.name not in owned.get(module, ()):
+                owned[module] = (*owned.get(module, ()), parameter.name)
     names: dict[nn.Module, str] = {}
     for name, module, _ in walk(model):
         names.setdefault(module, name)
     for tensor in tensors((call.args, dict(call.kwargs))):
-        mode.know_input(tensor)
-    mode.start()
-    with ModuleHooks(mode, names, weights, others), mode:
+        recorder.know_input(tensor)
+    recorder.start()
+    with ModuleHooks(recorder, names, weights, others), OperationMode(recorder):
         return model(*call.args, **call.kwargs)
 
 

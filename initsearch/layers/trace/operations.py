@@ -1,0 +1,189 @@
+"""What each operation of a forward pass is: a layer, an activation, a norm, or another operation.
+
+Every tensor has a `Lineage`. A weight operation (one that multiplies by a parameter) is a layer: its output
+is pending until an activation consumes it. Norms, dropout, pooling, reshapes, sums and all operations that
+are not known keep it pending. Tensors that are computed from parameters alone (a weight under weight_norm, a
+low-rank product) have the names of these parameters as their lineage, so that a weight is recognized in
+whatever form it is used.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from initsearch.layers.model.tensors import tensors
+from initsearch.layers.trace.activations import Applied, activation_name, operation_name
+from initsearch.layers.trace.lineage import Lineage, merged, normed
+from initsearch.layers.trace.record import ATTENTION
+from initsearch.layers.trace.recorder import Recorder
+
+# The place of the weight among the arguments.
+_PLACES = {
+    "linear": 1,
+    "bilinear": 2,
+    "embedding": 1,
+    "embedding_bag": 1,
+    **{f"conv{way}{rank}d": 1 for way in ("", "_transpose") for rank in (1, 2, 3)},
+}
+_PRODUCTS = frozenset(
+    """
+    matmul mm bmm mv addmm addbmm baddbmm einsum tensordot inner grouped_mm scaled_mm
+    """.split()  # noqa: SIM905 - easier to read than a list of strings
+)
+_NORMS = frozenset(f"{kind}_norm" for kind in ("batch", "group", "instance", "layer", "rms"))
+# With the activation inside.
+_RECURRENT = {
+    "lstm": "gates",
+    "gru": "gates",
+    "lstm_cell": "gates",
+    "gru_cell": "gates",
+    "rnn_tanh": "tanh",
+    "rnn_relu": "relu",
+    "rnn_tanh_cell": "tanh",
+    "rnn_relu_cell": "relu",
+}
+
+
+class OperationMode(TorchFunctionMode):
+    """Reports to a `Recorder` what each operation under it is.
+
+    Args:
+        recorder: Receives the reports.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        recorder = self._recorder
+        if recorder.paused:
+            return func(*args, **kwargs)
+        read = list(tensors((args, kwargs)))
+        inputs = recorder.lineages.of(read)
+        if not inputs:
+            return func(*args, **kwargs)
+        name = operation_name(func)
+        activation = activation_name(name, args, kwargs)
+        if activation == "softmax" and any(lineage.product for lineage in inputs):
+            activation = ATTENTION
+        if activation:
+            # Before the call, which may overwrite the tensor.
+            recorder.activating(activation, inputs, read[0])
+        out = func(*args, **kwargs)
+        written = [args[0]] if name == "setitem" else list(tensors(out))
+        if not written or name.endswith("_like") or name.startswith("new_"):
+            return out
+        recorder.next_step()
+        for lineage in inputs:
+            recorder.use(lineage.parameters)
+        if activation:
+            function = Applied.of(activation, func, args, kwargs)
+            recorder.activation(activation, inputs, written, function)
+        elif name == "multi_head_attention_forward":
+            self._attention_layer(args, kwargs, written)
+        elif weights := self._weights(name, args, kwargs, read):
+            self._weight_layer(name, weights, read, written)
+        else:
+            in_place = any(written[0] is tensor for tensor in read)
+            recorder.lineages.write(written, self._combined(name, read, inputs), in_place)
+        return out
+
+    def _combined(self, name: str, read: Sequence[Tensor], inputs: Sequence[Lineage]) -> Lineage:
+        """The result of an operation that is neither a layer nor an activation."""
+        if name == "scaled_dot_product_attention":
+            return self._recorder.attention(inputs)
+        if name in _NORMS:
+            return normed(inputs, [each for lineage in inputs for each in lineage.parameters])
+        if name in ("add", "sub"):
+            return self._recorder.addition(inputs)
+        if name == "mul" and len(read) == len(inputs) == 2:
+            return self._recorder.product(inputs, [tensor.shape for tensor in read])
+        if name in _PRODUCTS and sum(not lineage.parameters for lineage in inputs) > 1:
+            return self._recorder.matrix_product(inputs)
+        return merged(inputs, name)
+
+    def _weights(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        read: Sequence[Tensor],
+    ) -> list[Tensor]:
+        """The tensors among the arguments that are weights of a layer."""
+        if name in _PLACES:
+            place = _PLACES[name]
+            weight = args[place] if len(args) > place else kwargs.get("weight")
+            return [each for each in self._made_of_parameters(read) if each is weight]
+        if name in _RECURRENT:
+            return self._made_of_parameters(read)
+        # A product of parameters and constants makes a weight; it does not use one.
+        if name in _PRODUCTS and not all(
+            lineage.parameters for lineage in self._recorder.lineages.of(read)
+        ):
+            return [each for each in self._made_of_parameters(read) if each.ndim > 1]
+        return []
+
+    def _made_of_parameters(self, read: Sequence[Tensor]) -> list[Tensor]:
+        lineages = [(tensor, self._recorder.lineages.get(tensor)) for tensor in read]
+        return [tensor for tensor, lineage in lineages if lineage and lineage.parameters]
+
+    def _weight_layer(
+        self,
+        name: str,
+        weights: Sequence[Tensor],
+        read: Sequence[Tensor],
+        written: Sequence[Tensor],
+    ) -> None:
+        names: set[str] = set()
+        inputs: list[Lineage] = []
+        for tensor in read:
+            lineage = self._recorder.lineages.get(tensor)
+            if lineage is None:
+                continue
+            if lineage.parameters and (tensor.ndim == 1 or any(tensor is w for w in weights)):
+                names |= lineage.parameters
+            else:
+                inputs.append(lineage)
+        fans = None
+        if name in _PRODUCTS or name == "linear":
+            rows, columns = (float(size) for size in weights[0].shape[-2:])
+            # x @ W sums over the rows of W; W @ x and linear(x, W) sum over its columns.
+            swapped = name == "linear" or read[0] is weights[0]
+            fans = (columns, rows) if swapped else (rows, columns)
+        self._recorder.layer(
+            name, names, inputs, written, activation=_RECURRENT.get(name), fans=fans
+        )
+
+    def _attention_layer(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], written: Sequence[Tensor]
+    ) -> None:
+        """torch's attention in one operation: its packed projection, and its output projection."""
+        recorder = self._recorder
+        given = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs).arguments
+        inputs: list[Lineage] = []
+        inner: set[str] = set()
+        last: set[str] = set()
+        for key, value in given.items():
+            for lineage in recorder.lineages.of(value):
+                if key in ("query", "key", "value") or not lineage.parameters:
+                    inputs.append(lineage)
+                else:
+                    (last if key.startswith("out_proj") else inner).update(lineage.parameters)
+        if inner:
+            inputs = [recorder.layer("attention", inner, inputs, activation=ATTENTION)]
+        if last:
+            recorder.layer("linear", last, inputs, written)
+        else:
+            recorder.lineages.write(written, merged(inputs))
