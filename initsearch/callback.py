@@ -1,18 +1,19 @@
-"""`InitCallback`: an initialization plan in anybody's Lightning project, with one line."""
+"""`InitCallback`: applies an initialization plan in any Lightning project, with one line."""
 
 import functools
-import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import torch
 from torch import nn
 
-from initsearch.errors import ConfigError, ModelError
+from initsearch.checks import check_int
+from initsearch.errors import ModelError, shortened
 from initsearch.plan import InitPlan, InitReport
 from initsearch.random_state import isolated_random_state
 
@@ -25,11 +26,11 @@ else:
     def _bases() -> tuple[type, ...]:
         """The `Callback` of every installed Lightning.
 
-        People import `lightning.pytorch` or `pytorch_lightning`, two copies of one class hierarchy. A
-        callback that derives from one is refused by the other's LightningCLI; one of both suits both.
+        `lightning.pytorch` and `pytorch_lightning` are two copies of one class hierarchy. The LightningCLI of
+        each refuses a callback that derives from the other's class only, so this one derives from both.
         """
         found = [
-            importlib.import_module(f"{name}.callbacks").Callback
+            pkgutil.resolve_name(f"{name}.callbacks:Callback")
             for package, name in (
                 ("lightning", "lightning.pytorch"),
                 ("pytorch_lightning", "pytorch_lightning"),
@@ -48,30 +49,31 @@ logger = logging.getLogger(__name__)
 class InitCallback(CallbackBase):
     """Initializes a LightningModule's parameters by a plan, before training.
 
-    Runs in `setup(stage="fit")`: before a checkpoint is restored, so that `ckpt_path` wins, and before DDP
-    wraps the model. Every rank draws the same values, since each parameter's generator is a function of the
-    seed and its name. A model that is built in `configure_model` is initialized right after it was built.
-    A module is initialized once: a second `fit` goes on with the weights it has.
+    It runs in `setup(stage="fit")`: before a checkpoint is restored (`ckpt_path` overrides the plan) and before
+    DDP wraps the model. All ranks draw the same values, since each parameter's generator is a function of the
+    seed and its name. A model that is built in `configure_model` is initialized right after that. A module is
+    initialized once: a second `fit` continues with the weights that it has.
 
-    A plan that needs a batch (`lsuv`) gets the first one of the training data, drawn with `seed`, the same
-    on every rank; the order in which training sees its data is not changed by that. It is taken before the
-    module's own `setup`: data that is made there must be given as `batch`.
+    A plan that needs a batch (`lsuv`) gets the first batch of the training data, drawn with `seed` and the
+    same on every rank; this does not change the order of the training data. It is taken before the module's
+    own `setup`: data that is made there must be passed as `batch`.
 
     Args:
         plan: The name of an initializer, a mapping, a path to a plan file, or an `InitPlan`.
         seed: The seed of all draws; default 0.
         include_frozen: Whether parameters with `requires_grad=False` are filled too; default no.
-        batch: What the module's `forward` takes (a tensor, a pair of inputs and labels, ...): shows what
+        batch: An input of the module's `forward` (a tensor, a pair of inputs and labels, ...). It shows what
             follows each layer, and is what layers are measured on. Default: from the training data if the
             plan needs it, else an input guessed from the first layer.
+        allow_code: For a plan file: the Python code that it may name by a dotted path; see `InitPlan.load`.
 
     Attributes:
-        report: What was done, a row per parameter; `None` before the fit.
+        report: A row per parameter; `None` before the fit.
 
     Raises:
-        ConfigError: The plan or the seed is none (at once, not at the fit).
-        ModelError: At the fit: the model has lazy or meta parameters, the plan touches none of its, or
-            the plan needs a batch and the training data gives none.
+        ConfigError: The plan or the seed is not valid (at once, not at the fit).
+        ModelError: At the fit: the model has lazy or meta parameters, the plan fills none of its parameters,
+            or the plan needs a batch and the training data gives none.
 
     Example:
         >>> trainer = Trainer(callbacks=[InitCallback("he_normal", seed=0)])
@@ -83,19 +85,18 @@ class InitCallback(CallbackBase):
         seed: int = 0,
         include_frozen: bool = False,
         batch: Any = None,
+        allow_code: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ConfigError(f"seed must be an integer, but got {seed!r}")
-        self.plan = InitPlan.from_spec(plan)
-        self.seed = seed
+        self.plan = InitPlan.from_spec(plan, allow_code)
+        self.seed = check_int("seed", seed, minimum=None)
         self.include_frozen = include_frozen
         self.batch = batch
         self.report: InitReport | None = None
         self._initialized: WeakSet[nn.Module] = WeakSet()
 
     def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
-        """Apply the plan, or, where the model is not built yet, see to it that it will be."""
+        """Apply the plan now, or right after a model that is built later."""
         if stage != "fit" or pl_module in self._initialized:
             return
         if _builds_later(pl_module):
@@ -104,14 +105,14 @@ class InitCallback(CallbackBase):
             self._apply(trainer, pl_module)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the modules it knows, for strategies that send it to other processes."""
+        """All but the modules that it has initialized, for strategies that send it to other processes."""
         return {key: value for key, value in vars(self).items() if key != "_initialized"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _initialized=WeakSet())
 
     def state_dict(self) -> dict[str, Any]:
-        """The plan and the seed, so that a checkpoint tells how its run began."""
+        """The plan and the seed: a checkpoint shows how its run began."""
         return {"plan": self.plan.spec(), "seed": self.seed}
 
     def _apply(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
@@ -132,10 +133,10 @@ class InitCallback(CallbackBase):
     def _apply_after_configure_model(
         self, trainer: "Trainer", pl_module: "LightningModule"
     ) -> None:
-        # Lightning has no hook between configure_model and the restoring of a checkpoint, so the instance's
-        # own method is followed by the plan, once.
+        # Lightning has no hook between configure_model and the restoring of a checkpoint, so the plan is
+        # appended to the instance's own method, once.
         build = pl_module.configure_model
-        # A fit that broke off before it built the model has left its own follow-up: it is replaced.
+        # A fit that failed before it built the model has left its own wrapper: it is replaced.
         build = getattr(build, "__wrapped__", build)
 
         @functools.wraps(build)
@@ -156,8 +157,8 @@ def _training_batch(trainer: "Trainer", seed: int) -> Any:
             raise TypeError("it is a collection of loaders")
         with isolated_random_state(seed=seed, generators=_generators(loader)):
             return next(iter(loader))
-    except Exception as error:  # users' data code may raise anything; told with the remedy
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+    except Exception as error:  # users' data code may raise anything
+        reason = shortened((str(error) or type(error).__name__).splitlines()[0])
         raise ModelError(
             f"the plan needs a batch, but the training data gave none ({reason}): pass "
             "InitCallback(..., batch=...)"
@@ -177,7 +178,7 @@ def _generators(loader: Any) -> list[torch.Generator]:
 def _builds_later(pl_module: "LightningModule") -> bool:
     """Whether the module overrides `configure_model`, which Lightning calls after `setup`."""
     inherited = {
-        getattr(importlib.import_module(name), "LightningModule").configure_model  # noqa: B009
+        pkgutil.resolve_name(f"{name}:LightningModule").configure_model
         for name in ("lightning.pytorch", "pytorch_lightning")
         if importlib.util.find_spec(name.partition(".")[0]) is not None
     }

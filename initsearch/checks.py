@@ -6,10 +6,14 @@ and the remedy.
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
+from unicodedata import category
 
 from initsearch.errors import ConfigError, quoted, unknown_name
+
+# Control characters, and halves of surrogate pairs, which UTF-8 cannot write.
+_UNPRINTED = ("Cc", "Cs")
 
 
 def check_int(argument: str, value: object, minimum: int | None = 1) -> int:
@@ -101,6 +105,28 @@ def check_mapping(argument: str, value: object, example: str) -> Mapping[Any, An
     if not isinstance(value, Mapping):
         raise ConfigError(
             f"{argument} must be a mapping, but got {quoted(value)}: write for instance {example}"
+        )
+    return value
+
+
+def is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    """Whether a value is a list as YAML, Hydra and Python give it: a sequence, but no text and no bytes."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+
+
+def check_name(argument: str, value: object) -> str:
+    """The value, if it can name something in a file, a study and a terminal: text without control characters.
+
+    Raises:
+        ConfigError: It is not text, or blank, or has characters that cannot be printed or written.
+    """
+    if not isinstance(value, str):
+        raise ConfigError(
+            f"{argument} must be text, but got {quoted(value)}: write it in quotes, or choose another name"
+        )
+    if not value.strip() or any(category(character) in _UNPRINTED for character in value):
+        raise ConfigError(
+            f"{argument} must be text without control characters, but got {quoted(value)}: choose another name"
         )
     return value
 

@@ -105,7 +105,7 @@ def _evaluate(activation: Activation, points: Tensor) -> Tensor:
                 by_entry = torch.allclose(
                     values[sample], part, rtol=1e-5, atol=1e-9, equal_nan=True
                 )
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        except (Exception, SystemExit) as error:  # a user's activation may raise anything
             reason = shortened(" ".join(str(error).split()))
             raise ConfigError(
                 f"activation: must take a float64 vector, but {quoted(activation)} fails ({reason}): "

@@ -1,8 +1,13 @@
-"""Plans: ordered rules that say which initializer fills which parameter of a model."""
+"""Plans: ordered rules that choose an initializer for each parameter of a model.
 
-from initsearch.plan.plan import InitPlan
-from initsearch.plan.presets import list_plans
-from initsearch.plan.report import InitReport, ParameterRow
-from initsearch.plan.rules import Rule, Where
+A plan is read from a name, a mapping or a YAML file, resolved on a model to one assignment per
+parameter, and carried out. Begin reading at `plan.py` (`InitPlan`), then `rules.py` (which rule applies
+where) and `fill.py` (how parameters are filled).
+"""
 
-__all__ = ["InitPlan", "InitReport", "ParameterRow", "Rule", "Where", "list_plans"]
+from initsearch.plan.plan import InitPlan as InitPlan
+from initsearch.plan.presets import list_plans as list_plans
+from initsearch.plan.report import InitReport as InitReport
+from initsearch.plan.report import ParameterRow as ParameterRow
+from initsearch.plan.rules import Rule as Rule
+from initsearch.plan.rules import Where as Where

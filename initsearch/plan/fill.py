@@ -1,4 +1,4 @@
-"""Carrying out what a plan decided: every fill, then what needs the whole model and a batch."""
+"""Carrying out a resolved plan: fill all parameters, then scale layers that need a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,20 +12,20 @@ from initsearch.errors import ConfigError, ModelError
 from initsearch.initializers import Initializer, LayerScaling
 from initsearch.layers import Slot, assign_, read, rescale_
 
-# What plans can provide of `Initializer.needs`.
+# The words of `Initializer.needs` that a plan can provide.
 _PROVIDED = frozenset({"branch", "batch"})
 
 
 @dataclass
 class Assignment:
-    """What a plan decided for a parameter, and how it went.
+    """The choice of a plan for one parameter, and what came of it.
 
     Attributes:
         slot: The parameter.
-        choice: What the report names: an initializer, or `"keep"`.
-        initializer: What fills it; `None` if nothing does.
-        rule: The number of the rule that decided; `None` for the plan's default.
-        named: Whether that rule gives a condition, so that this parameter is meant.
+        choice: What the report shows: an initializer, or `"keep"`.
+        initializer: What fills the parameter; `None`: it is kept.
+        rule: The index of the rule that applies; `None` for the plan's default.
+        named: Whether that rule has a condition, and so means this parameter.
         notes: For the report.
     """
 
@@ -38,16 +38,15 @@ class Assignment:
 
 
 def carry_out(model: nn.Module, assignments: Sequence[Assignment], seed: int, batch: Any) -> None:
-    """Fill all parameters, then scale those layers that a batch decides about.
+    """Fill all parameters, then scale the layers whose initializer needs a batch.
 
-    A parameter that its initializer refuses (`identity` and a convolution) is an error if a rule
-    names it by a condition. A bare name, a rule without conditions and the plan's default speak of
-    all that is there: there it is kept, with a note. An initializer that fills nothing is an error.
+    It is an error if an initializer refuses a parameter (`identity` a convolution) that a rule names by a
+    condition. A bare name, a rule without conditions and the plan's default mean all parameters: one that is
+    refused there is kept, with a note. An initializer that fills nothing is an error.
 
     Raises:
         ConfigError: An initializer refuses, or needs what plans do not provide.
-        ModelError: A parametrization refuses; or a batch is needed and there is none, or it is none
-            of the model's.
+        ModelError: A parametrization refuses, or a batch is needed but missing or not an input of the model.
     """
     scalings = _check_needs(assignments, batch)
     filled: set[Initializer | str] = set()
@@ -76,7 +75,7 @@ def carry_out(model: nn.Module, assignments: Sequence[Assignment], seed: int, ba
 
 
 def parameter_generator(seed: int, name: str) -> torch.Generator:
-    """The random generator of one parameter: a function of the seed and the qualified name alone."""
+    """The random generator of one parameter, a function of the seed and the qualified name alone."""
     # torch reads a negative seed as the unsigned number of the same bits.
     return torch.Generator().manual_seed(seed_of(f"{seed}:{name}"))
 
@@ -84,7 +83,7 @@ def parameter_generator(seed: int, name: str) -> torch.Generator:
 def _check_needs(
     assignments: Sequence[Assignment], batch: Any
 ) -> list[tuple[Assignment, LayerScaling]]:
-    """What is to be scaled by a batch, if all that is needed is there."""
+    """The parameters to scale on a batch, after a check that all that is needed is there."""
     scalings: list[tuple[Assignment, LayerScaling]] = []
     for each in assignments:
         if each.initializer is None:
@@ -106,11 +105,11 @@ def _check_needs(
 
 
 def _fill(model: nn.Module, each: Assignment, initializer: Initializer, seed: int) -> None:
-    """Fill one parameter; one that is refused is left as it was."""
+    """Fill one parameter; if it is refused, it stays as it was."""
     slot = each.slot
     complete = initializer.resolved(slot)
     generator = parameter_generator(seed, slot.name)
-    # With one part, a refusal comes before anything is written.
+    # A parameter of one part is refused before anything is written.
     now = read(model, slot)
     before = now.clone() if len(slot.parts) > 1 else None
 

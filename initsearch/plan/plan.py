@@ -1,16 +1,17 @@
-"""`InitPlan`: rules, resolved on a model to one assignment per parameter, and carried out."""
+"""`InitPlan`: rules that are resolved on a model to one assignment per parameter, and carried out."""
 
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
 from torch import nn
 
-from initsearch.errors import ConfigError, ModelError, NoEffectWarning, unknown_name
+from initsearch.checks import check_keys, check_mapping, is_list
+from initsearch.dotted import only_allowed
+from initsearch.errors import ConfigError, ModelError, NoEffectWarning, quoted, unknown_name
 from initsearch.files import write_whole
 from initsearch.initializers import Initializer, list_initializers
 from initsearch.layers import Slot, describe
@@ -26,18 +27,19 @@ from initsearch.plan.rules import (
     prescribed_bias,
     read_choice,
 )
+from initsearch.yaml_file import read_yaml
 
 TORCH_DEFAULT = "torch_default"
 
 
 @dataclass(frozen=True)
 class InitPlan:
-    """Ordered rules; for each parameter the first rule that holds and speaks of its part decides.
+    """Ordered rules: for each parameter the first matching rule that sets its part (weight or bias) applies.
 
     Attributes:
-        rules: The rules, the most particular first.
-        weight: For weights of which no rule speaks: an initializer, or `"keep"` (as the framework made it).
-        bias: The same for biases; if it is not given, what `weight` prescribes for them, if anything.
+        rules: The rules, the most specific first.
+        weight: The default for weights: an initializer, or `"keep"` (as the framework made it).
+        bias: The default for biases. If it is not given, what `weight` prescribes for them, or else `"keep"`.
 
     Example:
         >>> plan = InitPlan.from_spec("he_normal")
@@ -49,25 +51,32 @@ class InitPlan:
     bias: Initializer | str = field(default=KEEP)
 
     @classmethod
-    def from_spec(cls, spec: "Spec | InitPlan | os.PathLike[str]") -> "InitPlan":
-        """Make a plan of a name, a mapping or a path.
+    def from_spec(
+        cls, spec: "Spec | InitPlan | os.PathLike[str]", allow_code: Sequence[str] = ()
+    ) -> "InitPlan":
+        """Make a plan from a name, a mapping or a path.
 
         Args:
-            spec: The name of an initializer or a mapping of one (every weight by it, biases zero or as
-                it prescribes them, norms kept; `torch_default`: weights and biases as torch draws
-                them; `keep`: everything as it is), the name of a plan (`fixup`, `zero_gamma`,
-                `zero_last`), a mapping with `rules` and `default`, a path to a YAML file of it, or a
-                plan.
+            spec: One of:
+
+                - the name of an initializer, or a mapping with its `name` and fields: it fills all weights,
+                  biases are zero or as it prescribes, norms are kept. `torch_default`: weights and biases as
+                  torch draws them. `keep`: everything stays as it is;
+                - the name of a plan (`fixup`, `zero_gamma`, `zero_last`);
+                - a mapping with `rules` and `default`;
+                - the path to a YAML file with any of these;
+                - a plan, which is returned unchanged.
+            allow_code: For a file: see `load`.
 
         Raises:
-            ConfigError: An unknown name or key, a value out of range, or a file that is no plan.
+            ConfigError: An unknown name or key, a value out of range, or a file that holds no plan.
         """
         if isinstance(spec, InitPlan):
             return spec
         if isinstance(spec, os.PathLike) or (
             isinstance(spec, str) and spec.endswith((".yaml", ".yml"))
         ):
-            return cls.load(spec)
+            return cls.load(spec, allow_code)
         if isinstance(spec, Mapping) and "name" not in spec:
             return cls._from_mapping(spec)
         if isinstance(spec, str) and spec in PLANS:
@@ -79,7 +88,8 @@ class InitPlan:
         choice = read_choice(spec)
         if choice is None:
             raise ConfigError(
-                "a plan must be a name, a mapping or a path to a YAML file, but got None: try he_normal"
+                "a plan must be a name, a mapping or a path to a YAML file, but got None: write for instance "
+                "he_normal"
             )
         if choice == KEEP or getattr(choice, "name", None) == TORCH_DEFAULT:
             return cls((Rule(Where(), choice, choice),))
@@ -88,20 +98,16 @@ class InitPlan:
 
     @classmethod
     def _from_mapping(cls, spec: Mapping[str, Any]) -> "InitPlan":
-        for key in spec:
-            if key not in ("rules", "default"):
-                raise unknown_name("key in a plan", key, ("rules", "default"))
-        rules = spec.get("rules") or ()
-        if isinstance(rules, str) or not isinstance(rules, Sequence):
-            raise ConfigError(f"rules must be a list of rules, but got {rules!r}")
-        default = spec.get("default") or {}
-        if not isinstance(default, Mapping):
+        check_keys("key in a plan", spec, ("rules", "default"))
+        rules, default = spec.get("rules"), spec.get("default")
+        rules = () if rules is None else rules
+        if not is_list(rules):
             raise ConfigError(
-                f"default must be a mapping with weight and bias, but got {default!r}"
+                f"rules must be a list of rules, but got {quoted(rules)}: write - before each rule"
             )
-        for key in default:
-            if key not in ("weight", "bias"):
-                raise unknown_name("key in default", key, ("weight", "bias"))
+        default = {} if default is None else default
+        check_mapping("default", default, "{weight: he_normal, bias: zeros}")
+        check_keys("key in default", default, ("weight", "bias"))
         if not rules and not default:
             raise ConfigError("a plan must have rules or a default, but got neither: add a rule")
         weight = read_choice(default.get("weight")) or KEEP
@@ -110,53 +116,58 @@ class InitPlan:
 
     @property
     def needs(self) -> frozenset[str]:
-        """All that its initializers need besides tensors: with `batch` in it, `apply` needs one."""
+        """What its initializers need besides tensors; if `batch` is in it, `apply` needs a batch."""
         pairs = [(self.weight, self.bias), *((rule.weight, rule.bias) for rule in self.rules)]
         needs = (each.needs for pair in pairs for each in pair if isinstance(each, Initializer))
         return frozenset[str]().union(*needs)
 
     def spec(self) -> dict[str, Any]:
-        """The plan as YAML and JSON have it; `from_spec` reads it back as an equal plan."""
+        """The plan as plain data for YAML or JSON; `from_spec` reads it back as an equal plan."""
         return {
             "rules": [rule.spec() for rule in self.rules],
             "default": {"weight": choice_spec(self.weight), "bias": choice_spec(self.bias)},
         }
 
     def save(self, path: str | os.PathLike[str], comment: str = "") -> None:
-        """Write the plan to a YAML file, whole or not at all, with a comment at its top."""
+        """Write the plan to a YAML file, whole or not at all, with a comment at its top.
+
+        A plan that names code by a dotted path is read back with `load(path, allow_code=...)`.
+        """
         lines = [f"# {line}\n" for line in comment.splitlines()]
         write_whole(path, "".join(lines) + yaml.safe_dump(self.spec(), sort_keys=False))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "InitPlan":
+    def load(cls, path: str | os.PathLike[str], allow_code: Sequence[str] = ()) -> "InitPlan":
         """Read a plan file.
 
+        Args:
+            path: The YAML file.
+            allow_code: The Python code that the file may name by a dotted path (as an initializer or an
+                activation). A file may come from a stranger: code that is not allowed here is neither
+                imported nor called. Each name allows the path of that name, and whatever is defined in the
+                module or package of that name (`("mypackage.init",)`).
+
         Raises:
-            ConfigError: No such file, no YAML, or no plan; the message names the file.
+            ConfigError: No such file, no YAML, no plan, or code that is not allowed; the message names the
+                file.
         """
-        try:
-            spec = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(
-                f"plan file {os.fspath(path)!r} cannot be read: {error.strerror}"
-            ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(f"plan file {os.fspath(path)!r} is not YAML: {reason}") from error
+        spec: Any = read_yaml("plan file", path)
+        name = f"plan file {quoted(os.fspath(path))}"
         if isinstance(spec, str) and spec.endswith((".yaml", ".yml")):
             raise ConfigError(
-                f"plan file {os.fspath(path)!r} must hold a plan, but holds the path {spec!r}"
+                f"{name} must hold a plan, but holds the path {quoted(spec)}: load that file"
             )
         try:
-            return cls.from_spec(spec)
+            with only_allowed(allow_code):
+                return cls.from_spec(spec)
         except ConfigError as error:
-            raise ConfigError(f"plan file {os.fspath(path)!r}: {error}") from error
+            raise ConfigError(f"{name}: {error}") from error
 
     def resolve(self, slot: Slot) -> tuple[Initializer | str, int | None]:
-        """What fills a parameter, and the number of the rule that says so (`None`: the default).
+        """What fills a parameter, and the index of the rule that applies (`None`: the default).
 
         Raises:
-            ConfigError: The parameter is tied, and rules that hold for its names disagree.
+            ConfigError: The parameter is tied, and its names match rules that disagree.
         """
         choice, number = self._choice(slot)
         for alias in slot.aliases:
@@ -166,14 +177,14 @@ class InitPlan:
             elif rule is not None and other != choice:
                 raise ConfigError(
                     f"{slot.name} and {alias.name} are one tied parameter, but rules {number + 1} and "
-                    f"{rule + 1} fill it with {choice_spec(choice)!r} and {choice_spec(other)!r}: "
-                    "name it in one rule"
+                    f"{rule + 1} fill it with {quoted(choice_spec(choice))} and "
+                    f"{quoted(choice_spec(other))}: name it in one rule"
                 )
         return choice, number
 
     def _choice(self, slot: Slot) -> tuple[Initializer | str, int | None]:
         for number, rule in enumerate(self.rules):
-            if rule.where.holds(slot) and (choice := rule.choice(slot)) is not None:
+            if rule.where.matches(slot) and (choice := rule.choice(slot)) is not None:
                 return choice, number
         if slot.category not in ("weight", "bias"):
             return KEEP, None
@@ -184,29 +195,30 @@ class InitPlan:
     ) -> InitReport:
         """Fill the parameters of a model in place.
 
-        Each parameter is drawn by a generator of its own, made from the seed and its qualified name: the
-        result depends neither on the order, the device count, the other parameters nor the global random
-        state, which is left as it was.
+        Each parameter has its own generator, seeded by the seed and its qualified name: the result does not
+        depend on the order, the number of devices, other parameters or the global random state, which stays
+        as it is.
 
         Args:
-            model: Any module; its parameters must exist (no lazy or meta tensors).
+            model: Any module whose parameters exist (no lazy or meta tensors).
             seed: Any integer.
-            batch: An input of the model, by which the activation that follows each layer is found, and
-                on which layers are measured where the plan needs it (`lsuv`). `None`: the model's
-                `example_input_array`, or an input guessed from its first layer.
-            include_frozen: Whether parameters with `requires_grad=False` are filled as well.
+            batch: An input of the model. It shows which activation follows each layer, and is what layers are
+                measured on if the plan needs that (`lsuv`). Default: the model's `example_input_array`, or an
+                input guessed from its first layer.
+            include_frozen: Whether parameters with `requires_grad=False` are filled too.
 
         Returns:
             A report with a row per parameter.
 
         Raises:
             ConfigError: An initializer refuses a parameter that a rule names by a condition, or all
-                that it was to fill. (What it refuses elsewhere is kept, and the report says why.)
-            ModelError: The plan touches no parameter of the model, the model cannot be described, or
-                the plan needs a batch and there is none.
+                parameters that it should fill. (Any other parameter that it refuses is kept, and the report
+                says why.)
+            ModelError: The plan fills no parameter of the model, the model cannot be described, or the plan
+                needs a batch and there is none.
 
         Warns:
-            NoEffectWarning: A rule decided about no parameter.
+            NoEffectWarning: A rule applies to no parameter.
         """
         slots = describe(model, batch)
         assignments = [self._assignment(slot, include_frozen) for slot in slots]
@@ -230,7 +242,7 @@ class InitPlan:
         choice, number = self.resolve(slot)
         notes = [slot.note] if slot.note else []
         if not slot.requires_grad and not include_frozen and choice != KEEP:
-            notes.append("frozen: left alone")
+            notes.append("frozen: kept")
             choice = KEEP
         initializer = None if isinstance(choice, str) else choice
         if initializer is not None and initializer.name == TORCH_DEFAULT:
@@ -241,6 +253,6 @@ class InitPlan:
 
 def _no_effect(number: int, rule: Rule) -> str:
     return (
-        f"rule {number + 1} of the plan ({rule.where.spec() or 'any parameter'}) decides about no parameter: "
-        "nothing is like that in this model, or the rules above it take all of it"
+        f"rule {number + 1} of the plan ({rule.where.spec() or 'any parameter'}) applies to no parameter: the "
+        "model has no such parameter, or the rules above match all of them"
     )

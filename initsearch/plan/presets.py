@@ -1,20 +1,19 @@
-"""Plans with a name: several rules that belong together, over He's normal."""
+"""Named plans: several rules that belong together, based on He's normal."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-# A head that is an embedding's weight as well stays one: at zero it would be dead.
+# Kinds of heads that may start at zero. Not an embedding's weight that is also the head: it would be dead.
 _HEADS = ("linear", "conv1d", "conv2d", "conv3d")
 _ALL: dict[str, Any] = {"weight": "he_normal", "bias": "zeros"}
 
-#: Each as `InitPlan.from_spec` reads it. All of them need a model with residual branches: for
-#: another the rules on branches warn that they decide nothing.
+#: Each in the form that `InitPlan.from_spec` reads. All are for models with residual branches: in other
+#: models the rules on branches warn that they match nothing.
 PLANS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        # Zhang, Dauphin and Ma 2019 (Fixup), section 3: the last layer of each branch and the head
-        # zero, inner layers scaled by depth, the rest He's. Its scalar multipliers and biases are
-        # parameters that a model has or has not.
+        # Zhang, Dauphin and Ma 2019 (Fixup), section 3: the last layer of each branch and the head zero, inner
+        # layers scaled by depth, all others He's. Its scalar multipliers and biases are parts of the model.
         "fixup": {
             "rules": [
                 {"where": {"branch": "last"}, "weight": "zeros"},
@@ -23,11 +22,11 @@ PLANS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 _ALL,
             ]
         },
-        # Goyal et al. 2017, section 5.1: the gain of the norm after each branch's last layer zero.
+        # Goyal et al. 2017, section 5.1: the gain of the norm after each branch's last layer is zero.
         "zero_gamma": {
             "rules": [{"where": {"branch": "last_norm"}, "weight": "zeros"}, _ALL],
         },
-        # The last weight layer of each branch zero, so that each block begins as the identity.
+        # The last weight layer of each branch is zero: each block begins as the identity.
         "zero_last": {
             "rules": [{"where": {"branch": "last"}, "weight": "zeros"}, _ALL],
         },
@@ -36,5 +35,5 @@ PLANS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 def list_plans() -> list[str]:
-    """The names of plans that `InitPlan.from_spec` knows besides those of initializers."""
+    """The named plans that `InitPlan.from_spec` knows, besides the names of initializers."""
     return sorted(PLANS)

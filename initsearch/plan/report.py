@@ -1,4 +1,4 @@
-"""What a plan did to a model: a row per parameter, readable as a table."""
+"""The report of a plan that was applied to a model: a row per parameter, printed as a table."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -19,17 +19,17 @@ class ParameterRow:
 
     Attributes:
         parameter: Qualified name.
-        kind: What its layer is.
+        kind: The kind of its layer.
         role: `first`, `hidden`, `head`, or empty.
-        activation: What follows the layer.
+        activation: The activation that follows the layer.
         shape: Its shape.
         fan_in: Inputs that reach one output of the module.
         fan_out: Outputs that one input of the module reaches.
-        initializer: What filled it; `keep` where it was left.
-        rule: The number of the rule that decided, from 1; `None` for the plan's default.
-        mean: The mean of its entries now.
-        std: Their standard deviation now (population).
-        note: What else there is to know.
+        initializer: What filled it; `keep` if it was kept.
+        rule: The number of the rule that applied, from 1; `None` for the plan's default.
+        mean: The mean of its entries, after the fill.
+        std: Their standard deviation (population), after the fill.
+        note: Remarks.
     """
 
     parameter: str
@@ -49,7 +49,7 @@ class ParameterRow:
     def of(
         cls, model: nn.Module, slot: Slot, choice: Initializer | str, rule: int | None, note: str
     ) -> "ParameterRow":
-        """The row of a parameter, with its entries' mean and spread measured in float32 or finer."""
+        """The row of a parameter; its mean and deviation are computed in float32 or finer."""
         values = _measurable(read(model, slot))
         mean, std = _moments(values)
         return cls(
@@ -105,10 +105,10 @@ def _cell(value: Any) -> str:
 
 
 def _moments(values: Tensor) -> tuple[float, float]:
-    """Mean and population standard deviation; 0 and 0 of nothing.
+    """Mean and population standard deviation; 0 and 0 of an empty tensor.
 
-    In two passes, which on a CPU take a seventh of the time of `torch.std_mean`. They start from the first
-    entry, so that equal entries have no spread at all.
+    In two passes, which on a CPU take a seventh of the time of `torch.std_mean`. Differences are taken from
+    the first entry: equal entries have a deviation of exactly 0.
     """
     if not values.numel():
         return 0.0, 0.0

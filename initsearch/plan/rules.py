@@ -1,18 +1,19 @@
-"""One rule of a plan: where it holds, and what fills the weight and the bias there."""
+"""One rule of a plan: which parameters it matches, and what fills their weights and biases."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any
 
-from initsearch.errors import ConfigError, unknown_name
+from initsearch.checks import check_choice, check_keys, check_mapping, is_list
+from initsearch.errors import ConfigError, quoted
 from initsearch.initializers import Initializer, get_initializer
 from initsearch.layers import BRANCH_PLACES, Slot
 
 #: Leaves a parameter as the framework made it. A word of plans, not an initializer.
 KEEP = "keep"
 ROLES = ("first", "hidden", "head")
-# Conditions of which all values are known.
+# Conditions with a fixed set of values.
 _CLOSED = {"role": ROLES, "branch": BRANCH_PLACES}
 
 Spec = str | Mapping[str, Any] | Initializer | Callable[..., Any]
@@ -20,17 +21,17 @@ Spec = str | Mapping[str, Any] | Initializer | Callable[..., Any]
 
 @dataclass(frozen=True)
 class Where:
-    """What a parameter must be for a rule to hold: all given conditions together.
+    """Conditions on a parameter, all of which must be met.
+
+    Each condition is one name or several, of which one must match; an empty one matches all.
 
     Attributes:
         activation: The activation that follows the layer (`relu`, `tanh`, ..., `none`).
         role: `first`, `hidden` or `head`.
-        kind: What the layer is (`linear`, `conv2d`, `lstm`, `batch_norm`, ...).
-        name: A glob over the parameter's or its module's qualified name (`features.*`).
-        branch: Where in a residual branch: its `last` weight layer, an `inner` one, or the norm after
+        kind: The kind of layer (`linear`, `conv2d`, `lstm`, `batch_norm`, ...).
+        name: A glob over the qualified name of the parameter or of its module (`features.*`).
+        branch: The position in a residual branch: its `last` weight layer, an `inner` one, or the norm after
             the last one (`last_norm`).
-
-    Each is one name or several of which one must hold; empty means any.
     """
 
     activation: tuple[str, ...] = ()
@@ -44,36 +45,31 @@ class Where:
         """Read the `where:` of a rule.
 
         Args:
-            spec: The conditions by name; None: there are none.
+            spec: The conditions by name; None: no conditions.
             argument: What is read, for the error.
 
         Raises:
-            ConfigError: No mapping, a condition that does not exist, or one that is not a name.
+            ConfigError: Not a mapping, an unknown condition, or a condition that is not a name.
         """
-        if spec is not None and not isinstance(spec, Mapping):
-            raise ConfigError(
-                f"{argument} must be a mapping such as {{activation: relu}}, but got {spec!r}"
-            )
-        known = [field.name for field in fields(cls)]
+        if spec is None:
+            return cls()
+        check_mapping(argument, spec, "{activation: relu}")
+        check_keys("condition in where", spec, [field.name for field in fields(cls)])
         conditions: dict[str, tuple[str, ...]] = {}
-        for key, value in (spec or {}).items():
-            if key not in known:
-                raise unknown_name("condition in where", key, known)
-            several = isinstance(value, Sequence) and not isinstance(value, str)
-            names = tuple(value) if several else (value,)
+        for key, value in spec.items():
+            names = tuple(value) if is_list(value) else (value,)
             if not names or not all(isinstance(name, str) for name in names):
                 raise ConfigError(
-                    f"where.{key} must be a name or a list of names, but got {value!r}"
+                    f"where.{key} must be a name or a list of names, but got {quoted(value)}: give a name"
                 )
-            if key in _CLOSED:
-                for name in names:
-                    if name not in _CLOSED[key]:
-                        raise unknown_name(f"{key} in where", name, _CLOSED[key])
+            for name in names:
+                if key in _CLOSED:
+                    check_choice(f"{key} in where", name, _CLOSED[key])
             conditions[key] = names
         return cls(**conditions)
 
     def spec(self) -> dict[str, Any]:
-        """The conditions that are given, as YAML has them."""
+        """The conditions that are given, in the form of a YAML file."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             key: names[0] if len(names) == 1 else list(names)
@@ -81,11 +77,11 @@ class Where:
             if names
         }
 
-    def holds(self, slot: Slot) -> bool:
-        """Whether the rule speaks of this parameter.
+    def matches(self, slot: Slot) -> bool:
+        """Whether a parameter meets all conditions.
 
-        Norms and parameters of no known kind are left alone by a rule that does not name them by
-        `kind`, `name` or `branch`: an initializer of weights would destroy a norm's gain of one.
+        Norms and parameters of unknown kind are matched only by a rule that gives `kind`, `name` or `branch`:
+        an initializer of weights would destroy a norm's gain of one.
         """
         if slot.category not in ("weight", "bias") and not (self.kind or self.name or self.branch):
             return False
@@ -107,13 +103,14 @@ class Where:
 
 @dataclass(frozen=True)
 class Rule:
-    """Where -> an initializer for the weight and one for the bias.
+    """Conditions, and the initializers of the weights and biases that meet them.
 
     Attributes:
         where: The conditions.
-        weight: Fills weights; `None` leaves the question to the next rule that holds; `"keep"` answers it.
-        bias: The same for biases. Where it is `None` and `weight` prescribes a bias (`Initializer.bias`:
-            the edge of chaos does), that one fills the biases of the layers for which the rule holds.
+        weight: Fills weights. `"keep"` leaves them as the framework made them; `None`: the next matching rule
+            applies.
+        bias: The same for biases. If it is `None` and `weight` prescribes a bias (`Initializer.bias`, as the
+            edge of chaos does), that one fills them.
     """
 
     where: Where
@@ -125,26 +122,23 @@ class Rule:
         """Read a rule: a mapping with `where`, `weight` and `bias`.
 
         Raises:
-            ConfigError: A key that does not exist, an unknown initializer, or neither weight nor bias.
+            ConfigError: An unknown key or initializer, or neither weight nor bias.
         """
-        if not isinstance(spec, Mapping):
-            raise ConfigError(
-                f"a rule must be a mapping with where, weight and bias, but got {spec!r}"
-            )
-        for key in spec:
-            if key not in ("where", "weight", "bias"):
-                raise unknown_name("key in a rule", key, ("where", "weight", "bias"))
+        check_mapping("a rule", spec, "{where: {activation: relu}, weight: he_normal}")
+        check_keys("key in a rule", spec, ("where", "weight", "bias"))
         rule = cls(
             Where.from_spec(spec.get("where")),
             read_choice(spec.get("weight")),
             read_choice(spec.get("bias")),
         )
         if rule.weight is None and rule.bias is None:
-            raise ConfigError(f"a rule must give weight or bias, but got {dict(spec)!r}")
+            raise ConfigError(
+                f"a rule must give weight or bias, but got {quoted(dict(spec))}: add weight: he_normal"
+            )
         return rule
 
     def spec(self) -> dict[str, Any]:
-        """The rule as YAML has it."""
+        """The rule in the form of a YAML file."""
         result: dict[str, Any] = {}
         if conditions := self.where.spec():
             result["where"] = conditions
@@ -154,7 +148,7 @@ class Rule:
         return result
 
     def choice(self, slot: Slot) -> Initializer | str | None:
-        """What this rule says of a parameter for which it holds."""
+        """What fills a parameter that the rule matches; `None` if the rule does not set that category."""
         if slot.category not in ("bias", "norm_bias"):
             return self.weight
         if self.bias is None and slot.category == "bias":
@@ -163,19 +157,19 @@ class Rule:
 
 
 def prescribed_bias(weight: Initializer | str | None) -> Initializer | None:
-    """What the initializer of a layer's weight prescribes for its bias; `None` if nothing."""
+    """The initializer that a layer's weight prescribes for its bias; `None` if it prescribes none."""
     return weight.bias() if isinstance(weight, Initializer) else None
 
 
 def read_choice(spec: Spec | None) -> Initializer | str | None:
-    """An initializer, `"keep"`, or `None` where nothing is said."""
+    """An initializer or `"keep"`; `None` for no specification."""
     if spec is None:
         return None
     return KEEP if isinstance(spec, str) and spec == KEEP else get_initializer(spec)
 
 
 def choice_spec(choice: Initializer | str) -> Any:
-    """The shortest form of a choice that reads back as the same: a bare name where it is enough."""
+    """The shortest form that reads back as the same choice: a bare name if that is enough."""
     if isinstance(choice, str):
         return choice
     spec = choice.spec()

@@ -1,6 +1,12 @@
-"""Spaces: what may vary in a plan; compiled to Optuna's distributions and, for a trial, to a plan."""
+"""Spaces: what a search may vary in a plan, as Optuna distributions.
 
-from initsearch.space.domain import Domain
-from initsearch.space.space import Group, Space, Suggestion, suggest_plan
+A space is read from a mapping or a YAML file, asks a trial for values, and turns them into a plan. Begin
+reading at `space.py` (`Space`), then `group.py` (parameters that are initialized alike) and `domain.py`
+(the values of one tunable).
+"""
 
-__all__ = ["Domain", "Group", "Space", "Suggestion", "suggest_plan"]
+from initsearch.space.domain import Domain as Domain
+from initsearch.space.group import Group as Group
+from initsearch.space.space import Space as Space
+from initsearch.space.space import Suggestion as Suggestion
+from initsearch.space.space import suggest_plan as suggest_plan

@@ -99,7 +99,7 @@ def test_fixup_scaled_by_hand_and_outside_of_branches() -> None:
     assert labels["conv1.weight"] == "fixup_scaled"
     assert model.conv1.weight.std().item() == pytest.approx(math.sqrt(2 / (64 * 49)), rel=0.03)
     for field, value in (("branches", 0), ("layers", 1), ("layers", 2.5), ("branches", True)):
-        with pytest.raises(ConfigError, match=f"fixup_scaled: {field} must be a whole number"):
+        with pytest.raises(ConfigError, match=f"fixup_scaled: {field} must be an integer"):
             get_initializer({"name": "fixup_scaled", field: value})
 
 
@@ -114,7 +114,7 @@ def test_a_branch_of_one_layer_has_no_inner_layers() -> None:
             return x + self.only(x)
 
     rule = {"where": {"branch": "last"}, "weight": "fixup_scaled"}
-    with pytest.raises(ConfigError, match="at least 2 weight layers, got 1; use zeros"):
+    with pytest.raises(ConfigError, match="at least 2 weight layers, but got 1: use zeros"):
         InitPlan.from_spec({"rules": [rule]}).apply(Single(), batch=torch.randn(3, 4))
 
 
@@ -156,7 +156,7 @@ def test_named_plans_are_listed_suggested_and_written_out(tmp_path) -> None:
 @pytest.mark.parametrize("name", ["fixup", "zero_gamma", "zero_last"])
 def test_without_branches_the_rules_warn_and_the_rest_is_he(name: str) -> None:
     model = nn.Sequential(nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 4))
-    with pytest.warns(NoEffectWarning, match="branch.*decides about no parameter"):
+    with pytest.warns(NoEffectWarning, match="branch.*applies to no parameter"):
         InitPlan.from_spec(name).apply(model, batch=torch.randn(2, 300))
     assert model[0].weight.std().item() == pytest.approx(math.sqrt(2 / 300), rel=0.03)
 

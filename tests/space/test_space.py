@@ -1,7 +1,10 @@
-"""Spaces: what Optuna sees, what is conditional, and that bad ones are told at once."""
+"""Spaces: what Optuna sees, what is conditional, and which ones are refused."""
+
+from pathlib import Path
 
 import optuna
 import pytest
+import yaml
 
 from initsearch import InitPlan, Space, suggest_plan
 from initsearch.errors import ConfigError
@@ -45,14 +48,14 @@ def test_parameters_exist_only_where_their_scheme_is_chosen() -> None:
                 "zeros": set(),
             }[scheme]
         )
-        # A scheme that stands alone is no choice, so it is no parameter.
+        # A single scheme is no choice, and so no parameter.
         assert "head.scheme" not in trial.params
         assert {"head.bias", "lr"} <= set(trial.params)
         study.tell(trial, 0.0)
     assert schemes == {"variance_scaling", "orthogonal", "zeros"}
 
 
-def test_a_trial_becomes_the_plan_that_its_parameters_say() -> None:
+def test_a_trial_s_parameters_give_its_plan() -> None:
     trial = optuna.trial.FixedTrial(
         {
             "relu.scheme": "variance_scaling",
@@ -162,15 +165,39 @@ def test_another_space_has_another_key() -> None:
             {"groups": {"a": {"weight": "zeros", "where": "relu"}}},
             "where of space group 'a' must be",
         ),
-        ({"groups": {"a": {"weight": "zeros"}}, "lr": 0}, "positive"),
+        ({"groups": {"a": {"weight": "zeros"}}, "lr": 0}, "space.lr must be > 0, but got 0"),
         ({"group": {}}, "groups"),
-        (5, "a space must be a mapping with groups or plans, but got 5"),
-        ({"groups": 5}, "space.groups must be a mapping by name, but got 5"),
-        ({"plans": ["he_normal"]}, "space.plans must be a mapping by name"),
+        (5, "a space must be a mapping, but got 5: .*groups"),
+        ({"groups": 5}, "space.groups must be a mapping, but got 5"),
+        ({"plans": ["he_normal"]}, "space.plans must be a mapping, but got"),
+        ({"groups": {1: {"weight": "zeros"}}}, "a name in space.groups must be text, but got 1"),
+        ({"plans": {None: "zeros"}}, "a name in space.plans must be text, but got None"),
+        ({"plans": {" ": "zeros"}}, "without control characters, but got ' '"),
+        ({"plans": {"a\x1b[31m": "zeros"}}, "without control characters"),
+        ({"groups": {"a": {"weight": [None]}}}, "must be the name of an initializer, but got None"),
+        (
+            {"groups": {"a": {"weight": [{"he_normal": None}]}}},
+            "must be the name of an initializer",
+        ),
+        ({"groups": {"a": {"weight": {"keep": {"std": [1]}}}}}, "'keep' has no tunables"),
+        ({"groups": {"a": {"weight": {"normal": 5}}}}, "'normal' must be a mapping, but got 5"),
+        ({"groups": {"a": {"weight": {"normal": {"std": [{"low": 1}]}}}}}, "names or numbers"),
+        ({"groups": {"a": {"weight": {"normal": {"std": b"ab"}}}}}, "names or numbers"),
+        ({"groups": {"a": {"weight": "zeros"}}, "lr": [0.1, 10**400]}, "space.lr must be > 0"),
+        (
+            {"groups": {"a": {"weight": "zeros"}}, "lr": {"low": 0.1, "high": 10**400}},
+            "high must be",
+        ),
+        ({"groups": {"a": {"weight": "zeros"}}, "lr": {"low": 1, "high": 10**300}}, "write floats"),
+        (
+            {"groups": {"a": {"weight": "zeros"}}, "lr": {"low": 1, "high": 2, "log": "yes"}},
+            "log must",
+        ),
+        ({"groups": {"a": {"weight": "zeros"}}, "default": "zeros"}, "default must be a mapping"),
         ({"plans": {"a": {"rules": [{"weigth": "zeros"}]}}}, "weight"),
     ],
 )
-def test_a_bad_space_is_told_in_one_line(spec: dict, message: str) -> None:
+def test_a_bad_space_is_refused_in_one_line(spec: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as raised:
         Space.from_spec(spec)
     assert "\n" not in str(raised.value)
@@ -199,3 +226,92 @@ def test_a_range_of_one_value_asks_nothing_of_a_trial() -> None:
     assert suggestion.plan.spec()["rules"][0]["weight"]["factor"] == 3.0
     assert suggestion.lr == 0.1
     assert space.size == 1
+
+
+def in_file(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "space.yaml"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [yaml.safe_dump(spec, sort_keys=False) for spec in (SPACE, {"space": SPACE, "seed": 0})],
+)
+def test_a_file_holds_a_space_or_a_sweep(tmp_path: Path, content: str) -> None:
+    path = in_file(tmp_path, content.encode())
+    assert Space.from_spec(path) == Space.from_spec(str(path)) == Space.from_spec(SPACE)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"groups: !!timestamp x", "is not YAML"),
+        (b"[" * 3000, "nested too deeply"),
+        (b"groups: \xff", "UTF-8"),
+        (b"- groups", "must be a mapping, but got"),
+        (b"plans: {on: zeros}", "must be text, but got True: write it in quotes"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        Space.from_spec(in_file(tmp_path, content))
+    assert "space.yaml" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"groups": {"all": {"weight": ["torch.nn.init.zeros_"]}}},
+        {"groups": {"all": {"weight": "zeros", "bias": "torch.nn.init.zeros_"}}},
+        {"plans": {"mine": "torch.nn.init.zeros_"}},
+    ],
+)
+def test_a_file_names_code_only_if_that_is_allowed(tmp_path: Path, space: dict) -> None:
+    path = in_file(tmp_path, yaml.safe_dump(space).encode())
+    with pytest.raises(ConfigError, match="allow_code"):
+        Space.from_spec(path)
+    allowed = Space.from_spec(path, allow_code=("torch.nn.init",))
+    assert allowed.key() == Space.from_spec(space).key()
+    trial = optuna.create_study().ask()
+    with pytest.raises(ConfigError, match="allow_code"):
+        suggest_plan(trial, path)
+    assert suggest_plan(trial, path, allow_code=("torch.nn.init",)) == suggest_plan(trial, space)
+
+
+def test_a_plan_file_in_a_space_names_code_only_if_that_is_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    InitPlan.from_spec("torch.nn.init.zeros_").save(path)
+    space = {"plans": {"mine": str(path)}}
+    with pytest.raises(ConfigError, match=r"space plan 'mine'.*allow_code"):
+        Space.from_spec(space)
+    assert Space.from_spec(space, allow_code=("torch.nn.init.zeros_",)).size == 1
+
+
+def one_group(*schemes: str) -> dict:
+    return {"groups": {"all": {"weight": list(schemes)}}}
+
+
+def test_a_stored_study_with_other_choices_is_refused_in_one_line(tmp_path: Path) -> None:
+    # Optuna keeps the choices of a parameter for the whole study.
+    storage = f"sqlite:///{tmp_path}/study.db"
+
+    def run(space: dict, name: str) -> list[str]:
+        study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
+        study.optimize(lambda trial: len(str(suggest_plan(trial, space).spec())), n_trials=2)
+        return [trial.params["all.scheme"] for trial in study.trials if trial.values]
+
+    assert len(run(one_group("he_normal", "zeros"), "first")) == 2
+    with pytest.raises(ConfigError, match=r"all\.scheme: .*another study_name") as raised:
+        run(one_group("he_normal", "zeros", "orthogonal"), "first")
+    assert "\n" not in str(raised.value)
+    assert len(run(one_group("he_normal", "zeros"), "first")) == 4
+    assert len(run(one_group("he_normal", "zeros", "orthogonal"), "second")) == 2
+
+
+def test_a_fixed_trial_without_the_value_is_refused_in_one_line() -> None:
+    trial = optuna.trial.FixedTrial({})
+    with pytest.raises(ConfigError, match=r"all\.scheme: .*give the trial a value") as raised:
+        suggest_plan(trial, one_group("he_normal", "zeros"))
+    assert "\n" not in str(raised.value)
