@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
 
-from initsearch.checks import check_int
 from initsearch.errors import ConfigError
 from initsearch.race.spending import t_levels
 
@@ -47,13 +46,7 @@ class RaceRules:
     bound: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "futility", "margin"):
-            value: object = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real):
-                raise ConfigError(f"race.{name} must be a number: got {value!r}")
-        for look in self.looks:
-            check_int("race.looks", look, minimum=0)
-        check_int("race.max_seeds", self.max_seeds, minimum=0)
+        self._check_types()
         if not 0.0 < self.alpha < 0.5:
             raise ConfigError(f"race.alpha must lie between 0 and 0.5: got {self.alpha}; try 0.05")
         if not 0.0 <= self.futility < 1.0:
@@ -80,6 +73,20 @@ class RaceRules:
                 f"use None for a score that is worse than the worst"
             )
 
+    def _check_types(self) -> None:
+        for name in ("alpha", "margin", "futility", "diverged_score", "bound"):
+            value: object = getattr(self, name)
+            may_be_none = getattr(RaceRules, name) is None
+            if not _is(value, Real) and not (value is None and may_be_none):
+                raise ConfigError(
+                    f"race.{name} must be a number{' or None' if may_be_none else ''}: got {value!r}"
+                )
+        if not _is(self.max_seeds, Integral):
+            raise ConfigError(f"race.max_seeds must be an integer: got {self.max_seeds!r}; try 12")
+        looks: object = self.looks
+        if not isinstance(looks, tuple | list) or not all(_is(look, Integral) for look in looks):
+            raise ConfigError(f"race.looks must be integers: got {looks!r}; try (4, 6, 8, 12)")
+
     @property
     def schedule(self) -> tuple[int, ...]:
         """The looks that take place, the last at `max_seeds`."""
@@ -94,6 +101,11 @@ class RaceRules:
     def tie_levels(self) -> tuple[float, ...]:
         """The level of each one-sided equivalence test at each look."""
         return t_levels(self.schedule, self.alpha)
+
+
+def _is(value: object, kind: type) -> bool:
+    """Whether it is a number of this kind, and not a bool."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)

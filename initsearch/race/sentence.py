@@ -81,7 +81,8 @@ def sentence(decision: Decision, subject: str = "", unit: Unit = POINTS, remedy:
             f"lower the learning rate"
         )
     elif decision.all_bounds:
-        return f"undecided: no candidate reached the target on any of {seeds}{on_subject}; {remedy}"
+        text = f"undecided: no candidate reached the target on any of {seeds}{on_subject}"
+        return f"{text}; {remedy}" if remedy else text
     else:
         text = _undecided(decision, f"{seeds} cannot show whether", on_subject, unit)
         if decision.status:

@@ -46,10 +46,10 @@ TOP_OF_EIGHT = [0.97, 0.97, 0.966, 0.962, 0.962, 0.958, 0.95, 0.85]
 
 
 @pytest.fixture
-def judged(record_property) -> Callable[[Sequence[Outcome]], int]:
+def false_winners(record_property) -> Callable[[Sequence[Outcome]], int]:
     """Count false winners, record the count with its bound, and refuse too many."""
 
-    def judge(outcomes: Sequence[Outcome], rate: float = 0.05) -> int:
+    def count_them(outcomes: Sequence[Outcome], rate: float = 0.05) -> int:
         count, false = len(outcomes), sum(outcome.winner is not None for outcome in outcomes)
         bound = upper_bound(false, count)
         record_property(
@@ -61,7 +61,7 @@ def judged(record_property) -> Callable[[Sequence[Outcome]], int]:
         assert false <= most_errors(count, rate)
         return false
 
-    return judge
+    return count_them
 
 
 @pytest.mark.parametrize(("races", "most", "bound"), [(REPLICATES, 85, 0.085), (MANY, 569, 0.061)])
@@ -109,41 +109,45 @@ def test_two_names_for_one_scheme_with_shared_noise_never_win_among_others() -> 
 
 
 @pytest.mark.parametrize(("noise", "count"), [(normal, MANY), (heavy_tailed, REPLICATES)])
-def test_two_names_for_one_scheme_with_separate_noise_rarely_win(noise, count, judged) -> None:
-    false = judged(races(count, [0.97, 0.97], STRICT, noise))
+def test_two_names_for_one_scheme_with_separate_noise_rarely_win(
+    noise, count, false_winners
+) -> None:
+    false = false_winners(races(count, [0.97, 0.97], STRICT, noise))
     # Alpha is used: a race that never decides would pass the line above.
     assert false >= count * 0.025
 
 
 @pytest.mark.parametrize("noise", [normal, heavy_tailed])
-def test_with_the_usual_margin_the_rate_is_below_its_limit_with_confidence(noise, judged) -> None:
+def test_with_the_usual_margin_the_rate_is_below_its_limit_with_confidence(
+    noise, false_winners
+) -> None:
     count = 2000
-    assert upper_bound(judged(races(count, [0.97, 0.97], RaceRules(), noise)), count) < 0.05
+    assert upper_bound(false_winners(races(count, [0.97, 0.97], RaceRules(), noise)), count) < 0.05
 
 
 @pytest.mark.parametrize("noise", [normal, heavy_tailed])
-def test_eight_candidates_with_two_tied_at_the_top(noise, judged) -> None:
+def test_eight_candidates_with_two_tied_at_the_top(noise, false_winners) -> None:
     outcomes = races(1000, TOP_OF_EIGHT, STRICT, noise)
     # Early stopping is on: it stops a candidate in nearly every race, and saves training.
     assert np.mean([bool(outcome.race.dropped_at) for outcome in outcomes]) > 0.95
     assert np.mean([outcome.blocks_trained for outcome in outcomes]) < 0.9 * 8 * 12
-    judged(outcomes)
+    false_winners(outcomes)
 
 
-def test_a_protected_baseline_that_is_behind_changes_nothing(judged) -> None:
+def test_a_protected_baseline_that_is_behind_changes_nothing(false_winners) -> None:
     """It is trained to the end, also on blocks without the stopped candidates."""
     means = [0.97, 0.97, 0.96, 0.955, 0.95]
     outcomes = races(1000, means, STRICT, protected=("c4",))
     assert all("c4" not in outcome.race.dropped_at for outcome in outcomes)
     assert np.mean([bool(outcome.race.dropped_at) for outcome in outcomes]) > 0.9
-    judged(outcomes)
+    false_winners(outcomes)
 
 
-def test_a_protected_baseline_at_the_top_changes_nothing(judged) -> None:
-    judged(races(1000, [0.97, 0.96, 0.955, 0.97], STRICT, protected=("c3",)))
+def test_a_protected_baseline_at_the_top_changes_nothing(false_winners) -> None:
+    false_winners(races(1000, [0.97, 0.96, 0.955, 0.97], STRICT, protected=("c3",)))
 
 
-def test_a_second_race_errs_as_often_as_its_verdict_says(judged) -> None:
+def test_a_second_race_errs_as_often_as_its_verdict_says(false_winners) -> None:
     """12 blocks and, if they decide nothing, 24: alpha is spent twice, as the verdict says."""
     rng = np.random.default_rng(4)
     outcomes = []
@@ -154,32 +158,32 @@ def test_a_second_race_errs_as_often_as_its_verdict_says(judged) -> None:
             outcome = race(scores, replace(STRICT, max_seeds=24))
         outcomes.append(outcome)
     assert "total alpha over all races: 0.1" in after_races([STRICT.alpha], STRICT.alpha)
-    assert judged(outcomes, rate=0.1) > most_errors(1000)  # 5 % would be too low a claim
+    assert false_winners(outcomes, rate=0.1) > most_errors(1000)  # 5 % would be too low a claim
 
 
 @pytest.mark.parametrize("looks", [(4,), (2, 3, 4)])
-def test_four_seeds(looks, judged) -> None:
+def test_four_seeds(looks, false_winners) -> None:
     rules = replace(STRICT, max_seeds=4, looks=looks)
-    assert judged(races(REPLICATES, [0.97, 0.97], rules)) >= REPLICATES * 0.025
+    assert false_winners(races(REPLICATES, [0.97, 0.97], rules)) >= REPLICATES * 0.025
 
 
 @pytest.mark.parametrize("max_seeds", [2, 12])
-def test_accuracies_over_few_images(max_seeds: int, judged) -> None:
+def test_accuracies_over_few_images(max_seeds: int, false_winners) -> None:
     # A nearly solved task on 180 images: differences are 0, 1 or 2 images, and often equal.
     rng = np.random.default_rng(2)
     right = rng.binomial(180, 0.995, size=(1000, 2, max_seeds))
     rules = replace(STRICT, max_seeds=max_seeds)
-    judged([race(scores / 180, rules) for scores in right])
+    false_winners([race(scores / 180, rules) for scores in right])
 
 
-def test_candidates_that_sometimes_diverge(judged) -> None:
+def test_candidates_that_sometimes_diverge(false_winners) -> None:
     rng = np.random.default_rng(3)
     outcomes = []
     for _ in range(1000):
         scores = 0.97 + 0.004 * rng.normal(size=(2, 12))
         scores[rng.random((2, 12)) < 0.1] = np.nan
         outcomes.append(race(scores, STRICT))
-    judged(outcomes)
+    false_winners(outcomes)
 
 
 def test_none_of_eight_equals_is_called_worse() -> None:

@@ -484,8 +484,11 @@ def test_a_decision_is_plain_data() -> None:
         ({"margin": None}, r"race\.margin must be a number: got None"),
         ({"futility": True}, r"race\.futility must be a number: got True"),
         ({"futility": 1.0}, r"race\.futility must be 0 or more and below 1"),
-        ({"max_seeds": 12.0}, r"race\.max_seeds must be an integer"),
-        ({"looks": (4, 6.0)}, r"race\.looks must be an integer"),
+        ({"max_seeds": 12.0}, r"race\.max_seeds must be an integer: got 12\.0; try 12"),
+        ({"looks": (4, 6.0)}, r"race\.looks must be integers: got \(4, 6\.0\)"),
+        ({"looks": 4}, r"race\.looks must be integers: got 4; try"),
+        ({"diverged_score": "low"}, r"race\.diverged_score must be a number or None: got 'low'"),
+        ({"bound": False}, r"race\.bound must be a number or None: got False"),
     ],
 )
 def test_rules_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:

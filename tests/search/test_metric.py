@@ -71,6 +71,7 @@ def test_a_target_that_no_candidate_reaches_decides_nothing() -> None:
     text = sentence(decision, "net/data", STEPS, "raise max_epochs")
     assert text.startswith("undecided: no candidate reached the target on any of 4 paired seeds")
     assert text.endswith("on net/data; raise max_epochs")
+    assert sentence(decision, "net/data", STEPS).endswith("on net/data")
 
 
 def test_one_run_that_reaches_the_target_in_its_last_step_is_an_exact_score() -> None:
