@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from initsearch.search.tracker import Tracker
 
 #: What a training needs, imported by worker processes before the first one.
-PRELOAD = ("torch", "torchvision", "lightning.pytorch", "initsearch.training.run")
+PRELOAD = (
+    *("torch", "torchvision", "lightning.pytorch"),
+    *("initsearch.training.run", "initsearch.tasks.image_classification"),
+)
 #: Columns of the verdict where it goes to a file or a pipe.
 FILE_WIDTH = 110
 
@@ -61,9 +64,8 @@ def run(config: "DictConfig") -> None:
 def _executor(settings: "StudySettings") -> "JobExecutor":
     """What runs a study's jobs: on this machine, by its number of workers and its trainer's devices."""
     from initsearch.execution import make_executor
-    from initsearch.training.trainer_settings import TrainerSettings
 
-    trainer = TrainerSettings.from_mapping(settings.trainer)
+    trainer = settings.trainer
     return make_executor(
         "local",
         workers=settings.workers,

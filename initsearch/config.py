@@ -14,8 +14,8 @@ from initsearch.command import conf_dir
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
 from initsearch.space import Space
-from initsearch.tasks.models import architecture_label
-from initsearch.training.trainer_settings import TrainerSettings
+from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
+from initsearch.training import TrainerSettings
 
 #: Config groups.
 GROUPS = ("data", "model", "optimizer", "trainer")
@@ -62,21 +62,24 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
         raise ConfigError(
             f"the space is empty: choose a sweep, +sweep=NAME with NAME one of {', '.join(shipped_sweeps())}"
         )
-    model = plain["model"]
+    task = ImageClassification(
+        data=DataSettings.parse("data", plain["data"]),
+        model=ModelSettings.parse("model", plain["model"]),
+        optimizer=OptimizerSettings.parse("optimizer", plain["optimizer"]),
+    )
+    trainer = TrainerSettings.parse("trainer", plain["trainer"])
     return StudySettings(
         name=str(plain["name"]),
-        architecture=architecture_label(model),
-        data=plain["data"],
-        model=model,
-        optimizer=plain["optimizer"],
-        trainer=plain["trainer"],
+        architecture=task.model.label,
+        task=task,
+        trainer=trainer,
         space=Space.from_spec(plain["space"]),
         baselines=_baselines(plain.get("baselines")),
         output_dir=Path(plain["output_dir"]),
         n_trials=plain["n_trials"],
         max_epochs=plain["max_epochs"],
         seed=plain["seed"],
-        workers=_workers(plain["trainer"]) if plain["workers"] is None else plain["workers"],
+        workers=_workers(trainer) if plain["workers"] is None else plain["workers"],
         metric=plain["metric"],
         target_accuracy=plain["target_accuracy"],
         evaluations_per_epoch=plain["evaluations_per_epoch"],
@@ -128,10 +131,9 @@ def _baselines(spec: Any) -> Mapping[str, Any]:
     return plans
 
 
-def _workers(trainer: Mapping[str, Any]) -> int:
+def _workers(trainer: TrainerSettings) -> int:
     """One per core or, where candidates train on GPUs, per GPU; one where a training takes all devices."""
-    settings = TrainerSettings.from_mapping(trainer)
-    return 1 if settings.distributed else len(settings.gpus) or _cores()
+    return 1 if trainer.distributed else len(trainer.gpus) or _cores()
 
 
 def _cores() -> int:

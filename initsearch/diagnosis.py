@@ -1,71 +1,66 @@
 """`initsearch-diagnose`, `python -m initsearch.diagnosis`: a model's signal on a batch of a data set."""
 
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pydantic import BeforeValidator, Field, field_validator
 from torch import Tensor
 
 from initsearch.command import run_command
-from initsearch.errors import ConfigError, unknown_name
+from initsearch.errors import ConfigError
 from initsearch.plan import InitPlan
+from initsearch.random_state import isolated_random_state
+from initsearch.settings import Settings
 from initsearch.signal import SignalReport, diagnose
-from initsearch.tasks.data import DataConfig, ImageData, load_data, split
-from initsearch.tasks.models import architecture_label, build_model
-from initsearch.training.streams import derive_seed
+from initsearch.tasks import DataSettings, ModelSettings, derive_seed
+from initsearch.tasks.data import ImageData, load_data, split
+from initsearch.tasks.models import build_model
 
 FORMATS = (".pdf", ".png", ".svg")
 
 
-@dataclass(frozen=True)
-class DiagnosisSettings:
+class DiagnosisSettings(Settings):
     """What to look at.
 
     Attributes:
-        data: The data set's config.
-        model: The model's config.
+        data: Which images.
+        model: Which architecture.
         plan: What it is initialized by; None: as its framework draws it.
         seed: Of the weights and of the batch.
-        batch_size: Images in the batch; as many as there are, if there are fewer.
-        output: Where the picture goes; None: nowhere.
-
-    Raises:
-        ConfigError: A value that breaks a rule.
+        batch_size: Images in the batch; all, if there are fewer.
+        output: Where the picture goes; None: no picture.
     """
 
-    data: Mapping[str, Any]
-    model: Mapping[str, Any]
+    data: Annotated[DataSettings, BeforeValidator(partial(DataSettings.parse, "data"))]
+    model: Annotated[ModelSettings, BeforeValidator(partial(ModelSettings.parse, "model"))]
     plan: Any = None
     seed: int = 0
-    batch_size: int = 64
+    batch_size: Annotated[int, Field(ge=2)] = 64
     output: str | None = None
 
-    def __post_init__(self) -> None:
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise ConfigError(f"seed must be an integer, but got {self.seed!r}")
-        size = self.batch_size
-        if isinstance(size, bool) or not isinstance(size, int) or size < 2:
-            raise ConfigError(f"batch_size must be a whole number of at least 2, but got {size!r}")
-        if self.plan is not None:
-            InitPlan.from_spec(self.plan)
-        if self.output is not None and Path(str(self.output)).suffix.lower() not in FORMATS:
-            raise ConfigError(
-                f"output must end in {', '.join(FORMATS)}, but got {str(self.output)!r}"
-            )
+    @field_validator("plan")
+    @classmethod
+    def _check_plan(cls, plan: Any) -> Any:
+        if plan is not None:
+            InitPlan.from_spec(plan)
+        return plan
+
+    @field_validator("output")
+    @classmethod
+    def _check_output(cls, output: str | None) -> str | None:
+        if output is not None and Path(output).suffix.lower() not in FORMATS:
+            raise ValueError(f"must end in {', '.join(FORMATS)}")
+        return output
 
 
 def run(config: DictConfig) -> None:
     """Print the report that a composed configuration asks for, and draw it."""
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    known = [field.name for field in fields(DiagnosisSettings)]
-    for key in plain:
-        if key not in known:
-            raise unknown_name("setting", key, known)
-    settings = DiagnosisSettings(**plain)
+    settings = DiagnosisSettings.parse("", OmegaConf.to_container(config, resolve=True))
     title, report = look(settings)
     print(f"{title}\n\n{report}")  # noqa: T201
     if settings.output is not None:
@@ -75,21 +70,18 @@ def run(config: DictConfig) -> None:
 def look(settings: DiagnosisSettings) -> tuple[str, SignalReport]:
     """A line that says what was looked at, and the report.
 
-    The model is built and the batch drawn as a function of the seed alone; the global random state is
-    left as it was.
+    Model and batch are a function of the seed alone; the global random state is left as it was.
 
     Raises:
         ConfigError: A setting breaks a rule.
-        DataError: The data set cannot be had.
+        DataError: The data set is missing or damaged.
         ModelError: The model cannot be built or run.
     """
-    config = DataConfig.from_mapping(settings.data)
-    data = load_data(config)
-    images, labels = _batch(data, config, settings)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed("model", settings.seed))
+    data = load_data(settings.data)
+    images, labels = _batch(data, settings)
+    with isolated_random_state(seed=derive_seed("model", settings.seed)):
         model = build_model(settings.model, data.input_shape, data.num_classes)
-    name = architecture_label(settings.model)
+    name = settings.model.label
     report = diagnose(model, (images, labels), plan=settings.plan, seed=settings.seed)
     report = replace(report, model=name)
     where = data.name
@@ -103,18 +95,16 @@ def look(settings: DiagnosisSettings) -> tuple[str, SignalReport]:
     return title, report
 
 
-def _batch(
-    data: ImageData, config: DataConfig, settings: DiagnosisSettings
-) -> tuple[Tensor, Tensor]:
+def _batch(data: ImageData, settings: DiagnosisSettings) -> tuple[Tensor, Tensor]:
     """Training images of the seed's split, normalised, and their labels."""
-    pool = split(data, settings.seed, config.train_size, config.val_size).train
+    pool = split(data, settings.seed, settings.data.train_size, settings.data.val_size).train
     generator = torch.Generator().manual_seed(derive_seed("diagnosis", settings.seed))
     index = pool[torch.randperm(len(pool), generator=generator)[: settings.batch_size]]
     return data.normalize(data.train_x[index]), data.train_y[index]
 
 
 def _draw(report: SignalReport, path: Path) -> Path:
-    # In memory first: a picture that cannot be drawn leaves no half file.
+    # In memory first: a picture that cannot be drawn leaves no incomplete file.
     buffer = io.BytesIO()
     report.plot().savefig(buffer, format=path.suffix[1:].lower())
     try:

@@ -1,6 +1,6 @@
 """The base of all typed settings: parsed once from a configuration, frozen, and wrong in one line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -9,6 +9,23 @@ from initsearch.errors import ConfigError, unknown_name
 
 #: `Annotated[tuple[int, ...], LISTED]`: a tuple that a configuration gives as a list.
 LISTED = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+
+
+def one_of(what: str, names: Iterable[str]) -> BeforeValidator:
+    """`Annotated[str, one_of("optimizer", names)]`: one of some names; the error has the nearest ones.
+
+    Args:
+        what: What is chosen, for the error (`optimizer`, `data.scaling`).
+        names: The names that exist.
+    """
+    known = list(names)
+
+    def check(value: object) -> object:
+        if not isinstance(value, str) or value not in known:
+            raise unknown_name(what, value, known)
+        return value
+
+    return BeforeValidator(check)
 
 
 class Settings(BaseModel):

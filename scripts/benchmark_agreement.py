@@ -30,7 +30,7 @@ from benchmarking import cores, cpus, parser, publish, ratio, say, table, walls
 from scipy import stats
 from verdict_accounts import run_search
 
-from initsearch.tasks.data import DataConfig, load_data
+from initsearch.tasks.data import DataSettings, load_data
 
 BASELINE = "torch_default"
 SHARED: Mapping[str, Any] = {
@@ -88,7 +88,7 @@ def run_both(name: str, seed: int, arguments: argparse.Namespace) -> Pair:
         *("data=mnist", "data.fallback=null", f"data.train_size={arguments.images}"),
         *(f"data.val_size={arguments.validation}", f"max_epochs={arguments.epochs}"),
         f"race.max_seeds={arguments.blocks}",
-        f"data.root={DataConfig(root=arguments.data_root).folder.resolve()}",
+        f"data.root={DataSettings(root=arguments.data_root).folder.resolve()}",
         *arguments.override,
     ]
     everything = ["search.pruner=none", "search.screen=false", "search.seeds=1"]
@@ -187,7 +187,7 @@ def main() -> None:
         arguments.blocks = 6
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 2)
     seeds = arguments.seeds or list(range(arguments.rounds))
-    load_data(DataConfig(name="mnist", root=arguments.data_root))  # download it first
+    load_data(DataSettings(name="mnist", root=arguments.data_root))  # download it first
     found = {name: [run_both(name, seed, arguments) for seed in seeds] for name in arguments.models}
     sections = [("overall", overall(found))]
     sections += [section(name, pairs) for name, pairs in found.items()]

@@ -18,6 +18,7 @@ bfloat16 is timed on request: a processor that has no units for it takes minutes
 import argparse
 import itertools
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -27,47 +28,63 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarking import cpus, interleave, parser, publish, ratio, table, typical, walls
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from initsearch.execution import keep_freed_memory
-from initsearch.tasks.data import DataConfig, ImageData, load_data
+from initsearch.tasks import (
+    Batch,
+    BatchFormat,
+    Block,
+    DataSettings,
+    ImageClassification,
+    ModelSettings,
+    OptimizerSettings,
+    Task,
+)
 from initsearch.tasks.models import build_model
-from initsearch.training.engines import Engine, InputSettings, LoopEngine
-from initsearch.training.optimizers import OptimizerSettings
-from initsearch.training.stacked import StackedEngine
-from initsearch.training.streams import BatchStream
+from initsearch.training.engine_protocol import Engine
+from initsearch.training.inputs import lay_out
+from initsearch.training.loop_engine import LoopEngine
+from initsearch.training.stacked_engine import StackedEngine
 
 MODELS: dict[str, dict[str, Any]] = {
     "mlp": {"name": "mlp", "depth": 2, "width": 128},
     "convnet": {"name": "convnet", "depth": 4, "width": 16},
 }
 STEPS = {"mlp": 64, "convnet": 8}  # member-steps per timed call; more where a step has more members
+#: By variant, the format of its batches, and whether it runs in bfloat16.
 VARIANTS = {
-    "plain": InputSettings(),
-    "channels_last": InputSettings(channels_last=True),
-    "bf16": InputSettings(channels_last=True, bf16=True),
+    "plain": (BatchFormat(), False),
+    "channels_last": (BatchFormat(channels_last=True), False),
+    "bf16": (BatchFormat(channels_last=True), True),
 }
-OPTIMIZER = OptimizerSettings("sgd", arguments={"momentum": 0.9})
 RATE = 0.05
-Batches = Iterator[tuple[int, Tensor, Tensor]]
+Batches = Iterator[tuple[int, Batch]]
 
 
-def batches(data: ImageData, batch: int, inputs: InputSettings) -> Batches:
-    """Batches without end: step, images ready for a model, labels."""
-    for epoch in itertools.count():
-        stream = BatchStream(torch.arange(len(data.train_y)), epoch, batch, 0, 0)
-        order = stream.order(epoch)
-        for step in range(stream.per_epoch):
-            index = order[step * batch : (step + 1) * batch]
-            yield step, inputs.ready(data, data.train_x[index]), data.train_y[index]
+def make_task(model: str, batch: int, data_root: str | None = None) -> ImageClassification:
+    """MNIST with one of the models and SGD with momentum."""
+    return ImageClassification(
+        data=DataSettings(name="mnist", root=data_root),
+        model=ModelSettings.parse("model", MODELS[model]),
+        optimizer=OptimizerSettings.parse(
+            "optimizer", {"name": "sgd", "momentum": 0.9, "batch_size": batch}
+        ),
+    )
 
 
-def plain_loop(model: nn.Module, stream: Batches, steps: int) -> None:
+def batches(block: Block, form: BatchFormat) -> Batches:
+    """Batches without end, ready for a model, with their step."""
+    for step, raw in enumerate(block.batches(0, sys.maxsize)):
+        yield step, block.ready(raw, form)
+
+
+def plain_loop(task: Task, model: nn.Module, stream: Batches, steps: int) -> None:
     """The limit: one model, nothing else."""
-    optimizer = OPTIMIZER.build(model.parameters(), RATE)
-    for _, x, y in itertools.islice(stream, steps):
+    optimizer = task.optimizer.build(model.parameters(), RATE)
+    for _, (x, y) in itertools.islice(stream, steps):
         optimizer.zero_grad()
         F.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -75,30 +92,31 @@ def plain_loop(model: nn.Module, stream: Batches, steps: int) -> None:
 
 def run_engine(engine: Engine, stream: Batches, steps: int) -> None:
     """The same steps for every member of a cohort."""
-    for step, x, y in itertools.islice(stream, steps):
-        engine.step(x, y, step)
+    for step, batch in itertools.islice(stream, steps):
+        engine.step(batch, step)
 
 
-def make_members(spec: dict[str, Any], count: int, inputs: InputSettings) -> list[nn.Module]:
+def make_members(task: ImageClassification, count: int, form: BatchFormat) -> list[nn.Module]:
     """Models of one architecture for MNIST."""
-    members = [build_model(spec, (1, 28, 28), 10) for _ in range(count)]
-    for member in members:
-        inputs.lay_out(member)
+    members = [build_model(task.model, (1, 28, 28), 10) for _ in range(count)]
+    lay_out(members, form)
     return members
 
 
-def make_engine(kind: str, members: list[nn.Module], inputs: InputSettings) -> Engine:
-    """An engine over these members, all with one learning rate."""
+def make_engine(kind: str, task: ImageClassification, count: int, variant: str) -> Engine:
+    """An engine over new members, all with one learning rate."""
+    form, bf16 = VARIANTS[variant]
+    members = make_members(task, count, form)
     if kind == "stacked":
         rates, states = [RATE] * len(members), [None] * len(members)
-        return StackedEngine(members, rates, OPTIMIZER, states, seed=0, bf16=inputs.bf16)
-    optimizers = [OPTIMIZER.build(member.parameters(), RATE) for member in members]
-    return LoopEngine(members, optimizers, seed=0, bf16=inputs.bf16)
+        return StackedEngine(members, rates, task, states, seed=0, bf16=bf16)
+    optimizers = [task.optimizer.build(member.parameters(), RATE) for member in members]
+    return LoopEngine(members, optimizers, task, seed=0, bf16=bf16)
 
 
-def flops_per_step(spec: dict[str, Any], batch: int) -> int:
+def flops_per_step(task: ImageClassification) -> int:
     """Floating-point operations of one member's forward and backward pass on one batch."""
-    model = build_model(spec, (1, 28, 28), 10)
+    (model,), batch = make_members(task, 1, BatchFormat()), task.optimizer.batch_size
     with FlopCounterMode(display=False) as counter:
         loss = F.cross_entropy(model(torch.zeros(batch, 1, 28, 28)), torch.zeros(batch).long())
         loss.backward()  # type: ignore[no-untyped-call]
@@ -115,12 +133,12 @@ def peak_memory(model: str, kind: str, count: int, batch: int) -> int:
     """Bytes that a cohort's first steps took at most, above what one member had taken. Linux only."""
     torch.set_num_threads(1)
     keep_freed_memory()  # as workers do; else the resident set swings with what glibc gives back
-    spec, inputs = MODELS[model], VARIANTS["plain"]
-    x, y = torch.zeros(batch, 1, 28, 28), torch.zeros(batch).long()
-    run_engine(make_engine(kind, make_members(spec, 1, inputs), inputs), iter([(0, x, y)]), 1)
+    task = make_task(model, batch)
+    black = (torch.zeros(batch, 1, 28, 28), torch.zeros(batch).long())
+    run_engine(make_engine(kind, task, 1, "plain"), iter([(0, black)]), 1)
     before = _status("VmRSS")
-    engine = make_engine(kind, make_members(spec, count, inputs), inputs)
-    run_engine(engine, iter([(0, x, y)] * 4), 4)
+    engine = make_engine(kind, task, count, "plain")
+    run_engine(engine, iter([(0, black)] * 4), 4)
     return _status("VmHWM") - before
 
 
@@ -131,32 +149,33 @@ def _status(key: str) -> int:
     raise RuntimeError(f"/proc/self/status has no {key}")
 
 
-def speed(model: str, arguments: argparse.Namespace, data: ImageData) -> tuple[str, dict[str, Any]]:
+def speed(model: str, arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Time all engines, variants and cohort sizes of a model; the report and the costs."""
-    spec, batch = MODELS[model], arguments.batch
+    batch = arguments.batch
+    task = make_task(model, batch, arguments.data_root)
+    block = task.open(seed=0, device=torch.device("cpu"))
     work = arguments.steps or STEPS[model]
-    limit = make_members(spec, 1, VARIANTS["plain"])[0]
-    limit_stream = batches(data, batch, VARIANTS["plain"])
+    (limit,) = make_members(task, 1, BatchFormat())
+    limit_stream = batches(block, BatchFormat())
     peaks = {"float32": torch.float32}
     if "bf16" in arguments.variants:  # minutes, on a processor that has no units for it
         peaks["bf16"] = torch.bfloat16
     contenders: dict[str, Callable[[], object]] = {
         f"peak {name}": matmul_peak(dtype) for name, dtype in peaks.items()
     }
-    contenders["plain PyTorch loop"] = lambda: plain_loop(limit, limit_stream, work)
+    contenders["plain PyTorch loop"] = lambda: plain_loop(task, limit, limit_stream, work)
     entrants: dict[str, tuple[str, str, int]] = {}
     steps = {count: max(1, work // count) for count in arguments.sizes}
     for kind, variant, count in itertools.product(
         arguments.engines, arguments.variants, arguments.sizes
     ):
-        inputs = VARIANTS[variant]
-        engine = make_engine(kind, make_members(spec, count, inputs), inputs)
-        stream = batches(data, batch, inputs)
+        engine = make_engine(kind, task, count, variant)
+        stream = batches(block, VARIANTS[variant][0])
         name = f"{kind} {variant} {count}"
         entrants[name] = (kind, variant, count)
         contenders[name] = partial(run_engine, engine, stream, steps[count])
     costs = interleave(contenders, arguments.rounds)
-    operations = flops_per_step(spec, batch)
+    operations = flops_per_step(task)
     peak = {name: 2 * 2048**3 / min(walls(costs[f"peak {name}"])) for name in peaks}
     alone = costs["plain PyTorch loop"]
     rows: list[tuple[object, ...]] = []
@@ -194,8 +213,8 @@ def memory(model: str, arguments: argparse.Namespace) -> tuple[str, dict[str, An
     context = multiprocessing.get_context("spawn")
     taken: dict[str, list[int]] = {}
     rows: list[tuple[object, ...]] = []
-    members = make_members(MODELS[model], 1, VARIANTS["plain"])
-    parameters = sum(p.numel() * p.element_size() for p in members[0].parameters())
+    (member,) = make_members(make_task(model, arguments.batch), 1, BatchFormat())
+    parameters = sum(p.numel() * p.element_size() for p in member.parameters())
     for kind in arguments.engines:
         taken[kind] = []
         for count in arguments.sizes:
@@ -234,11 +253,10 @@ def main() -> None:
         arguments.model, arguments.sizes, arguments.steps = ["mlp"], [1, 4], 5
         arguments.variants = ["plain"]
     torch.set_num_threads(1)
-    data = load_data(DataConfig(name="mnist", root=arguments.data_root))
     sections, facts = [], {}
     for model in arguments.model:
         for title, (text, found) in (
-            ("speed", speed(model, arguments, data)),
+            ("speed", speed(model, arguments)),
             ("memory", memory(model, arguments)),
         ):
             sections.append((f"{model}: {title}", text))

@@ -41,8 +41,17 @@ from initsearch.search.tracker import (
 )
 from initsearch.search.verdict import Verdict
 from initsearch.space import Space
+from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
 from initsearch.tracking import MlflowTracker, TrackerGroup
-from initsearch.training.job import Candidate, CohortResult, Curve, Job, Point
+from initsearch.training import (
+    Candidate,
+    CohortResult,
+    Curve,
+    Point,
+    TestJob,
+    TrainerSettings,
+    TrainJob,
+)
 
 STRETCH = 20  # candidates per stretch that is timed
 SPACE = {
@@ -74,7 +83,7 @@ class Oracle(JobExecutor):
         return future
 
 
-def _made_up(job: Job) -> CohortResult:
+def _made_up(job: TrainJob | TestJob) -> CohortResult:
     return CohortResult(
         curves=tuple(_curve(job, candidate) for candidate in job.candidates),
         wall_seconds=0.0,
@@ -85,15 +94,17 @@ def _made_up(job: Job) -> CohortResult:
     )
 
 
-def _curve(job: Job, candidate: Candidate) -> Curve:
+def _curve(job: TrainJob | TestJob, candidate: Candidate) -> Curve:
+    if isinstance(job, TestJob):
+        return Curve(candidate.name, job.seed, (), 2.3, test={"test_accuracy": 0.9})
     quality = random.Random(candidate.name).random()
     noise = random.Random(f"{candidate.name} {job.seed}").gauss(0.0, 0.01)
     points = []
     for epoch in job.points:
         accuracy = 0.9 + 0.05 * quality + noise - 0.1 * math.exp(-epoch)
-        points.append(Point(epoch, round(100 * epoch), 1 - accuracy, 1 - accuracy, accuracy))
-    test = points[-1].val_accuracy if job.test else None
-    return Curve(candidate.name, job.seed, tuple(points), 2.3, test_accuracy=test)
+        scores = {"val_accuracy": accuracy, "val_loss": 1 - accuracy}
+        points.append(Point(epoch, round(100 * epoch), 1 - accuracy, scores))
+    return Curve(candidate.name, job.seed, tuple(points), 2.3)
 
 
 class Stopwatch:
@@ -162,10 +173,12 @@ def cost_per_candidate(
         settings = StudySettings(
             name="scale",
             architecture="mlp",
-            data={"name": "digits"},
-            model={"name": "mlp", "width": 8, "depth": 1},
-            optimizer={"name": "sgd", "lr": 0.05},
-            trainer={},
+            task=ImageClassification(
+                data=DataSettings(name="digits"),
+                model=ModelSettings.parse("model", {"name": "mlp", "width": 8, "depth": 1}),
+                optimizer=OptimizerSettings(name="sgd", lr=0.05),
+            ),
+            trainer=TrainerSettings(engine="loop", autocast="none", channels_last=False),
             space=Space.from_spec(SPACE),
             output_dir=Path(folder),
             n_trials=candidates,

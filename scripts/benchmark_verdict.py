@@ -31,7 +31,7 @@ from verdict_baselines import Setting
 from verdict_contenders import OURS, Order, Timed, run_order
 from verdict_report import describe, ladder, larger, totals, units
 
-from initsearch.tasks.data import DataConfig, load_data
+from initsearch.tasks.data import DataSettings, load_data
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def compare(
     name: str, arguments: argparse.Namespace
 ) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """Compare the procedures on one architecture; the sections of the report, and the numbers."""
-    model, root = MODELS[name], str(DataConfig(root=arguments.data_root).folder.resolve())
+    model, root = MODELS[name], str(DataSettings(root=arguments.data_root).folder.resolve())
     setting = Setting(
         model.spec, root, arguments.images, arguments.validation, epochs=arguments.epochs
     )
@@ -182,7 +182,7 @@ def main() -> None:
         arguments.models, arguments.images, arguments.validation = ["mlp"], 512, 256
         arguments.epochs, arguments.trials = 1, 4
         arguments.override += ["race.max_seeds=3", "race.shortlist=1", "space.lr=null"]
-    load_data(DataConfig(name="mnist", root=arguments.data_root))  # download it before timing
+    load_data(DataSettings(name="mnist", root=arguments.data_root))  # download it before timing
     sections: list[tuple[str, str]] = []
     facts: dict[str, Any] = {}
     for name in arguments.models:

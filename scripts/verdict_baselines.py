@@ -20,7 +20,7 @@ from torchvision import datasets, transforms
 
 from initsearch.plan import InitPlan
 from initsearch.tasks.data import ImageData
-from initsearch.tasks.models import build_model
+from initsearch.tasks.models import ModelSettings, build_model
 
 SHAPE, CLASSES = (1, 28, 28), 10
 PLANS = ("he_normal", "glorot_uniform", "lecun_normal", "he_uniform", "orthogonal", "torch_default")
@@ -31,7 +31,7 @@ class Setting:
     """What is trained: the same for all contenders.
 
     Attributes:
-        model: The model's settings, as `build_model` takes them.
+        model: The model's settings, as the config group `model` has them.
         root: The folder that holds `MNIST/raw`.
         images: Images to train on.
         validation: Images to validate on.
@@ -57,7 +57,8 @@ class Classifier(pl.LightningModule):
     def __init__(self, setting: Setting, plan: str, seed: int) -> None:
         super().__init__()
         self.setting = setting
-        self.model: nn.Module = build_model(setting.model, SHAPE, CLASSES)
+        model = ModelSettings.parse("model", setting.model)
+        self.model: nn.Module = build_model(model, SHAPE, CLASSES)
         InitPlan.from_spec(plan).apply(self.model, seed=seed, batch=torch.zeros(2, *SHAPE))
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:

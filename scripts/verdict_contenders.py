@@ -111,10 +111,10 @@ def b1(order: Order, stack: ExitStack) -> Unit:
     """One Lightning run after another on the images in memory."""
     from verdict_baselines import PLANS, Setting, b1_run
 
-    from initsearch.tasks.data import load_data
+    from initsearch.tasks.data import DataSettings, load_data
 
     setting = Setting(**order.setting)
-    data = load_data({"name": "mnist", "root": setting.root, "download": False})
+    data = load_data(DataSettings(name="mnist", root=setting.root, download=False))
     plans = enumerate(itertools.cycle(PLANS))
 
     def unit() -> tuple[float, float]:
@@ -130,11 +130,16 @@ def ours(order: Order, stack: ExitStack) -> Unit:
     from verdict_baselines import PLANS, Setting
 
     from initsearch.execution import keep_freed_memory, make_executor
-    from initsearch.training.job import Candidate, Job
-    from initsearch.training.worker import run_job
+    from initsearch.tasks import (
+        DataSettings,
+        ImageClassification,
+        ModelSettings,
+        OptimizerSettings,
+    )
+    from initsearch.training import Candidate, TrainerSettings, TrainJob, run_job
 
     setting = Setting(**order.setting)
-    trainer = TRAINERS.get(order.name, TRAINERS["loop"])
+    trainer = TrainerSettings.parse("trainer", TRAINERS.get(order.name, TRAINERS["loop"]))
     parallel = order.name == "processes"
     if order.name == "kept":
         keep_freed_memory()
@@ -149,19 +154,23 @@ def ours(order: Order, stack: ExitStack) -> Unit:
         for index, plan in zip(range(order.cohort), itertools.cycle(PLANS))
     )
     seeds = itertools.count()
+    sgd = {"name": "sgd", "momentum": 0.9, "batch_size": setting.batch}
+    task = ImageClassification(
+        data=DataSettings(
+            name="mnist",
+            root=setting.root,
+            train_size=setting.images,
+            val_size=validated,
+            download=False,
+        ),
+        model=ModelSettings.parse("model", setting.model),
+        optimizer=OptimizerSettings.parse("optimizer", sgd),
+    )
 
     def unit() -> tuple[float, float]:
         jobs = [
-            Job(
-                data={
-                    "name": "mnist",
-                    "root": setting.root,
-                    "train_size": setting.images,
-                    "val_size": validated,
-                    "download": False,
-                },
-                model=setting.model,
-                optimizer={"name": "sgd", "momentum": 0.9, "batch_size": setting.batch},
+            TrainJob(
+                task=task,
                 trainer=trainer,
                 candidates=candidates,
                 seed=next(seeds),

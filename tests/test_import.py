@@ -2,9 +2,6 @@
 
 import subprocess
 import sys
-from graphlib import CycleError, TopologicalSorter
-
-import grimp
 
 
 def loaded_after(code: str) -> set[str]:
@@ -51,24 +48,3 @@ check_store("out"), ui_command("out")
     loaded = loaded_after(code)
     assert {"rich", "optuna"} <= loaded
     assert not loaded & {"mlflow", "matplotlib"}
-
-
-def cycle_of(imports: dict[str, set[str]]) -> list[str]:
-    """Modules of which each imports the next, and the last the first; empty if there are none."""
-    try:
-        TopologicalSorter(imports).prepare()
-    except CycleError as error:
-        return error.args[1]
-    return []
-
-
-def test_no_modules_import_each_other() -> None:
-    # Imports within functions and those for type checkers count too: a reader follows them as well.
-    graph = grimp.build_graph("initsearch", cache_dir=None)
-    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
-    assert len(imports) > 100
-    assert cycle_of(imports) == []
-
-
-def test_a_circle_of_imports_is_found() -> None:
-    assert set(cycle_of({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from initsearch.training.job import Candidate, Curve, Job
-from initsearch.training.states import State
-from initsearch.training.worker import run_job
+from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
+from initsearch.training import Candidate, Curve, TrainerSettings, TrainJob, run_job
+from initsearch.training.checkpoint import Checkpoint
 
 pytestmark = [pytest.mark.mnist, pytest.mark.slow]
 
@@ -53,15 +53,20 @@ def train(
     **data: Any,
 ) -> dict[str, Curve]:
     """Train the plans on one block in batches of 100; validate at the looks and at the end."""
-    job = Job(
-        data={"name": "mnist", "root": str(root), "train_size": 40_000, "val_size": 5_000, **data},
-        model=model,
-        optimizer={"name": "sgd", "momentum": momentum, "batch_size": 100},
-        trainer={"engine": "loop", "precision": precision},
+    stop = steps / 400
+    sgd = {"name": "sgd", "momentum": momentum, "batch_size": 100}
+    task = ImageClassification(
+        data=DataSettings(name="mnist", root=str(root), train_size=40_000, val_size=5_000, **data),
+        model=ModelSettings.parse("model", model),
+        optimizer=OptimizerSettings.parse("optimizer", sgd),
+    )
+    job = TrainJob(
+        task=task,
+        trainer=TrainerSettings(engine="loop", precision=precision),
         candidates=tuple(Candidate(name, as_plan(plan), lr) for name, plan in plans.items()),
         seed=seed,
-        stop_epoch=steps / 400,
-        eval_epochs=tuple(look / 400 for look in looks),
+        stop_epoch=stop,
+        eval_epochs=(*(look / 400 for look in looks), stop),
         state_dir=str(state_dir) if state_dir else None,
     )
     return {curve.candidate: curve for curve in run_job(job).curves}
@@ -76,17 +81,17 @@ def as_plan(spec: Any) -> dict[str, Any]:
 
 
 def accuracy(curve: Curve) -> float:
-    return curve.points[-1].val_accuracy
+    return curve.points[-1].scores["val_accuracy"]
 
 
 def best(curve: Curve) -> float:
     """The highest accuracy of all looks: with momentum in thirty layers, a single look is noisy."""
-    return max(point.val_accuracy for point in curve.points)
+    return max(point.scores["val_accuracy"] for point in curve.points)
 
 
 def is_stuck(curve: Curve) -> bool:
     """Whether it is at chance at every look, with the loss of a constant output."""
-    at_log_10 = abs(curve.points[-1].val_loss - math.log(10)) < 0.02
+    at_log_10 = abs(curve.points[-1].scores["val_loss"] - math.log(10)) < 0.02
     return best(curve) < CHANCE and at_log_10 and not curve.diverged
 
 
@@ -114,7 +119,9 @@ def test_units_of_two_zero_layers_stay_identical_in_float64(mnist_root, tmp_path
     apart, moved = {}, {}
     for name, curve in curves.items():
         assert curve.state is not None
-        first = next(w for w in State.load(curve.state).model.values() if w.shape == (100, 784))
+        first = next(
+            w for w in Checkpoint.load(curve.state).model.values() if w.shape == (100, 784)
+        )
         assert first.dtype == torch.float64
         moved[name] = float(first.abs().max())
         apart[name] = float((first - first[0]).abs().max())

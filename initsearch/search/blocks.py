@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from initsearch.digests import short_hash
 from initsearch.errors import ConfigError
 from initsearch.search.settings import StudySettings
-from initsearch.training.choice import EngineChoice
-from initsearch.training.job import Candidate, Curve, Job
+from initsearch.tasks import Task
+from initsearch.training.engine_choice import EngineChoice
+from initsearch.training.job import Candidate, Curve, TestJob, TrainJob
+from initsearch.training.trainer_settings import TrainerSettings
 
 #: Each study seed owns so many block seeds, so that two studies of different seeds share no block.
 SEEDS_PER_STUDY = 10_000
@@ -41,9 +42,9 @@ def has_state(curve: Curve) -> bool:
 class JobMaker:
     """Makes a study's jobs, and knows where candidates leave their weights between two of them."""
 
-    def __init__(self, settings: StudySettings, data: Mapping[str, object], states: Path) -> None:
+    def __init__(self, settings: StudySettings, task: Task, states: Path) -> None:
         self._settings = settings
-        self._data = data
+        self._task = task
         self._states = states
         #: How cohorts are trained, where a probe decides it.
         self.choice: EngineChoice | None = None
@@ -51,7 +52,7 @@ class JobMaker:
     @property
     def stacks(self) -> bool:
         """Whether cohorts are stacked, as far as model and optimizer allow it."""
-        return self._trainer(exact=False).get("engine") == "stacked"
+        return self._trainer(exact=False).engine == "stacked"
 
     def make(
         self,
@@ -63,12 +64,11 @@ class JobMaker:
         evaluate: Sequence[float] = (),
         curves: Mapping[str, Curve] | None = None,
         keep: bool = True,
-        test: bool = False,
         exact: bool = False,
         screen: bool = False,
         measure_stop: bool = True,
-    ) -> Job:
-        """A cohort's job.
+    ) -> TrainJob:
+        """The job that trains a cohort.
 
         Args:
             candidates: Who is trained together.
@@ -78,7 +78,6 @@ class JobMaker:
             evaluate: Points in between at which to validate.
             curves: The candidates' curves up to `start`, which name their states.
             keep: Whether the states are kept for a later job.
-            test: Whether to score the test set at the end.
             exact: Whether to train in full precision, whatever the probe found fast.
             screen: Whether candidates that cannot learn are told before they are trained.
             measure_stop: Whether to validate at `stop`.
@@ -90,24 +89,38 @@ class JobMaker:
         cohort = short_hash([candidate.name for candidate in candidates])
         # A state that is gone (a run was stopped while it tidied up) costs time, not the result.
         measured = [p.epoch for curve in known.values() for p in curve.points]
-        return Job(
-            data=self._data,
-            model=self._settings.model,
-            optimizer=self._settings.job_optimizer,
+        return TrainJob(
+            task=self._task,
             trainer=self._trainer(exact),
             candidates=tuple(candidates),
             seed=seed,
             start_epoch=start if whole else 0.0,
             stop_epoch=stop,
             eval_epochs=(*evaluate, stop) if measure_stop else tuple(evaluate),
-            state_in=states if whole else {},
+            states=states if whole else {},
             state_dir=str(self._states / cohort) if keep else None,
-            test=test,
             screen=screen,
             losses_from=0.0 if whole else max(measured, default=0.0),
-            measure_stop=measure_stop,
         )
 
-    def _trainer(self, exact: bool) -> Mapping[str, Any]:
+    def make_test(self, candidate: Candidate, seed: int, epochs: float, curve: Curve) -> TestJob:
+        """The job that scores a candidate of the race on the test set.
+
+        Args:
+            candidate: The candidate.
+            seed: The block.
+            epochs: How long the race trained it.
+            curve: Its curve on that block, which names its checkpoint.
+        """
+        return TestJob(
+            task=self._task,
+            trainer=self._trainer(exact=True),
+            candidates=(candidate,),
+            seed=seed,
+            states={} if curve.state is None else {candidate.name: curve.state},
+            epochs=epochs,
+        )
+
+    def _trainer(self, exact: bool) -> TrainerSettings:
         trainer = self._settings.trainer
         return trainer if self.choice is None else self.choice.apply(trainer, exact=exact)

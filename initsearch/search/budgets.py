@@ -7,8 +7,7 @@ from math import floor
 from initsearch.search.metric import Metric
 from initsearch.search.rungs import rung_epochs
 from initsearch.search.settings import StudySettings
-from initsearch.training.optimizers import OptimizerSettings
-from initsearch.training.streams import step_at, steps_per_epoch
+from initsearch.tasks import step_at, steps_per_epoch
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,7 @@ def make_budgets(
     Raises:
         ConfigError: A batch is larger than the training set.
     """
-    batch_size = OptimizerSettings.from_mapping(settings.job_optimizer).batch_size
-    per_epoch = steps_per_epoch(images, batch_size)
+    per_epoch = steps_per_epoch(images, settings.task.optimizer.batch_size)
     search, full = settings.search, settings.max_epochs
     rungs = _distinct(
         rung_epochs(full, search.reduction_factor, search.first_rung * full), per_epoch

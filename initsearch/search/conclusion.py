@@ -1,6 +1,7 @@
 """From what search, race and test found to the verdict."""
 
 import importlib.metadata
+import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,11 @@ def conclude(
                 for name, curves in found.race.curves.items()
             },
             final_val_loss={
-                name: _mean(curve.points[-1].val_loss for curve in curves.values() if curve.points)
+                name: _mean(
+                    curve.points[-1].scores.get("val_loss", math.nan)
+                    for curve in curves.values()
+                    if curve.points
+                )
                 for name, curves in found.race.curves.items()
             },
             search=tuple(_search_row(record, found.entrants) for record in found.records),

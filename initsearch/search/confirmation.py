@@ -86,7 +86,7 @@ class Confirmation:
         rules = settings.rules(
             metric.margin(settings.margin),
             higher_is_better=metric.higher_is_better,
-            diverged_score=metric.floor(self._context.classes, steps),
+            diverged_score=metric.floor(self._context.guess, steps),
             bound=float(steps) if metric.has_bounds else None,
         )
         race = Race(list(candidates), rules, protected=(baseline,))
@@ -153,7 +153,7 @@ class Confirmation:
     def test(
         self, names: Sequence[str], entrants: Sequence[Record], result: RaceResult
     ) -> dict[str, dict[int, float]]:
-        """Accuracy on the test set, by candidate and block seed: the one time that it is touched."""
+        """The task's score on the test set, by candidate and block seed: the one time that it is touched."""
         candidates = {r.proposal.name: r.proposal.candidate for r in entrants}
         end = self._context.budgets.full
         through = [
@@ -165,23 +165,13 @@ class Confirmation:
         self._context.progress.phase("test", TEST_WORK * len(through))
         tickets = {
             (name, seed): self._context.jobs.submit(
-                self._context.maker.make(
-                    [candidates[name]],
-                    seed,
-                    end,
-                    end,
-                    curves={name: curve},
-                    keep=False,
-                    test=True,
-                    exact=True,
-                ),
-                TEST_WORK,
+                self._context.maker.make_test(candidates[name], seed, end, curve), TEST_WORK
             )
             for name, seed, curve in through
         }
         scores: dict[str, dict[int, float]] = {name: {} for name in names}
         for (name, seed), ticket in tickets.items():
             tested = self._context.jobs.collect(ticket).curves.get(name)
-            if tested is not None and tested.test_accuracy is not None:
-                scores[name][seed] = tested.test_accuracy
+            if tested is not None and tested.test is not None:
+                scores[name][seed] = tested.test[self._context.test_score]
         return scores

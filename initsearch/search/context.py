@@ -1,5 +1,6 @@
 """What the phases of a study, its search and its race, have in common."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from initsearch.search.blocks import JobMaker
@@ -21,7 +22,8 @@ class StudyContext:
         maker: Makes the jobs.
         metric: What candidates are compared by.
         budgets: How far they are trained.
-        classes: Of the data set.
+        guess: Scores of a model that has learned nothing; see `TaskInfo`.
+        test_score: The name of the score on the test set that the verdict reports.
         tracker: Keeps the records.
         progress: Shows how far it is.
     """
@@ -31,6 +33,7 @@ class StudyContext:
     maker: JobMaker
     metric: Metric
     budgets: Budgets
-    classes: int
+    guess: Mapping[str, float]
+    test_score: str
     tracker: Tracker
     progress: Progress

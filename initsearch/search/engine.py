@@ -6,9 +6,8 @@ from pathlib import Path
 
 from initsearch.files import write_whole
 from initsearch.search.settings import StudySettings
-from initsearch.training.choice import EngineChoice
-from initsearch.training.job import Job
-from initsearch.training.trainer_settings import TrainerSettings
+from initsearch.training.engine_choice import EngineChoice
+from initsearch.training.job import TrainJob
 from initsearch.training.worker import probe_engines
 
 #: Trainer settings that a probe can decide.
@@ -16,7 +15,7 @@ PROBED = ("engine", "autocast", "channels_last")
 
 
 def engine_choice(
-    settings: StudySettings, job: Job, file: Path, executor: Executor
+    settings: StudySettings, job: TrainJob, file: Path, executor: Executor
 ) -> EngineChoice | None:
     """The study's choice: as it was made before, or made now; None where nothing is left to choose.
 
@@ -30,14 +29,15 @@ def engine_choice(
         executor: Who trains: what is fast is asked of the process that shall train, not of this one.
     """
     trainer = settings.trainer
-    if "auto" not in [trainer.get(key) for key in PROBED]:
+    if "auto" not in [getattr(trainer, key) for key in PROBED]:
         return None
     if file.exists():
         return EngineChoice.from_json(json.loads(file.read_text(encoding="utf-8")))
     asked = (job, settings.search.cohort_size, settings.workers)
-    if TrainerSettings.from_mapping(trainer).distributed:
-        choice = probe_engines(*asked)  # there is one way, known without a step
-    else:
-        choice = executor.submit(probe_engines, *asked).result()
+    # Where a training takes several processes, there is one way, known without a step.
+    distributed = trainer.distributed
+    choice = (
+        probe_engines(*asked) if distributed else executor.submit(probe_engines, *asked).result()
+    )
     write_whole(file, json.dumps(choice.to_json(), indent=2) + "\n")
     return choice

@@ -4,7 +4,7 @@ import json
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Executor, Future
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -112,11 +112,11 @@ class JobBook:
                     kept.append(file)
                 else:
                     missing.append(candidate)
-            training += [(_part(cohort, some), begun) for begun, some in on_their_way.items()]
-            if missing and _is_stacked(job):
-                training.append((_part(cohort, missing), self._start(cohort)))
+            training += [(cohort.part(some), begun) for begun, some in on_their_way.items()]
+            if missing and job.stacked:
+                training.append((cohort.part(missing), self._start(cohort)))
             else:
-                chunks = (_part(cohort, chunk) for chunk in self._chunks(missing))
+                chunks = (cohort.part(chunk) for chunk in self._chunks(missing))
                 training += [(chunk, self._start(chunk)) for chunk in chunks]
         # The race trains some blocks before they are due: their time belongs to this run.
         fresh = sum(file in self._written for file in kept)
@@ -135,9 +135,9 @@ class JobBook:
 
     def _cohorts(self, job: Job) -> list[Job]:
         """The parts of a job whose results belong together."""
-        if not _is_stacked(job):
+        if not job.stacked:
             return [job]
-        return [_part(job, chunk) for chunk in self._chunks(job.candidates)]
+        return [job.part(chunk) for chunk in self._chunks(job.candidates)]
 
     def _chunks(self, candidates: Sequence[Candidate]) -> list[Sequence[Candidate]]:
         size = self._limit or max(1, len(candidates))
@@ -219,7 +219,7 @@ class JobBook:
 
     def _tell_engine(self, job: Job, result: CohortResult) -> None:
         """Say once why cohorts are not stacked, where that was asked for."""
-        asked = job.trainer.get("engine", result.engine)
+        asked = job.trainer.engine
         as_asked = asked in ("auto", result.engine) or result.engine == "none"
         if not as_asked and result.reason not in self._told:
             self._told.add(result.reason)
@@ -227,7 +227,7 @@ class JobBook:
 
     def _one_by_one(self, job: Job, errors: dict[str, Exception]) -> list[CohortResult]:
         """Train candidates whose cohort failed each alone, and note those that fail again."""
-        parts = [_part(job, [candidate]) for candidate in job.candidates]
+        parts = [job.part([candidate]) for candidate in job.candidates]
         results = []
         for part, ticket in [(part, self.submit(part, 0.0)) for part in parts]:
             results += [_read(file) for file in ticket.kept]
@@ -251,20 +251,8 @@ class JobBook:
 
 
 def result_key(job: Job, candidate: Candidate) -> str:
-    """A hash of all that a candidate's result depends on.
-
-    Where it starts from is left out: going on from a state gives what training from the start gives.
-    """
-    parts = asdict(_part(job, [candidate]))
-    for place in ("start_epoch", "state_in", "state_dir", "losses_from"):
-        del parts[place]
-    if _is_stacked(job):
-        parts["cohort"] = [asdict(member) for member in job.candidates]
-    return short_hash(parts) + short_hash([job.seed, candidate.name])
-
-
-def _is_stacked(job: Job) -> bool:
-    return job.trainer.get("engine") == "stacked"
+    """A hash of all that a candidate's result depends on; see `Job.key`."""
+    return short_hash(job.key(candidate)) + short_hash([job.seed, candidate.name])
 
 
 def _share(result: CohortResult, candidates: Sequence[Candidate]) -> CohortResult:
@@ -282,12 +270,6 @@ def _share(result: CohortResult, candidates: Sequence[Candidate]) -> CohortResul
 
 def _read(file: Path) -> CohortResult:
     return CohortResult.from_json(json.loads(file.read_text(encoding="utf-8")))
-
-
-def _part(job: Job, candidates: Sequence[Candidate]) -> Job:
-    """The job of some of its candidates."""
-    states = {c.name: job.state_in[c.name] for c in candidates if c.name in job.state_in}
-    return replace(job, candidates=tuple(candidates), state_in=states)
 
 
 def _in_one_line(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,24 +19,24 @@ class Metric:
         name: As the configuration and the verdict name it.
         higher_is_better: Its direction.
         of: The score of the points up to now; the last point is the present.
-        floor: What a run that learned nothing is worth, by the number of classes and of steps: the score of
-            a diverged run.
+        floor: The score of a run that learned nothing, by the scores of a guess (see `TaskInfo`) and the
+            number of steps: the score of a diverged run.
         unit: How its differences are spoken of; margins of shares are in percentage points.
         whole_curve: Whether points between the rungs matter.
         has_bounds: Whether a score of all steps, or more, is but a bound of the true one.
         remedy: What to change where there is nothing but bounds.
-        widest: The largest margin that makes sense, in the metric's unit, by the number of classes.
+        widest: The largest margin that makes sense, in the metric's unit, by the scores of a guess.
     """
 
     name: str
     higher_is_better: bool
     of: Callable[[Sequence[Point]], float]
-    floor: Callable[[int, int], float]
+    floor: Callable[[Mapping[str, float], int], float]
     unit: Unit = PLAIN
     whole_curve: bool = False
     has_bounds: bool = False
     remedy: str = ""
-    widest: Callable[[int], float] = lambda classes: math.inf
+    widest: Callable[[Mapping[str, float]], float] = lambda guess: math.inf
 
     def score(self, points: Sequence[Point], diverged: bool) -> float:
         """The score, NaN for a candidate that diverged or was never measured."""
@@ -48,13 +48,13 @@ class Metric:
         """A configured margin in the metric's own unit."""
         return configured / self.unit.scale
 
-    def check_margin(self, configured: float, classes: int) -> None:
+    def check_margin(self, configured: float, guess: Mapping[str, float]) -> None:
         """Refuse a margin that was meant for another metric: 1.5 points are little, 1.5 nats are everything.
 
         Raises:
             ConfigError: It is wider than makes sense.
         """
-        widest = self.widest(classes) * self.unit.scale
+        widest = self.widest(guess) * self.unit.scale
         if configured > widest:
             raise ConfigError(
                 f"race.margin must be at most {widest:.2g} for {self.name}, a tenth of a guess's, but got "
@@ -62,23 +62,27 @@ class Metric:
             )
 
 
+def _accuracy(point: Point) -> float:
+    return point.scores["val_accuracy"]
+
+
 def _area(points: Sequence[Point]) -> float:
     """Mean validation accuracy over the budget so far: the area under the learning curve by trapezoids."""
     if len(points) == 1:
-        return points[0].val_accuracy
+        return _accuracy(points[0])
     area = sum(
-        (b.epoch - a.epoch) * (a.val_accuracy + b.val_accuracy) / 2
+        (b.epoch - a.epoch) * (_accuracy(a) + _accuracy(b)) / 2
         for a, b in itertools.pairwise(points)
     )
     return area / (points[-1].epoch - points[0].epoch)
 
 
 def _last_accuracy(points: Sequence[Point]) -> float:
-    return points[-1].val_accuracy
+    return _accuracy(points[-1])
 
 
 def _last_loss(points: Sequence[Point]) -> float:
-    return points[-1].val_loss
+    return points[-1].scores["val_loss"]
 
 
 def steps_to(target: float, points: Sequence[Point]) -> float:
@@ -89,17 +93,17 @@ def steps_to(target: float, points: Sequence[Point]) -> float:
     """
     before: Point | None = None
     for point in points:
-        if point.val_accuracy >= target:
+        if _accuracy(point) >= target:
             if before is None:
                 return float(point.step)
-            way = (target - before.val_accuracy) / (point.val_accuracy - before.val_accuracy)
+            way = (target - _accuracy(before)) / (_accuracy(point) - _accuracy(before))
             return before.step + way * (point.step - before.step)
         before = point
-    return points[-1].step + target - max(point.val_accuracy for point in points)
+    return points[-1].step + target - max(map(_accuracy, points))
 
 
-def _guess(classes: int, steps: int) -> float:
-    return 1 / classes
+def _guess(guess: Mapping[str, float], steps: int) -> float:
+    return guess["val_accuracy"]
 
 
 METRICS = {
@@ -110,15 +114,15 @@ METRICS = {
             "val_loss",
             False,
             _last_loss,
-            lambda classes, steps: math.log(classes),
-            widest=lambda classes: math.log(classes) / 10,
+            lambda guess, steps: guess["val_loss"],
+            widest=lambda guess: guess["val_loss"] / 10,
         ),
         Metric("learning_curve_area", True, _area, _guess, POINTS, whole_curve=True),
         Metric(
             "steps_to_target",
             False,
             partial(steps_to, 0.9),
-            lambda classes, steps: steps + 1.0,
+            lambda guess, steps: steps + 1.0,
             STEPS,
             whole_curve=True,
             has_bounds=True,

@@ -158,7 +158,7 @@ class Proposals:
     def _proposal(
         self, source: optuna.trial.BaseTrial, trial: optuna.Trial | None, stored: FrozenTrial | None
     ) -> Proposal:
-        space, default_rate = self._settings.space, float(self._settings.optimizer["lr"])
+        space, default_rate = self._settings.space, self._settings.task.optimizer.lr
         name = source.user_attrs.get(BASELINE)
         if name is None:
             suggestion = space.suggest(source)

@@ -66,7 +66,7 @@ class Record:
 def curve_measurements(points: Sequence[Point], suffix: str) -> list[Measurement]:
     """A learning curve as the tracker takes it."""
     return [
-        Measurement(f"{key}{suffix}", getattr(point, key), point.step)
+        Measurement(f"{key}{suffix}", value, point.step)
         for point in points
-        for key in ("val_accuracy", "val_loss", "train_loss")
+        for key, value in (*point.scores.items(), ("train_loss", point.train_loss))
     ]

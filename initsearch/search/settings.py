@@ -13,13 +13,11 @@ from initsearch.race.rules import RaceRules
 from initsearch.search.metric import make_metric
 from initsearch.search.sampling import PRUNERS, SAMPLERS
 from initsearch.space import Space
-from initsearch.training.optimizers import OptimizerSettings
+from initsearch.tasks import Task
 from initsearch.training.trainer_settings import TrainerSettings
 
 #: Trainer settings that change the numbers, not only where they are computed.
 ARITHMETIC = ("precision", "autocast", "channels_last")
-#: Data settings that say how the images are got, not which they are.
-FETCHING = ("download", "timeout", "deadline", "fallback")
 
 
 @dataclass(frozen=True)
@@ -133,9 +131,7 @@ class StudySettings:
     Attributes:
         name: The sweep's name.
         architecture: The model's short name.
-        data: The data set's configuration.
-        model: The model's configuration.
-        optimizer: The optimizer's configuration; its `lr` is used where the space has none.
+        task: What is trained; its optimizer's `lr` is used where the space has none.
         trainer: Lightning's accelerator, devices, strategy and precision, and the cohort's engine.
         space: What may vary.
         baselines: Plans that are candidates from the start, by name; the first is the verdict's baseline.
@@ -154,10 +150,8 @@ class StudySettings:
 
     name: str
     architecture: str
-    data: Mapping[str, Any]
-    model: Mapping[str, Any]
-    optimizer: Mapping[str, Any]
-    trainer: Mapping[str, Any]
+    task: Task
+    trainer: TrainerSettings
     space: Space
     output_dir: Path
     baselines: Mapping[str, Any] = field(default_factory=lambda: {"torch_default": "torch_default"})
@@ -192,33 +186,22 @@ class StudySettings:
         _number("target_accuracy", self.target_accuracy)
         make_metric(self.metric, self.target_accuracy)
         _at_least("evaluations_per_epoch", self.evaluations_per_epoch, 1)
-        lr = self.optimizer.get("lr")
-        if isinstance(lr, bool) or not isinstance(lr, int | float) or not lr > 0:
-            raise ConfigError(f"optimizer.lr must be a positive number, but got {lr!r}")
-        # Raises where there is no such optimizer.
-        _ = OptimizerSettings.from_mapping(self.job_optimizer).kind
-        TrainerSettings.from_mapping(self.trainer)
 
-    @property
-    def job_optimizer(self) -> dict[str, Any]:
-        """The optimizer's settings without the learning rate, which is each candidate's own."""
-        return {key: value for key, value in self.optimizer.items() if key != "lr"}
-
-    def identity(self, dataset: str | None = None) -> str:
+    def identity(self, contents: Any = None) -> str:
         """A short hash of all that a candidate's curves depend on: another one is another study.
 
         Not in it: how many candidates and seeds are afforded, and on how many workers, since those only
         extend a study that stands.
 
         Args:
-            dataset: What was found in place of the data set that was asked for, if so.
+            contents: What identifies the data that were found; see `TaskInfo`.
         """
+        optimizer = self.task.optimizer
         parts = {
-            "data": {key: self.data[key] for key in self.data if self._says_which(key)},
-            "dataset": dataset or self.data.get("name"),
-            "model": dict(self.model),
-            "optimizer": dict(self.optimizer),
-            "arithmetic": [self.trainer.get(key) for key in ARITHMETIC],
+            **self.task.key(),
+            "dataset": contents,
+            "optimizer": {**optimizer.key(), "lr": optimizer.lr},
+            "arithmetic": [getattr(self.trainer, key) for key in ARITHMETIC],
             "space": self.space.key(),
             # The plans themselves: a file may have been edited.
             "baselines": {
@@ -230,10 +213,6 @@ class StudySettings:
             "search": repr(self.search),
         }
         return short_hash(parts)
-
-    def _says_which(self, key: str) -> bool:
-        """Whether a setting of the data says which images they are; a place does for a folder's."""
-        return key not in FETCHING and (key != "root" or self.data.get("name") == "image_folder")
 
     def request(self) -> str:
         """A short hash of what a verdict was asked for: the study, and what is afforded for it."""

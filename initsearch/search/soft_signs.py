@@ -5,7 +5,6 @@ and one that will succeed has left it; the loss that it started from tells neith
 scheme that starts slowly may win in the end, so that nothing is dropped for it.
 """
 
-import math
 from collections.abc import Sequence
 
 from initsearch.search.records import Record
@@ -15,33 +14,39 @@ from initsearch.search.records import Record
 STILL = 0.97
 
 
-def sign_of(loss: float, start: float, classes: int, steps: int) -> str:
+def sign_of(loss: float, start: float, guess: float | None, steps: int) -> str:
     """What a probe shows, in plain words.
 
     Args:
-        loss: Training loss on its last batch (nats).
+        loss: Training loss on its last batch.
         start: Training loss on its first batch.
-        classes: Of the data set; a guess's loss is their number's logarithm.
-        steps: That the probe took.
+        guess: Training loss of a model that has learned nothing; None: it is not known.
+        steps: Number of steps of the probe.
     """
-    moved = "learning" if moves(loss, classes) else "no better than a guess yet"
-    return f"{moved}: loss {start:.3g} to {loss:.3g} in {steps} steps"
+    losses = f"loss {start:.3g} to {loss:.3g} in {steps} steps"
+    if guess is None:
+        return losses
+    return f"{'learning' if moves(loss, guess) else 'no better than a guess yet'}: {losses}"
 
 
-def moves(loss: float, classes: int) -> bool:
-    """Whether a loss is below that of a guess by more than a few percent."""
-    return loss < STILL * math.log(classes)
+def moves(loss: float, guess: float | None) -> bool:
+    """Whether a loss is below that of a guess by more than a few percent; true if that is not known."""
+    return guess is None or loss < STILL * guess
 
 
-def in_order(records: Sequence[Record], classes: int) -> list[list[Record]]:
-    """The records in the order in which they shall be trained: those that learn, then the others.
+def in_order(records: Sequence[Record], guess: float | None) -> list[list[Record]]:
+    """The records in the order in which to train them: those that learn, then the others.
+
+    Args:
+        records: Candidates after their probe.
+        guess: Training loss of a model that has learned nothing; None: it is not known.
 
     Returns:
         One or two groups, none of them empty, each by loss.
     """
     ranked = sorted(records, key=lambda record: record.probe_loss)
     groups = [
-        [record for record in ranked if moves(record.probe_loss, classes) is wanted]
+        [record for record in ranked if moves(record.probe_loss, guess) is wanted]
         for wanted in (True, False)
     ]
     return [group for group in groups if group]

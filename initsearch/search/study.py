@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from initsearch.digests import short_hash
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.files import write_whole
 from initsearch.layers import describe
@@ -33,14 +31,11 @@ from initsearch.search.metric import Metric, make_metric
 from initsearch.search.progress import Progress
 from initsearch.search.records import Record
 from initsearch.search.sampling import experimental, make_pruner
-from initsearch.search.settings import FETCHING, StudySettings
+from initsearch.search.settings import StudySettings
 from initsearch.search.thinning import Search
 from initsearch.search.tracker import StudyInfo, Tracker
 from initsearch.search.verdict import ImageCounts, Verdict
-from initsearch.tasks.data import DataConfig, ImageData, load_data, split_sizes
-from initsearch.tasks.models import build_model
 from initsearch.training.job import Candidate
-from initsearch.training.trainer_settings import TrainerSettings
 
 
 class Study:
@@ -57,19 +52,13 @@ class Study:
         self._tracker = tracker
         self._progress = progress
         self._metric: Metric = make_metric(settings.metric, settings.target_accuracy)
-        config = DataConfig.from_mapping(settings.data)
-        self._data = load_data(config)
-        self._sizes = split_sizes(self._data, config.train_size, config.val_size)
-        self._metric.check_margin(settings.race.margin, self._data.num_classes)
-        self.dataset = dataset_name(self._data)
+        self._info = settings.task.info()
+        self._metric.check_margin(settings.race.margin, self._info.guess)
+        self.dataset = self._info.dataset
         self._check_model()
-        if self._data.is_fallback:
-            progress.message(
-                f"{self._data.requested} is not here and cannot be downloaded: training on "
-                f"{self._data.name} instead"
-            )
-        self._check_sizes(config)
-        identity = settings.identity(_contents(self._data))
+        for message in self._info.messages:
+            progress.message(message)
+        identity = settings.identity(self._info.contents)
         self.name = re.sub(r"[^\w.-]+", "-", f"{settings.name}-{self.dataset}-{identity}")
         self.folder = settings.output_dir / self.name
         self._states = self.folder / "states"
@@ -126,10 +115,11 @@ class Study:
     def _search_and_race(self, executor: Executor, clock: "_Clock") -> Verdict:
         settings, tracker = self.settings, self._tracker
         write_whole(self.folder / "settings.json", _dump(settings.composed))
-        distributed = TrainerSettings.from_mapping(settings.trainer).distributed
+        distributed = settings.trainer.distributed
         # A training over several processes takes longer to begin than a probe takes.
-        budgets = make_budgets(settings, self._metric, self._sizes[0], probe=not distributed)
-        maker = JobMaker(settings, self._job_data(), self._states)
+        images = self._info.sizes["train"]
+        budgets = make_budgets(settings, self._metric, images, probe=not distributed)
+        maker = JobMaker(settings, settings.task.pinned(), self._states)
         self._choose_engine(maker, budgets.full, executor)
         limit = 1 if distributed else self._cohort_limit(maker)
         self._tell_of_idle_workers(limit)
@@ -140,7 +130,8 @@ class Study:
             maker,
             self._metric,
             budgets,
-            self._data.num_classes,
+            self._info.guess,
+            self._info.test_score,
             tracker,
             self._progress,
         )
@@ -148,7 +139,7 @@ class Study:
         search = Search(context, self._open_study())
         if settings.workers > 1:
             search.begin()  # workers need not wait for records to be opened, which takes MLflow seconds
-        tracker.start_study(self._info())
+        tracker.start_study(self._study_info())
         records = search.run()
         baseline = next(iter(settings.baselines))
         entrants = shortlist(records, baseline, self._metric, settings.race.shortlist)
@@ -165,7 +156,7 @@ class Study:
         verdict = conclude(
             settings,
             self.dataset,
-            self._requested,
+            self._info.requested,
             self._metric,
             Findings(
                 records,
@@ -176,7 +167,7 @@ class Study:
                 test,
                 clock.seconds,
                 jobs.cpu_seconds,
-                self._images,
+                ImageCounts(**self._info.sizes),
                 self._earlier_alphas,
             ),
         )
@@ -191,7 +182,7 @@ class Study:
     def _choose_engine(self, maker: JobMaker, budget: float, executor: Executor) -> None:
         """Probe how to train cohorts, if the trainer's settings leave it open, and say what was chosen."""
         name, plan = next(iter(self.settings.baselines.items()))
-        lr = float(self.settings.optimizer["lr"])
+        lr = self.settings.task.optimizer.lr
         sample = Candidate(name, InitPlan.from_spec(plan).spec(), lr)
         job = maker.make([sample], search_seed(self.settings.seed, 0), 0.0, budget, keep=False)
         maker.choice = engine_choice(self.settings, job, self.folder / "engine.json", executor)
@@ -238,30 +229,10 @@ class Study:
                 f"search.open_cohorts={math.ceil(workers / jobs)} keeps all of them busy"
             )
 
-    @property
-    def _requested(self) -> str:
-        return self._data.requested if self._data.is_fallback else self.dataset
-
-    @property
-    def _images(self) -> ImageCounts:
-        """What the sizes of the configuration came to."""
-        train, val = self._sizes
-        return ImageCounts(train, val, len(self._data.test_y))
-
-    def _check_sizes(self, config: DataConfig) -> None:
-        """Tell where the data set is smaller than the configuration has it."""
-        asked = (config.train_size, config.val_size)
-        if any(size not in (None, got) for size, got in zip(asked, self._sizes, strict=True)):
-            train, val = self._sizes
-            self._progress.message(
-                f"{self.dataset} has {len(self._data.train_y)} training images: training on {train}, "
-                f"validating on {val}"
-            )
-
     def _check_model(self) -> None:
         """Build the model once, so that what is wrong with it, or with a rule, is told before any training."""
-        model = build_model(self.settings.model, self._data.input_shape, self._data.num_classes)
-        slots = describe(model, self._data.normalize(self._data.train_x[:2]))
+        task = self.settings.task
+        slots = describe(task.build_model(), task.example_inputs())
         idle = self.settings.space.without_effect(slots)
         conditions = [Where.from_spec(g.where).spec() for g in self.settings.space.groups]
         if conditions and all(where in idle for where in conditions):
@@ -275,17 +246,6 @@ class Study:
             self._progress.message(
                 f"no layer of {self.settings.architecture} is like {where}: what the space says of it is idle"
             )
-
-    def _job_data(self) -> Mapping[str, Any]:
-        """The data's configuration for workers: what was found, so that all of them find the same."""
-        config = replace(
-            DataConfig.from_mapping(self.settings.data),
-            name=self._data.name,
-            train_size=self._sizes[0],
-            val_size=self._sizes[1],
-        )
-        chosen = {k: v for k, v in vars(config).items() if v is not None and k not in FETCHING}
-        return chosen | {"download": False}  # it is there by now
 
     def _open_study(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -303,13 +263,13 @@ class Study:
             study.set_metric_names([self._metric.name])
         return study
 
-    def _info(self) -> StudyInfo:
+    def _study_info(self) -> StudyInfo:
         return StudyInfo(
             name=self.name,
             folder=self.folder,
             architecture=self.settings.architecture,
             dataset=self.dataset,
-            requested_dataset=self._requested,
+            requested_dataset=self._info.requested,
             metric=self._metric.name,
             higher_is_better=self._metric.higher_is_better,
             settings=self.settings.composed,
@@ -341,23 +301,6 @@ class Study:
         # An undecided verdict's sentence says that it is one.
         status = "" if verdict.status == "undecided" else f"{verdict.status}: "
         plan.save(self.folder / "winner.yaml", comment=f"{status}{verdict.sentence}")
-
-
-def _contents(data: ImageData) -> str:
-    """What tells a data set from another one of its name: a folder's images may come and go."""
-    if data.name != "image_folder":
-        return data.name
-    moments = [round(value, 6) for value in (*data.mean.tolist(), *data.std.tolist())]
-    return short_hash(
-        [dataset_name(data), len(data.train_y), len(data.test_y), data.classes, moments]
-    )
-
-
-def dataset_name(data: ImageData) -> str:
-    """What records call a data set; a folder of images goes by its own name as well."""
-    if data.name != "image_folder":
-        return data.name
-    return f"{data.name}:{Path(data.source).name}"
 
 
 class _Clock:

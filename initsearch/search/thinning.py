@@ -58,6 +58,7 @@ class Search:
         self._seeds = [search_seed(settings.seed, i) for i in range(settings.search.seeds)]
         self._table = RungTable(settings.search.reduction_factor, context.metric.higher_is_better)
         self._baseline = next(iter(settings.baselines))
+        self._guess = context.guess.get("train_loss")
         self.proposals = Proposals(settings, study)
         self.records: list[Record] = []
         self._twins: list[Record] = []  # those whose first is still in training
@@ -138,7 +139,7 @@ class Search:
         names = ", ".join(record.proposal.name for record in members)
         self._context.progress.training(f"{names} to epoch {stop:.3g}")
         probed = stage == 1 and self._ends[0] > 0
-        groups = in_order(members, self._context.classes) if probed else [members]
+        groups = in_order(members, self._guess) if probed else [members]
         tickets = []
         seeds = self._seeds[: 1 if stage == 0 else None]
         for seed, group in [(s, part) for g in groups for s in seeds for part in self._parts(g, s)]:
@@ -244,7 +245,7 @@ class Search:
             return
         steps = self._context.settings.search.probe_steps
         record.probe_loss = curve.last_loss
-        record.sign = sign_of(curve.last_loss, curve.initial_loss, self._context.classes, steps)
+        record.sign = sign_of(curve.last_loss, curve.initial_loss, self._guess, steps)
         measured = Measurement(f"probe_loss/seed_{curve.seed}", curve.last_loss, steps)
         self._context.tracker.measure(record.proposal.name, [measured])
 

@@ -1,4 +1,4 @@
-"""A stopwatch and a scale for ways to train a cohort: seconds per step, bytes per member."""
+"""`Bench`: seconds per step and bytes per member of each way to train a cohort."""
 
 import copy
 import math
@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from initsearch.training.block import build_members, load_block
-from initsearch.training.engines import Engine, InputSettings, LoopEngine
-from initsearch.training.job import Job
-from initsearch.training.optimizers import OptimizerSettings
-from initsearch.training.stacked import StackedEngine, why_not_stacked
-from initsearch.training.streams import BatchStream
+from initsearch.tasks.base import BatchFormat
+from initsearch.training.engine_protocol import Engine
+from initsearch.training.job import TrainJob
+from initsearch.training.loop_engine import LoopEngine
+from initsearch.training.members import build_members
+from initsearch.training.stacked_engine import StackedEngine, why_not_stacked
 
-ROUNDS = 3  # each way is timed so often, in turns, and its fastest time counts
-ASSUMED_FREE = 4 * 2**30  # bytes; a machine that trains has as much, and a cohort seldom needs more
-ROUND_SECONDS = 0.05  # steps are repeated for so long, so that the clock's grain does not matter
+ROUNDS = 3  # each way is timed this often, in turns, and its fastest time counts
+ASSUMED_FREE = 4 * 2**30  # bytes; a machine that trains has as much, and a cohort rarely needs more
+ROUND_SECONDS = 0.05  # a round repeats steps for this long: the clock's resolution does not matter
 
 
 @dataclass(frozen=True)
@@ -54,32 +54,30 @@ class Bench:
     """Copies of one candidate of a block, its batches, and a stopwatch."""
 
     def __init__(
-        self, job: Job, device: torch.device, convert: Callable[[nn.Module], nn.Module]
+        self, job: TrainJob, device: torch.device, convert: Callable[[nn.Module], nn.Module]
     ) -> None:
         self.device = device
-        self.optimizer = OptimizerSettings.from_mapping(job.optimizer)
-        self.data, parts = load_block(job.data, job.seed, device)
+        self.task = job.task
+        self.block = job.task.open(job.seed, device)
         self.seed, self.lr = job.seed, job.candidates[0].lr
-        fresh = replace(job, candidates=job.candidates[:1], state_in={}, start_epoch=0.0)
-        (model,) = build_members(fresh, self.data, parts)
+        fresh = replace(job, candidates=job.candidates[:1], states={}, start_epoch=0.0)
+        (model,) = build_members(fresh, self.block)
         self._model = convert(model).to(device)
         self._members: list[nn.Module] = []
-        pool = parts.train.to(device)
-        stream = BatchStream(pool, job.seed, self.optimizer.batch_size, 0, 0)
-        self.index = stream.order(0)[: self.optimizer.batch_size]
-        self.dtype = next(model.parameters()).dtype
-        self.has_images = any(p.ndim == 4 for p in model.parameters())
+        self._raw = next(self.block.batches(0, 1))
+        self._form = BatchFormat(next(model.parameters()).dtype, device=device)
+        self.has_convolutions = any(p.ndim == 4 for p in model.parameters())
 
     def members(self, count: int) -> list[nn.Module]:
-        """Copies of the model; made as they are needed, and kept."""
+        """Copies of the model, made when they are first needed."""
         while len(self._members) < count:
             self._members.append(copy.deepcopy(self._model))
         return self._members[:count]
 
     def obstacle(self) -> str | None:
         """Why the members cannot be stacked; None if they can."""
-        x = InputSettings(self.dtype).ready(self.data, self.data.train_x[self.index[:2]])
-        return why_not_stacked(self.members(1), self.optimizer, x)
+        example = self.block.ready(self.block.example(2), self._form)
+        return why_not_stacked(self.members(1), self.task, example)
 
     def engine(self, way: Way) -> Engine:
         """A fresh engine for a way, over copies that other ways may have trained."""
@@ -88,10 +86,9 @@ class Bench:
         bf16 = way.autocast == "bf16"
         if way.engine == "stacked":
             rates, states = [self.lr] * len(members), [None] * len(members)
-            return StackedEngine(members, rates, self.optimizer, states, seed=self.seed, bf16=bf16)
-        optimizers = [self.optimizer.build(model.parameters(), self.lr) for model in members]
-        clip = self.optimizer.clip_norm
-        return LoopEngine(members, optimizers, seed=self.seed, clip_norm=clip, bf16=bf16)
+            return StackedEngine(members, rates, self.task, states, seed=self.seed, bf16=bf16)
+        optimizers = [self.task.optimizer.build(m.parameters(), self.lr) for m in members]
+        return LoopEngine(members, optimizers, self.task, seed=self.seed, bf16=bf16)
 
     def time(self, ways: Iterable[Way]) -> dict[Way, float]:
         """Seconds per member and step of each way: the least of several rounds, taken in turns."""
@@ -101,7 +98,7 @@ class Bench:
             for way in ways:
                 run = self._runner(way)
                 run()  # the first step of an engine allocates
-                if turn == 0:  # and the first of its kind chooses kernels: it only sets the repeats
+                if turn == 0:  # the first round chooses kernels: it only sets the repeats
                     repeats[way] = max(1, math.ceil(ROUND_SECONDS / self._seconds(run, 1)))
                     continue
                 seconds = self._seconds(run, repeats[way]) / way.members
@@ -110,11 +107,10 @@ class Bench:
 
     def _runner(self, way: Way) -> Callable[[], Tensor]:
         engine = self.engine(way)
-        inputs = InputSettings(self.dtype, way.channels_last, way.autocast == "bf16")
+        form = replace(self._form, channels_last=way.channels_last)
 
         def run() -> Tensor:
-            x = inputs.ready(self.data, self.data.train_x[self.index])
-            return engine.step(x, self.data.train_y[self.index], 0)
+            return engine.step(self.block.ready(self._raw, form), 0)
 
         return run
 
@@ -133,9 +129,9 @@ class Bench:
     def memory(self, engine: str) -> tuple[int, int]:
         """Bytes that a cohort takes once, and for each member: both are exact counts of tensors.
 
-        A member's are its parameters, buffers, gradients and optimizer state (twice the first two when
-        stacked: its module stays); what the forward pass keeps for the backward pass is there once in a
-        loop, and for each member when stacked.
+        A member has its parameters, buffers, gradients and optimizer state (twice the first two when
+        stacked, since its module is kept). What the forward pass saves for the backward pass exists once
+        in a loop, and once per member when stacked.
         """
         way = Way("loop", 1, "none", False)
         single = self.engine(way)
@@ -146,9 +142,9 @@ class Bench:
             kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        x = InputSettings(self.dtype).ready(self.data, self.data.train_x[self.index])
+        batch = self.block.ready(self._raw, self._form)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            single.step(x, self.data.train_y[self.index], 0)
+            single.step(batch, 0)
         (model,) = self.members(1)
         own = {p.untyped_storage().data_ptr() for p in model.parameters()}
         activations = sum(size for address, size in kept.items() if address not in own)

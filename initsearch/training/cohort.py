@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,19 +11,40 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from initsearch.errors import ConfigError
-from initsearch.tasks.data import ImageData, Split
-from initsearch.training.engines import Engine, InputSettings, LoopEngine, Ranks
-from initsearch.training.job import Curve, Job, Point
-from initsearch.training.measure import score
-from initsearch.training.optimizers import OptimizerSettings
-from initsearch.training.stacked import StackedEngine, why_not_stacked
-from initsearch.training.states import State
-from initsearch.training.streams import BatchStream, step_at
-from initsearch.training.trainer_settings import TrainerSettings
+from initsearch.tasks.base import Batch, BatchFormat, Block, EvaluationSet, Ranks
+from initsearch.tasks.streams import step_at
+from initsearch.training.checkpoint import Checkpoint
+from initsearch.training.engine_protocol import Engine
+from initsearch.training.inputs import batch_format, lay_out
+from initsearch.training.job import Curve, Point, TrainJob
+from initsearch.training.loop_engine import LoopEngine
+from initsearch.training.measure import measure
+from initsearch.training.stacked_engine import StackedEngine, why_not_stacked
 
-# Steps between looks at the losses on a device that works ahead of the processor: a look waits for
-# it.
+# Steps between looks at the losses on a GPU, which works ahead of the processor: a look waits for it.
 LOOK_EVERY = 25
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """The batches of a part of a block's training: `(step, raw batch)` in order.
+
+    Attributes:
+        block: Gives the batches.
+        first: The first step; the block's first is 0.
+        last: The step before which it ends.
+    """
+
+    block: Block
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __iter__(self) -> Iterator[tuple[int, Batch]]:
+        steps = range(self.first, self.last)
+        return zip(steps, self.block.batches(self.first, self.last), strict=True)
 
 
 @dataclass
@@ -36,152 +57,143 @@ class _Track:
     initial_loss: float = math.nan
     last_loss: float | None = None
     diverged_at: int | None = None
-    test: tuple[float, float] | None = None
+    test: dict[str, float] | None = None
     state: str | None = None
 
 
 class CohortModule(LightningModule):
-    """Trains the members of a cohort by an engine, measures them, and takes out those that diverge.
+    """Trains the members of a cohort by an engine, measures them, and drops those that diverge.
 
-    Manual optimization: each member has its own optimizer, rate, clipping and loss. The losses are
-    never averaged over members, so that a member's trajectory is the one it would have alone.
+    Manual optimization: each member has its own optimizer, rate, clipping and loss. Losses are never
+    averaged over members: a member's trajectory is the one it would have alone.
 
     Args:
         job: What is asked.
         members: The initialized models, in the order of the job's candidates.
-        data: The images, on the device that trains.
-        split: The block's training and validation images.
+        block: The batches of the job's seed, on the device that trains.
+        test: Whether the test set is measured at the end.
 
     Raises:
-        ConfigError: A setting breaks a rule, or the job holds no step.
+        ConfigError: A setting breaks a rule, or the job has no step.
     """
 
     def __init__(
-        self, job: Job, members: Sequence[nn.Module], data: ImageData, split: Split
+        self, job: TrainJob, members: Sequence[nn.Module], block: Block, *, test: bool = False
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.members = nn.ModuleList(members)
         self.job = job
-        self.data = data
-        self.optimizer_settings = OptimizerSettings.from_mapping(job.optimizer)
-        self.trainer_settings = TrainerSettings.from_mapping(job.trainer)
-        self.stream = _stream(job, data, split, self.optimizer_settings.batch_size)
-        validation = split.val.to(data.train_x.device)
-        self.validation = data.train_x[validation], data.train_y[validation]
-        asked = self.trainer_settings.engine
+        self.block = block
+        self.test_at_end = test
+        self.stretch = _stretch(job, block)
+        asked = job.trainer.engine
         self.reason = (
             "trainer.engine=auto, and no probe has chosen" if asked == "auto" else "asked for"
         )
         self.tracks = [_Track() for _ in members]
-        self.ranks = Ranks()
+        self.form = BatchFormat()
         self.cpu_seconds_elsewhere = 0.0
+        self._bf16 = job.trainer.autocast == "bf16"
         self._engine: Engine | None = None
         self._unseen: list[Tensor] = []
-        self._losses_from = step_at(job.losses_from, self.stream.per_epoch)
+        self._losses_from = step_at(job.losses_from, block.steps_per_epoch)
         self._points: dict[int, list[float]] = {}
         for epoch in job.points:
-            self._points.setdefault(step_at(epoch, self.stream.per_epoch), []).append(epoch)
+            self._points.setdefault(step_at(epoch, block.steps_per_epoch), []).append(epoch)
 
     @property
     def engine(self) -> Engine:
-        """What steps the members; there from the moment that the members are on their device."""
+        """What steps the members; made once they are on their device."""
         if self._engine is None:
             raise RuntimeError(
                 "the cohort has no engine before Lightning configures its optimizers"
             )
         return self._engine
 
-    @property
-    def inputs(self) -> InputSettings:
-        """How images are made ready for the members."""
-        dtype = next(self.members.parameters()).dtype
-        return InputSettings.asked(self.trainer_settings, dtype)
-
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Build the engine: the members are on their device by now, and in their precision."""
+        """Make the engine: by now the members are on their device and in their precision."""
+        ranks = Ranks()
         if self.trainer.world_size > 1:
             reduce = self.trainer.strategy.reduce
-            self.ranks = Ranks(
+            ranks = Ranks(
                 self.trainer.global_rank,
                 self.trainer.world_size,
                 lambda values: reduce(values.clone(), reduce_op="sum"),
             )
-        self.inputs.lay_out(self.members)
+        self.form = batch_format(self.job.trainer, list(self.members), ranks)
+        lay_out(list(self.members), self.form)
         optimizers = []
         for candidate, member, track in zip(
             self.job.candidates, self.members, self.tracks, strict=True
         ):
-            optimizer = self.optimizer_settings.build(member.parameters(), candidate.lr)
-            if candidate.name in self.job.state_in:
-                self._resume(self.job.state_in[candidate.name], member, optimizer, track)
+            optimizer = self.job.task.optimizer.build(member.parameters(), candidate.lr)
+            if candidate.name in self.job.states:
+                self._resume(self.job.states[candidate.name], member, optimizer, track)
             optimizers.append(optimizer)
         self._engine = self._make_engine(optimizers)
         if self._engine.name == "stacked":
             for optimizer in optimizers:
-                optimizer.state.clear()  # the engine's own copy is what goes on
+                optimizer.state.clear()  # the engine has copied it
         return optimizers
 
     def _make_engine(self, optimizers: list[torch.optim.Optimizer]) -> Engine:
-        """The engine that is asked for, or the loop where that one cannot be."""
-        members = list(self.members)
-        if self.trainer_settings.engine == "stacked":
-            images = self.data.train_x[self.stream.pool[:2]]
-            obstacle = why_not_stacked(
-                members, self.optimizer_settings, self.inputs.ready(self.data, images)
-            )
-            if self.ranks.world > 1:
-                obstacle = "a cohort over several processes is one candidate"
+        """The engine that is asked for, or the loop where the members cannot be stacked."""
+        members, task = list(self.members), self.job.task
+        if self.job.stacked:
+            if self.form.ranks.world > 1:
+                obstacle: str | None = "a cohort over several processes is one candidate"
+            else:
+                example = self.block.ready(self.block.example(2), self.form)
+                obstacle = why_not_stacked(members, task, example)
             if obstacle is None:
                 return StackedEngine(
                     members,
                     [candidate.lr for candidate in self.job.candidates],
-                    self.optimizer_settings,
+                    task,
                     [optimizer.state_dict() for optimizer in optimizers],
                     seed=self.job.seed,
-                    bf16=self.inputs.bf16,
+                    bf16=self._bf16,
                 )
             self.reason = f"stacked was asked for, but {obstacle}"
         return LoopEngine(
             members,
             optimizers,
+            task,
             seed=self.job.seed,
-            clip_norm=self.optimizer_settings.clip_norm,
-            bf16=self.inputs.bf16,
-            ranks=self.ranks,
+            bf16=self._bf16,
+            ranks=self.form.ranks,
             backward=self.manual_backward,
         )
 
     def _resume(
         self, path: str, member: nn.Module, optimizer: torch.optim.Optimizer, track: _Track
     ) -> None:
-        state = State.load(path)
-        if state.step != self.stream.first:
+        state = Checkpoint.load(path)
+        if state.step != self.stretch.first:
             raise ConfigError(
-                f"state {path!r} stands at step {state.step}, but the job goes on from step "
-                f"{self.stream.first}: give the state of that step"
+                f"state {path!r} is of step {state.step}, but the job resumes at step "
+                f"{self.stretch.first}: give the state of that step"
             )
         member.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
         track.initial_loss = state.initial_loss
         track.loss_sum, track.loss_count = state.losses
 
-    def train_dataloader(self) -> BatchStream:
-        """The block's batches, by index."""
-        return self.stream
+    def train_dataloader(self) -> _Stretch:
+        """The block's batches from the job's start to its stop, raw."""
+        return self.stretch
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
-        """Nothing to move: indices and images are on the device already."""
+        """Nothing to move here: `Block.ready` puts a batch where the members are."""
         return batch
 
-    def training_step(self, batch: tuple[int, Tensor], batch_idx: int) -> None:
+    def training_step(self, batch: tuple[int, Batch], batch_idx: int) -> None:
         """One step of every living member on one batch."""
-        step, index = batch
-        index = self.ranks.share(index)
-        x = self.inputs.ready(self.data, self.data.train_x[index])
-        self._unseen.append(self.engine.step(x, self.data.train_y[index], step))
+        step, raw = batch
+        self._unseen.append(self.engine.step(self.block.ready(raw, self.form), step))
 
     def on_train_batch_end(self, outputs: Any, batch: tuple[int, Tensor], batch_idx: int) -> None:
         """Look at the losses; at a point of the budget, measure."""
@@ -198,7 +210,7 @@ class CohortModule(LightningModule):
             self.trainer.should_stop = True
 
     def _look(self, done: int) -> None:
-        """Take note of the losses since the last look, and of the first that is not finite."""
+        """Record the losses since the last look, and drop members whose loss is not finite."""
         losses = torch.stack(self._unseen).double()
         first = done - len(self._unseen)
         self._unseen.clear()
@@ -219,47 +231,48 @@ class CohortModule(LightningModule):
             self.engine.drop(lost)
 
     def _measure(self, epochs: Sequence[float], done: int) -> None:
-        """Validate the living; `epochs` are the points of the budget that this step is."""
+        """Validate the living; `epochs` are the points of the budget that fall on this step."""
         lost = []
-        for member, (loss, accuracy) in self._score(*self.validation):
+        for member, scores in self._measured("validation"):
             track, parameters = self.tracks[member], self.engine.module(member).parameters()
-            if not (math.isfinite(loss) and all(bool(p.isfinite().all()) for p in parameters)):
+            finite = all(map(math.isfinite, scores.values()))
+            if not (finite and all(bool(p.isfinite().all()) for p in parameters)):
                 track.diverged_at = done - 1
                 lost.append(member)
                 continue
             train_loss = track.loss_sum / track.loss_count
-            track.points += [Point(epoch, done, train_loss, loss, accuracy) for epoch in epochs]
+            track.points += [Point(epoch, done, train_loss, scores) for epoch in epochs]
             track.loss_sum, track.loss_count = 0.0, 0
         if lost:
             self.engine.drop(lost)
 
-    def _score(self, x: Tensor, y: Tensor) -> list[tuple[int, tuple[float, float]]]:
-        """Loss and accuracy of each living member."""
+    def _measured(self, part: EvaluationSet) -> list[tuple[int, dict[str, float]]]:
+        """The scores of each living member."""
         models = [self.engine.module(member) for member in self.engine.living]
         with self.trainer.precision_plugin.val_step_context():
-            scores = score(models, self.data, x, y, self.inputs, self.ranks)
+            scores = measure(models, self.block, part, self.form, bf16=self._bf16)
         return list(zip(self.engine.living, scores, strict=True))
 
     def on_train_end(self) -> None:
-        """Score the survivors on the test set and leave their states, where the job asks for it."""
+        """Measure the test set and keep checkpoints of the survivors, where the job asks for it."""
         if self._unseen:
-            self._look(self.stream.last)
-        if self.job.test:
-            for member, result in self._score(self.data.test_x, self.data.test_y):
-                self.tracks[member].test = result
+            self._look(self.stretch.last)
+        if self.test_at_end:
+            for member, scores in self._measured("test"):
+                self.tracks[member].test = scores
         if self.job.state_dir is not None and self.trainer.is_global_zero:
             for member in self.engine.living:
-                self.tracks[member].state = self._leave(member, self.job.state_dir)
+                self.tracks[member].state = self._save(member, self.job.state_dir)
 
         own = time.process_time()
         seconds = torch.tensor(own, dtype=torch.float64, device=self.device)
-        self.cpu_seconds_elsewhere = float(self.ranks.total(seconds)) - own
+        self.cpu_seconds_elsewhere = float(self.form.ranks.total(seconds)) - own
 
-    def _leave(self, member: int, folder: str) -> str:
-        state = State(
+    def _save(self, member: int, folder: str) -> str:
+        state = Checkpoint(
             self.engine.module(member).state_dict(),
             self.engine.optimizer_state(member),
-            self.stream.last,
+            self.stretch.last,
             self.tracks[member].initial_loss,
             (self.tracks[member].loss_sum, self.tracks[member].loss_count),
         )
@@ -275,8 +288,7 @@ class CohortModule(LightningModule):
                 initial_loss=track.initial_loss,
                 diverged=track.diverged_at is not None,
                 diverged_at=track.diverged_at,
-                test_accuracy=track.test[1] if track.test else None,
-                test_loss=track.test[0] if track.test else None,
+                test=track.test,
                 state=track.state,
                 last_loss=track.last_loss,
             )
@@ -284,14 +296,11 @@ class CohortModule(LightningModule):
         )
 
 
-def _stream(job: Job, data: ImageData, split: Split, batch_size: int) -> BatchStream:
-    pool = split.train.to(data.train_x.device)
-    stream = BatchStream(pool, job.seed, batch_size, 0, 0)
-    stream.first = step_at(job.start_epoch, stream.per_epoch)
-    stream.last = step_at(job.stop_epoch, stream.per_epoch)
-    if stream.first == stream.last:
+def _stretch(job: TrainJob, block: Block) -> _Stretch:
+    first, last = (step_at(e, block.steps_per_epoch) for e in (job.start_epoch, job.stop_epoch))
+    if first == last:
         raise ConfigError(
             f"stop_epoch must be a step beyond start_epoch={job.start_epoch}, "
-            f"but got {job.stop_epoch}: an epoch has {stream.per_epoch} steps"
+            f"but got {job.stop_epoch}: an epoch has {block.steps_per_epoch} steps"
         )
-    return stream
+    return _Stretch(block, first, last)

@@ -1,11 +1,13 @@
-"""What a worker is asked (`Job`) and what it answers (`CohortResult`), as plain data."""
+"""What a worker is asked (`TrainJob`, `TestJob`) and what it answers (`CohortResult`), as plain data."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
 from initsearch.errors import ConfigError
+from initsearch.tasks.base import Task
+from initsearch.training.trainer_settings import TrainerSettings
 
 
 @dataclass(frozen=True)
@@ -27,102 +29,143 @@ class Candidate:
             raise ConfigError(f"lr of candidate {self.name!r} must be above 0, but got {self.lr!r}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """A cohort, trained between two points of the budget: candidates x one block.
+    """What every job has: a cohort, that is candidates of one block, and how they are trained.
 
     Attributes:
-        data: Settings of `DataConfig`.
-        model: What `build_model` takes.
-        optimizer: `name` with the optimizer's own settings, `batch_size` and `clip_norm`.
-        trainer: Lightning's `accelerator`, `devices`, `strategy`, `precision`; the project's
-            `engine`, `autocast` and `channels_last` (see `TrainerSettings`).
-        candidates: Who trains; their names differ.
-        seed: The block: an integer >= 0.
-        start_epoch: Where the training goes on from; 0 for a fresh one. May be fractional.
-        stop_epoch: Where it stops.
-        eval_epochs: Where candidates are validated; at `stop_epoch` they are as well.
-        state_in: By candidate's name, the file that an earlier job left; not given: a fresh start.
-        state_dir: The folder in which survivors' states are left; None: nowhere.
-        test: Whether the official test set is scored at the end. Such a job may stop where it starts, to
-            score states that an earlier job left.
-        screen: Whether candidates that cannot learn (see `screening`) are told instead of trained; only
-            where the training starts.
-        losses_from: Training losses count from this epoch on: the last point of an earlier job, where this one
-            trains the same stretch again because a state is gone.
-        measure_stop: Whether `stop_epoch` is a point as well. Where it is not, and there is no other, curves
-            have losses, but no points.
+        task: What is trained.
+        trainer: Where and how: Lightning's settings and the engine's.
+        candidates: The cohort; their names differ.
+        seed: The block: an integer, at least 0.
+        states: By candidate's name, the checkpoint that an earlier job left.
 
     Raises:
-        ConfigError: No candidate, one twice, or epochs that do not ascend from start to stop.
+        ConfigError: No candidate, one twice, or a state of a candidate that is not in the job.
     """
 
-    data: Mapping[str, Any]
-    model: Mapping[str, Any]
-    optimizer: Mapping[str, Any]
-    trainer: Mapping[str, Any]
+    task: Task
+    trainer: TrainerSettings
     candidates: tuple[Candidate, ...]
     seed: int
-    start_epoch: float = 0.0
-    stop_epoch: float = 1.0
-    eval_epochs: tuple[float, ...] = ()
-    state_in: Mapping[str, str] = field(default_factory=dict)
-    state_dir: str | None = None
-    test: bool = False
-    screen: bool = False
-    losses_from: float = 0.0
-    measure_stop: bool = True
+    states: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [candidate.name for candidate in self.candidates]
         if not names or len(set(names)) < len(names):
             raise ConfigError(f"a job must have candidates with distinct names, but got {names}")
-        only_tests = self.test and self.start_epoch == self.stop_epoch
-        if not (0 <= self.start_epoch < self.stop_epoch < math.inf or only_tests):
+        unknown = sorted(set(self.states) - set(names))
+        if unknown:
+            raise ConfigError(f"states must name candidates of the job, but got {unknown}")
+
+    @property
+    def stacked(self) -> bool:
+        """Whether the stacked engine is asked for, which rounds a cohort as a whole."""
+        return self.trainer.engine == "stacked"
+
+    def part(self, candidates: Sequence[Candidate]) -> Self:
+        """The same job for some of its candidates."""
+        states = {c.name: self.states[c.name] for c in candidates if c.name in self.states}
+        return replace(self, candidates=tuple(candidates), states=states)
+
+    def key(self, candidate: Candidate) -> dict[str, Any]:
+        """Plain data on which a candidate's result depends.
+
+        States are not among them: resuming from one gives what training from the start gives. Nor is the
+        rest of the cohort, except where the stacked engine rounds it as a whole.
+        """
+        key = {
+            "task": self.task.key(),
+            "trainer": self.trainer.model_dump(mode="json"),
+            "candidate": asdict(candidate),
+            "seed": self.seed,
+        }
+        if self.stacked:
+            key["cohort"] = [asdict(member) for member in self.candidates]
+        return key
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob(Job):
+    """A cohort, trained between two points of the budget.
+
+    Attributes:
+        start_epoch: Where the training resumes; 0: it starts. May be fractional. Above 0, `states` has a
+            checkpoint of every candidate at that epoch.
+        stop_epoch: Where it stops.
+        eval_epochs: Where candidates are validated, between start and stop; None: at `stop_epoch`. Without
+            any, curves have losses but no points.
+        state_dir: The folder for checkpoints of the candidates that reach `stop_epoch`; None: none are kept.
+        screen: Whether candidates that cannot learn (see `screening`) are reported instead of trained; only
+            where the training starts.
+        losses_from: Training losses count from this epoch on: the last point of an earlier job, where this
+            one repeats a stretch because a checkpoint is gone.
+
+    Raises:
+        ConfigError: Also: epochs that do not ascend from start to stop, or a missing state.
+    """
+
+    start_epoch: float = 0.0
+    stop_epoch: float = 1.0
+    eval_epochs: tuple[float, ...] | None = None
+    state_dir: str | None = None
+    screen: bool = False
+    losses_from: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.start_epoch < self.stop_epoch < math.inf:
             raise ConfigError(
                 f"stop_epoch must be finite and above start_epoch={self.start_epoch}, "
                 f"but got {self.stop_epoch}"
             )
-        outside = [
-            epoch
-            for epoch in self.eval_epochs
-            if not self.start_epoch < epoch <= self.stop_epoch and not only_tests
-        ]
+        outside = [e for e in self.points if not self.start_epoch < e <= self.stop_epoch]
         if outside:
             raise ConfigError(
                 f"eval_epochs must be above {self.start_epoch} and at most {self.stop_epoch}, "
                 f"but got {outside}"
             )
-        unknown = sorted(set(self.state_in) - set(names))
-        if unknown:
-            raise ConfigError(f"state_in must name candidates of the job, but got {unknown}")
-        if self.start_epoch > 0 and set(self.state_in) != set(names):
-            missing = sorted(set(names) - set(self.state_in))
+        missing = sorted({candidate.name for candidate in self.candidates} - set(self.states))
+        if self.start_epoch > 0 and missing:
             raise ConfigError(
-                f"a job that goes on from epoch {self.start_epoch} needs every candidate's state, "
-                f"but state_in lacks {missing}"
+                f"a job that resumes at epoch {self.start_epoch} needs every candidate's state, "
+                f"but states lacks {missing}"
             )
 
     @property
     def points(self) -> tuple[float, ...]:
         """The epochs at which candidates are validated, ascending."""
-        end = (float(self.stop_epoch),) if self.measure_stop else ()
-        return tuple(sorted({*map(float, self.eval_epochs), *end}))
+        asked = (self.stop_epoch,) if self.eval_epochs is None else self.eval_epochs
+        return tuple(sorted({float(epoch) for epoch in asked}))
 
-    def to_json(self) -> dict[str, Any]:
-        """The job as JSON has it; `from_json` reads it back as an equal job."""
-        return asdict(self)
+    def key(self, candidate: Candidate) -> dict[str, Any]:
+        """Plain data on which a candidate's result depends; see `Job.key`."""
+        own = {"stop_epoch": self.stop_epoch, "points": self.points, "screen": self.screen}
+        return {"kind": "train", **super().key(candidate), **own}
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Job":
-        """The job that `to_json` wrote."""
-        return cls(
-            **{
-                **values,
-                "candidates": tuple(Candidate(**entry) for entry in values["candidates"]),
-                "eval_epochs": tuple(values["eval_epochs"]),
-            }
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class TestJob(Job):
+    """Trained candidates, scored on the test set.
+
+    A candidate whose checkpoint is not given, or is gone, is trained again from the start.
+
+    Attributes:
+        epochs: How long the candidates were trained.
+    """
+
+    __test__ = False  # pytest would collect it by its name
+
+    epochs: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.epochs < math.inf:
+            raise ConfigError(f"epochs must be finite and above 0, but got {self.epochs}")
+
+    def key(self, candidate: Candidate) -> dict[str, Any]:
+        """Plain data on which a candidate's result depends; see `Job.key`."""
+        return {"kind": "test", **super().key(candidate), "epochs": self.epochs}
 
 
 @dataclass(frozen=True)
@@ -133,15 +176,13 @@ class Point:
         epoch: As the job asked for it.
         step: Optimizer steps done.
         train_loss: Mean over the steps since the point before (or the job's start).
-        val_loss: Mean cross-entropy (nats) over the validation images.
-        val_accuracy: Share of them that is right, in [0, 1].
+        scores: On the validation set, by the names that the task gives them (`val_accuracy`, `val_loss`).
     """
 
     epoch: float
     step: int
     train_loss: float
-    val_loss: float
-    val_accuracy: float
+    scores: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -153,13 +194,11 @@ class Curve:
         seed: The block.
         points: Its measurements in this job, ascending, all finite; none after a divergence.
         initial_loss: Training loss on the block's first batch, before any update.
-        diverged: Whether its loss or its parameters ceased to be finite. That ends it; it is a
+        diverged: Whether its loss or its parameters ceased to be finite. That ends the training; it is a
             result.
-        diverged_at: The step (from 0) whose loss was not finite, or after which the parameters were
-            not.
-        test_accuracy: In [0, 1]; None unless the job asked for it and the candidate got to the end.
-        test_loss: Mean cross-entropy (nats) over the test images; None likewise.
-        state: The file with which a later job goes on; None where none was left.
+        diverged_at: The step (from 0) whose loss was not finite, or after which the parameters were not.
+        test: Scores on the test set, by name; None unless a `TestJob` measured them.
+        state: The checkpoint from which a later job can resume; None where none was kept.
         stopped: Why it was not trained at all; empty for all others.
         last_loss: Training loss on the last batch, before its update; None where nothing was trained.
     """
@@ -170,8 +209,7 @@ class Curve:
     initial_loss: float
     diverged: bool = False
     diverged_at: int | None = None
-    test_accuracy: float | None = None
-    test_loss: float | None = None
+    test: Mapping[str, float] | None = None
     state: str | None = None
     stopped: str = ""
     last_loss: float | None = None
@@ -179,7 +217,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class CohortResult:
-    """What a job came to.
+    """What came of a job.
 
     Attributes:
         curves: One per candidate, in the job's order.
@@ -187,7 +225,7 @@ class CohortResult:
         cpu_seconds: Processor time over all processes that trained.
         engine: `loop` or `stacked`; `none` where nothing was trained.
         reason: Why this engine.
-        device: What it ran on (`cpu`, `cuda:0`).
+        device: Where it ran (`cpu`, `cuda:0`).
     """
 
     curves: tuple[Curve, ...]

@@ -1,4 +1,4 @@
-"""Lightning's Trainer as the engine needs it: no litter, no chatter, and a Ctrl-C that gets out."""
+"""Lightning's Trainer as a cohort needs it: without files and messages, and with a Ctrl-C that stops it."""
 
 import logging
 import signal
@@ -6,7 +6,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -22,14 +21,13 @@ def make_trainer(settings: TrainerSettings, device: int | None = None) -> Traine
     """A Trainer for one stretch of a block's batches, which leaves no file behind.
 
     Args:
-        settings: What is Lightning's is handed to it unchanged.
-        device: The GPU that this process works on, where each process has one of its own; in place
-            of `devices`.
+        settings: Lightning's arguments among them are passed on unchanged.
+        device: The GPU of this process, where each process has its own; replaces `devices`.
 
     Raises:
         ConfigError: Lightning refuses a setting (no such accelerator, precision, ...).
     """
-    arguments: dict[str, Any] = {"accelerator": "cpu", "devices": 1, **settings.lightning}
+    arguments = settings.lightning
     if device is not None:
         arguments["devices"] = [device]
     try:
@@ -50,20 +48,20 @@ def make_trainer(settings: TrainerSettings, device: int | None = None) -> Traine
         MisconfigurationException,
     ) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"trainer settings {arguments}: {reason}") from error
+        chosen = settings.model_dump(exclude_unset=True)
+        raise ConfigError(f"trainer settings {chosen} cannot be used: {reason}") from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what Lightning says about every fit and what does not hold for a cohort."""
+    """Silence what Lightning says about every fit, and warnings that do not apply to a cohort."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
             logger.setLevel(logging.WARNING)
         with warnings.catch_warnings():
-            # A cohort is told where to train by its settings; that a GPU stands idle is the user's
-            # choice.
+            # The settings say where to train: an unused GPU is the user's choice.
             warnings.filterwarnings("ignore", message="GPU available but not used")
             # Lightning 2.6 builds its loaders with a class that torch 2.14 deprecates.
             warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
@@ -75,10 +73,10 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def one_thread(device: torch.device) -> Iterator[None]:
-    """One thread for a process that trains on the CPU: more slow small models, and each other.
+    """One thread for a process that trains on the CPU: more slow down small models, and each other.
 
-    The order of floating-point sums depends on the number of threads, so that one thread is also
-    what makes results equal whatever the number of workers.
+    The order of floating-point sums depends on the number of threads: one thread also makes results equal
+    for any number of workers.
     """
     threads = torch.get_num_threads()
     if device.type == "cpu":
@@ -90,9 +88,9 @@ def one_thread(device: torch.device) -> Iterator[None]:
 
 
 def fit(trainer: Trainer, module: LightningModule) -> None:
-    """`trainer.fit`, out of which a KeyboardInterrupt comes as one.
+    """`trainer.fit`, which raises a KeyboardInterrupt as one.
 
-    Lightning (2.6) turns Ctrl-C into `sys.exit(1)` and has the process ignore SIGINT from then on.
+    Lightning (2.6) turns Ctrl-C into `sys.exit(1)` and makes the process ignore SIGINT from then on.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.

@@ -1,46 +1,119 @@
-"""`train_cohort`: a cohort from its job to its result, in the process that calls it."""
+"""`run_train_job` and `run_test_job`: a job from its description to its result, in the calling process."""
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import compress
+from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer
-from torch import nn
 
 from initsearch.errors import ConfigError
 from initsearch.execution import own_device
-from initsearch.tasks.data import ImageData
-from initsearch.training.block import build_members, load_block
+from initsearch.random_state import isolated_random_state
+from initsearch.tasks.base import Block
+from initsearch.training.checkpoint import Checkpoint
 from initsearch.training.cohort import CohortModule
-from initsearch.training.engines import InputSettings, Ranks
-from initsearch.training.job import CohortResult, Curve, Job
+from initsearch.training.inputs import batch_format, lay_out
+from initsearch.training.job import Candidate, CohortResult, Curve, Job, TestJob, TrainJob
 from initsearch.training.lightning_run import fit, make_trainer, one_thread, quiet
-from initsearch.training.measure import score
+from initsearch.training.measure import measure
+from initsearch.training.members import build_members
 from initsearch.training.screening import screened
-from initsearch.training.states import State
-from initsearch.training.trainer_settings import TrainerSettings
 
 
-def train_cohort(job: Job) -> CohortResult:
+def run_train_job(job: TrainJob) -> CohortResult:
     """Train a cohort and measure it.
 
-    The result is a function of the job alone: neither the process, the other candidates nor the
-    global random state (left as it was) enter it.
+    The result is a function of the job alone: neither the process, the other candidates nor the global
+    random state (left as it was) affect it.
 
     Args:
         job: What is asked.
 
     Raises:
         ConfigError: A setting breaks a rule.
-        DataError: The data set cannot be had.
+        DataError: The data set is missing or damaged.
         ModelError: The model cannot be built, initialized or trained.
         KeyboardInterrupt: Ctrl-C was pressed; nothing is left half-written.
     """
-    wall, cpu = time.perf_counter(), time.process_time()
-    settings = TrainerSettings.from_mapping(job.trainer)
+    clock = _Clock()
+    with _training_on(job) as (trainer, device):
+        block = job.task.open(job.seed, device)
+        members = build_members(job, block)
+        screening = job.screen and job.start_epoch == 0
+        reasons = screened(job.candidates, members, block) if screening else {}
+        stopped = [
+            Curve(name, job.seed, (), math.nan, stopped=why) for name, why in reasons.items()
+        ]
+        alive = [candidate.name not in reasons for candidate in job.candidates]
+        if not any(alive):
+            return clock.result(stopped, "none", "no candidate can learn", device)
+        part = job.part(list(compress(job.candidates, alive)))
+        module = CohortModule(part, list(compress(members, alive)), block)
+        fit(trainer, module)
+        curves = _in_order(job.candidates, [*module.curves(), *stopped])
+        elsewhere = module.cpu_seconds_elsewhere
+        return clock.result(curves, module.engine.name, module.reason, device, elsewhere)
+
+
+def run_test_job(job: TestJob) -> CohortResult:
+    """Score trained candidates on the test set.
+
+    Candidates whose checkpoints are gone are trained again, which gives the same scores.
+
+    Args:
+        job: What is asked.
+
+    Raises:
+        ConfigError, DataError, ModelError, KeyboardInterrupt: As in `run_train_job`.
+    """
+    clock = _Clock()
+    kept = [c for c in job.candidates if c.name in job.states and Path(job.states[c.name]).exists()]
+    gone = [candidate for candidate in job.candidates if candidate not in kept]
+    with _training_on(job) as (trainer, device):
+        block = job.task.open(job.seed, device)
+        curves = _test_kept(job.part(kept), block, trainer) if kept else []
+        if not gone:
+            return clock.result(curves, "none", "nothing is trained", device)
+        again = TrainJob(
+            task=job.task,
+            trainer=job.trainer,
+            candidates=tuple(gone),
+            seed=job.seed,
+            stop_epoch=job.epochs,
+            eval_epochs=(),
+        )
+        module = CohortModule(again, build_members(again, block), block, test=True)
+        fit(trainer, module)
+        curves = _in_order(job.candidates, [*curves, *module.curves()])
+        elsewhere = module.cpu_seconds_elsewhere
+        return clock.result(curves, module.engine.name, module.reason, device, elsewhere)
+
+
+def _test_kept(job: TestJob, block: Block, trainer: Trainer) -> list[Curve]:
+    """Scores of candidates on the test set by their checkpoints, without a training step."""
+    states = [Checkpoint.load(job.states[candidate.name]) for candidate in job.candidates]
+    members = build_members(job, block)
+    for member, state in zip(members, states, strict=True):
+        trainer.precision_plugin.convert_module(member).to(trainer.strategy.root_device)
+        member.load_state_dict(state.model)
+    form = batch_format(job.trainer, members)
+    lay_out(members, form)
+    with trainer.precision_plugin.val_step_context():
+        scores = measure(members, block, "test", form, bf16=job.trainer.autocast == "bf16")
+    return [
+        Curve(candidate.name, job.seed, (), state.initial_loss, test=tested)
+        for candidate, state, tested in zip(job.candidates, states, scores, strict=True)
+    ]
+
+
+@contextmanager
+def _training_on(job: Job) -> Iterator[tuple[Trainer, torch.device]]:
+    """A quiet Trainer on this process's device; the global random state is put back in the end."""
+    settings = job.trainer
     if settings.distributed and len(job.candidates) > 1:
         raise ConfigError(
             f"a job over several processes (trainer.strategy={settings.strategy}, "
@@ -49,82 +122,37 @@ def train_cohort(job: Job) -> CohortResult:
         )
     with quiet():
         trainer = make_trainer(settings, own_device())
-        where = trainer.strategy.root_device
-        generators = [where] if where.type == "cuda" else []
-        with one_thread(where), torch.random.fork_rng(generators):
-            data, parts = load_block(job.data, job.seed, where)
-            if job.start_epoch == job.stop_epoch:
-                return _test_only(job, build_members(job, data, parts), data, trainer, wall, cpu)
-            members = build_members(job, data, parts)
-            screening = job.screen and job.start_epoch == 0
-            stopped = screened(job, members, data, parts) if screening else {}
-            if len(stopped) == len(members):
-                return _nothing_trained(job, stopped, where, wall, cpu)
-            alive = [c.name not in stopped for c in job.candidates]
-            part = replace(job, candidates=tuple(compress(job.candidates, alive)))
-            module = CohortModule(part, list(compress(members, alive)), data, parts)
-            fit(trainer, module)
-        curves = {curve.candidate: curve for curve in (*module.curves(), *_stopped(job, stopped))}
+        device = trainer.strategy.root_device
+        with one_thread(device), isolated_random_state(devices=[device]):
+            yield trainer, device
+
+
+def _in_order(candidates: Sequence[Candidate], curves: Sequence[Curve]) -> list[Curve]:
+    """One curve per candidate, in the candidates' order."""
+    by_name = {curve.candidate: curve for curve in curves}
+    return [by_name[candidate.name] for candidate in candidates]
+
+
+class _Clock:
+    """Wall and processor time of a job."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def result(
+        self,
+        curves: Sequence[Curve],
+        engine: str,
+        reason: str,
+        device: torch.device,
+        cpu_seconds_elsewhere: float = 0.0,
+    ) -> CohortResult:
+        """The result of the job that ends now."""
         return CohortResult(
-            curves=tuple(curves[candidate.name] for candidate in job.candidates),
-            wall_seconds=time.perf_counter() - wall,
-            cpu_seconds=time.process_time() - cpu + module.cpu_seconds_elsewhere,
-            engine=module.engine.name,
-            reason=module.reason,
-            device=str(where),
+            curves=tuple(curves),
+            wall_seconds=time.perf_counter() - self._wall,
+            cpu_seconds=time.process_time() - self._cpu + cpu_seconds_elsewhere,
+            engine=engine,
+            reason=reason,
+            device=str(device),
         )
-
-
-def _stopped(job: Job, reasons: Mapping[str, str]) -> tuple[Curve, ...]:
-    return tuple(
-        Curve(name, job.seed, (), math.nan, stopped=reason) for name, reason in reasons.items()
-    )
-
-
-def _nothing_trained(
-    job: Job, stopped: Mapping[str, str], device: torch.device, wall: float, cpu: float
-) -> CohortResult:
-    """The result of a job none of whose candidates can learn."""
-    return CohortResult(
-        curves=_stopped(job, stopped),
-        wall_seconds=time.perf_counter() - wall,
-        cpu_seconds=time.process_time() - cpu,
-        engine="none",
-        reason="no candidate can learn",
-        device=str(device),
-    )
-
-
-def _test_only(
-    job: Job,
-    members: Sequence[nn.Module],
-    data: ImageData,
-    trainer: Trainer,
-    wall: float,
-    cpu: float,
-) -> CohortResult:
-    """Score on the test set what an earlier job left, without a step more."""
-    settings = TrainerSettings.from_mapping(job.trainer)
-    states = [State.load(job.state_in[candidate.name]) for candidate in job.candidates]
-    device = trainer.strategy.root_device
-    for member, state in zip(members, states, strict=True):
-        trainer.precision_plugin.convert_module(member).to(device)
-        member.load_state_dict(state.model)
-    inputs = InputSettings.asked(settings, next(members[0].parameters()).dtype)
-    for member in members:
-        inputs.lay_out(member)
-    with trainer.precision_plugin.val_step_context():
-        scores = score(members, data, data.test_x, data.test_y, inputs, Ranks())
-    return CohortResult(
-        curves=tuple(
-            Curve(candidate.name, job.seed, (), state.initial_loss, False, None, accuracy, loss)
-            for candidate, state, (loss, accuracy) in zip(
-                job.candidates, states, scores, strict=True
-            )
-        ),
-        wall_seconds=time.perf_counter() - wall,
-        cpu_seconds=time.process_time() - cpu,
-        engine="none",
-        reason="nothing is trained",
-        device=str(device),
-    )

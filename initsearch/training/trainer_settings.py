@@ -1,110 +1,119 @@
-"""The config group `trainer`: what is Lightning's, handed on unchanged, and the engine's own."""
+"""`TrainerSettings`: the config group `trainer`, with Lightning's arguments and the engine's own."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from initsearch.checks import check_choice, check_keys
-from initsearch.errors import ConfigError
+from initsearch.settings import Settings, one_of
 
-LIGHTNING = (
-    "accelerator",
-    "devices",
-    "num_nodes",
-    "strategy",
-    "precision",
-    "sync_batchnorm",
-    "benchmark",
-    "deterministic",
-)
 ENGINES = ("auto", "loop", "stacked")
 AUTOCASTS = ("auto", "none", "bf16")
-# Strategies of one process, and those whose ranks are scripts of their own (the only ones whose
-# rank 0 is the process that asked, so that it can hand the result back).
+#: Strategies of one process.
 SINGLE = ("auto", "single_device")
+#: Strategies whose ranks are programs of their own. Only with these, rank 0 is the process that started the
+#: training, and can return the result.
 DISTRIBUTED = ("ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
+#: The fields that are not arguments of `lightning.pytorch.Trainer`.
+OWN = {"engine", "autocast", "channels_last"}
 
 
-@dataclass(frozen=True)
-class TrainerSettings:
-    """The config group `trainer`, checked.
+def _devices(value: object) -> object:
+    """A number of devices, a list of device numbers, or `auto` (-1 means the same)."""
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    if value in ("auto", -1, "-1"):
+        return "auto"
+    if isinstance(value, str) and value.isdigit():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("must be a number, a list or auto")  # pydantic's protocol
+    return value
+
+
+def _flag_or(*words: str) -> BeforeValidator:
+    """True, false or one of a few words."""
+    listed = " or ".join(words)
+
+    def check(value: object) -> object:
+        if not isinstance(value, bool) and value not in words:
+            raise ValueError(f"must be true, false or {listed}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _precision(value: str) -> str:
+    if value in ("16", "16-mixed"):
+        # One loss scale for all members: an overflow of one would skip the step of all others.
+        raise ValueError(
+            "must not be 16-mixed, whose loss scale couples the members of a cohort (use bf16-mixed)"
+        )
+    return value
+
+
+class TrainerSettings(Settings):
+    """The config group `trainer`.
 
     Attributes:
-        lightning: Arguments of `lightning.pytorch.Trainer`.
-        engine: `loop`, `stacked`, or `auto` (where nobody probed: `loop`).
-        autocast: `bf16`: the forward pass in bfloat16; `none` or `auto` (where nobody probed): not.
-        channels_last: Whether images and convolutions lie in channels-last order; `auto`: not.
-
-    Raises:
-        ConfigError: An unknown setting, or a value that cannot train a cohort.
+        accelerator: As `lightning.pytorch.Trainer` takes it; so are the next seven.
+        devices: Devices that one training takes: a number, a list of GPUs, or `auto`.
+        num_nodes: Machines that one training takes.
+        strategy: `auto`, `single_device`, or `ddp` (one candidate at a time over all devices).
+        precision: Of the weights; not `16-mixed`.
+        sync_batchnorm: Whether batch norms use the batch of all processes.
+        benchmark: cuDNN's benchmark mode; None: Lightning's default.
+        deterministic: Whether only deterministic operations are allowed; None: Lightning's default.
+        engine: `loop`, `stacked`, or `auto` (without a probe: `loop`).
+        autocast: `bf16`: the forward pass in bfloat16; `none`, or `auto` without a probe: not.
+        channels_last: Whether images and convolutions are in channels-last order; `auto` without a probe:
+            they are not.
     """
 
-    lightning: Mapping[str, Any] = field(default_factory=dict)
-    engine: str = "auto"
-    autocast: str = "auto"
-    channels_last: bool | str = "auto"
-
-    def __post_init__(self) -> None:
-        check_keys("trainer setting", self.lightning, LIGHTNING)
-        check_choice("trainer.engine", self.engine, ENGINES)
-        check_choice("trainer.autocast", self.autocast, AUTOCASTS)
-        if self.channels_last not in (True, False, "auto"):
-            raise ConfigError(
-                f"trainer.channels_last must be true, false or auto, but got {self.channels_last!r}"
-            )
-        check_choice("trainer.strategy", self.strategy, SINGLE + DISTRIBUTED)
-        if str(self.lightning.get("precision", "32-true")) in ("16", "16-mixed"):
-            # One loss scale for all members: an overflow of one would skip the step of every other.
-            raise ConfigError(
-                "trainer.precision must not be 16-mixed, whose loss scale couples the members of a "
-                "cohort: use bf16-mixed"
-            )
-
-    @classmethod
-    def from_mapping(cls, settings: Mapping[str, Any]) -> "TrainerSettings":
-        """The settings with these entries."""
-        own = {k: v for k, v in settings.items() if k in ("engine", "autocast", "channels_last")}
-        return cls({key: value for key, value in settings.items() if key not in own}, **own)
+    accelerator: str = "cpu"
+    devices: Annotated[int | tuple[int, ...] | Literal["auto"], BeforeValidator(_devices)] = 1
+    num_nodes: Annotated[int, Field(ge=1)] = 1
+    strategy: Annotated[str, one_of("trainer.strategy", SINGLE + DISTRIBUTED)] = "auto"
+    precision: Annotated[str, BeforeValidator(str), AfterValidator(_precision)] = "32-true"
+    sync_batchnorm: bool = False
+    benchmark: bool | None = None
+    deterministic: Annotated[bool | Literal["warn"], _flag_or("warn")] | None = None
+    engine: Annotated[str, one_of("trainer.engine", ENGINES)] = "auto"
+    autocast: Annotated[str, one_of("trainer.autocast", AUTOCASTS)] = "auto"
+    channels_last: Annotated[bool | Literal["auto"], _flag_or("auto")] = "auto"
 
     @property
-    def strategy(self) -> str:
-        """Lightning's strategy."""
-        return str(self.lightning.get("strategy", "auto"))
+    def lightning(self) -> dict[str, Any]:
+        """The arguments of `lightning.pytorch.Trainer`."""
+        arguments = self.model_dump(exclude=OWN)
+        if isinstance(self.devices, tuple):
+            arguments["devices"] = list(self.devices)
+        return arguments
 
     @property
     def on_cpu(self) -> bool:
-        """Whether the training is asked to run on the processor."""
-        return bool(self.lightning.get("accelerator", "cpu") == "cpu")
+        """Whether the training runs on the processor."""
+        return self.accelerator == "cpu"
 
     @property
     def device_count(self) -> int:
         """Devices that one training takes."""
-        devices = self.lightning.get("devices", 1)
-        if isinstance(devices, list | tuple):
-            return len(devices)
-        if devices in ("auto", -1, "-1"):
+        if isinstance(self.devices, tuple):
+            return len(self.devices)
+        if self.devices == "auto":
             return 1 if self.on_cpu else max(1, torch.cuda.device_count())
-        try:
-            return int(devices)
-        except ValueError as error:
-            raise ConfigError(
-                f"trainer.devices must be a number, a list or auto, but got {devices!r}"
-            ) from error
+        return self.devices
 
     @property
     def gpus(self) -> list[int]:
-        """Numbers of the GPUs that trainings of one device each may take; none on the CPU."""
+        """Numbers of the GPUs that trainings of one device each may take; empty on the CPU."""
         if self.on_cpu or not torch.cuda.is_available():
             return []
-        devices = self.lightning.get("devices", 1)
-        if isinstance(devices, list | tuple):
-            return [int(device) for device in devices]
+        if isinstance(self.devices, tuple):
+            return list(self.devices)
         return list(range(torch.cuda.device_count()))
 
     @property
     def distributed(self) -> bool:
-        """Whether one training spreads over processes."""
-        nodes = int(self.lightning.get("num_nodes", 1))
-        return self.strategy in DISTRIBUTED or self.device_count > 1 or nodes > 1
+        """Whether one training takes several processes."""
+        return self.strategy in DISTRIBUTED or self.device_count > 1 or self.num_nodes > 1

@@ -1,26 +1,30 @@
 """What worker processes are asked to do.
 
-Imports nothing heavy: a coordinator passes these functions on, and need not load Lightning for it.
+Imports nothing heavy: a coordinator submits these functions without loading Lightning.
 """
 
-from initsearch.training.choice import EngineChoice
-from initsearch.training.job import CohortResult, Job
+from initsearch.training.engine_choice import EngineChoice
+from initsearch.training.job import CohortResult, Job, TestJob, TrainJob
 
 
 def run_job(job: Job) -> CohortResult:
-    """Train a cohort and measure it; see `run.train_cohort`."""
-    from initsearch.training.run import train_cohort
+    """Train a cohort, or test a trained one; see `run.run_train_job` and `run.run_test_job`."""
+    from initsearch.training.run import run_test_job, run_train_job
 
-    return train_cohort(job)
+    if isinstance(job, TestJob):
+        return run_test_job(job)
+    if isinstance(job, TrainJob):
+        return run_train_job(job)
+    raise TypeError(f"job must be a TrainJob or a TestJob, but got {job!r}")
 
 
-def probe_engines(job: Job, largest: int, processes: int) -> EngineChoice:
+def probe_engines(job: TrainJob, largest: int, processes: int) -> EngineChoice:
     """Time the ways to train a job's candidates, and choose; see `probe.choose_engine`.
 
     Args:
         job: Any job of the study.
         largest: Candidates in its largest cohort.
-        processes: That share the memory of this machine or GPU.
+        processes: Number of processes that share the memory of this machine or GPU.
     """
     from initsearch.training.probe import COHORT_SIZES, choose_engine
 

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,10 @@ from initsearch.diagnosis import DiagnosisSettings, look
 
 DIGITS = {"name": "digits", "train_size": 300, "val_size": 100}
 MLP = {"name": "mlp", "depth": 3, "width": 32}
+
+
+def looking_at(data: dict[str, Any], **settings: Any) -> DiagnosisSettings:
+    return DiagnosisSettings.parse("", {"data": data, "model": MLP, **settings})
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -54,17 +59,17 @@ def test_a_user_s_own_model_and_plan_file(monkeypatch, capsys, tmp_path) -> None
 
 def test_a_look_is_a_function_of_its_seed_and_leaves_the_random_state() -> None:
     state = torch.get_rng_state()
-    title, report = look(DiagnosisSettings(DIGITS, MLP))
+    title, report = look(looking_at(DIGITS))
     assert torch.equal(state, torch.get_rng_state())
     torch.rand(3)
-    assert look(DiagnosisSettings(DIGITS, MLP)) == (title, report)
-    assert look(DiagnosisSettings(DIGITS, MLP, seed=1))[1] != report
+    assert look(looking_at(DIGITS)) == (title, report)
+    assert look(looking_at(DIGITS, seed=1))[1] != report
     assert "as the framework draws it" in title
 
 
 def test_a_stand_in_is_named(tmp_path) -> None:
     data = {"name": "mnist", "root": str(tmp_path), "download": False, "fallback": "digits"}
-    title, _ = look(DiagnosisSettings(data, MLP))
+    title, _ = look(looking_at(data))
     assert "digits (in place of mnist" in title
 
 
@@ -74,8 +79,8 @@ def test_a_stand_in_is_named(tmp_path) -> None:
         (["plan=he_norml"], r"he_norml.*he_normal"),
         (["model=convnt"], r"unknown model 'convnt'.*convnet"),
         (["output=signal.jpgg"], r"output must end in .*\.png.*signal\.jpgg"),
-        (["batch_size=1"], "batch_size must be a whole number of at least 2, but got 1"),
-        (["seed=one"], "seed must be an integer, but got 'one'"),
+        (["batch_size=1"], "batch_size must be greater than or equal to 2, but got 1"),
+        (["seed=one"], "seed must be a valid integer, but got 'one'"),
         (["batchsize=3"], "batchsize"),
         (["+batchsize=3"], r"batchsize.*batch_size"),
         (["~model", "+model._target_=torchvision.models.resnet19"], "resnet19"),

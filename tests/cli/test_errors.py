@@ -68,7 +68,7 @@ def test_a_store_that_cannot_be_opened_is_told_before_anything_is_done(
         ([*DIGITS, "search.sampler=tpee"], r"tpee.*tpe"),
         ([*DIGITS, "race.alpha=2"], "alpha"),
         ([*DIGITS, "seed=one"], "seed must be an integer"),
-        ([*DIGITS, "optimizer.lr=-1"], "optimizer.lr must be a positive number, but got -1"),
+        ([*DIGITS, "optimizer.lr=-1"], "optimizer.lr must be greater than 0, but got -1"),
         ([*DIGITS, "max_epochs=abc"], "max_epochs must be a finite number, but got 'abc'"),
         ([*DIGITS, "max_epochs=.inf"], "max_epochs must be a finite number"),
         ([*DIGITS, "race.looks=4"], "race.looks must be a list"),

@@ -25,6 +25,7 @@ from initsearch.plan import InitPlan
 from initsearch.search import jobs
 from initsearch.search.settings import StudySettings
 from initsearch.search.verdict import Verdict
+from initsearch.tasks import ImageClassification
 from initsearch.tasks.models import build_model
 from initsearch.tracking import MlflowTracker
 from initsearch.training.cohort import CohortModule
@@ -321,29 +322,35 @@ def chosen(*overrides: str) -> StudySettings:
         return read_settings(compose("config", overrides=list(overrides)), overrides)
 
 
+def images(settings: StudySettings) -> ImageClassification:
+    assert isinstance(settings.task, ImageClassification)
+    return settings.task
+
+
 @pytest.mark.parametrize("model", ["mlp", "convnet", "plain_cnn", "resnet", "torchvision_resnet18"])
 @pytest.mark.parametrize("sweep", shipped_sweeps())
 def test_a_model_that_is_chosen_has_settings_of_its_own(sweep: str, model: str) -> None:
-    asked = chosen(f"+sweep={sweep}", f"model={model}").model
+    settings = images(chosen(f"+sweep={sweep}", f"model={model}")).model
+    asked = settings.key()
     plain = yaml.safe_load((conf_dir() / "model" / f"{model}.yaml").read_text())
     assert asked.keys() == plain.keys()
     own = {"activation", *(key for key in plain if key in ("num_classes",))}
     assert {k: v for k, v in asked.items() if k not in own} == {
         k: v for k, v in plain.items() if k not in own
     }
-    build_model(asked, (1, 28, 28), 10)
+    build_model(settings, (1, 28, 28), 10)
 
 
 def test_the_command_line_overrides_a_chosen_group_and_an_own_class_takes_nothing_else() -> None:
-    asked = chosen("+sweep=deep_relu_mlp", "model=mlp", "model.width=7")
-    assert (asked.model["width"], asked.model["activation"]) == (7, "relu")
-    assert asked.model["depth"] < 30
+    asked = images(chosen("+sweep=deep_relu_mlp", "model=mlp", "model.width=7")).model.arguments
+    assert (asked["width"], asked["activation"]) == (7, "relu")
+    assert asked["depth"] < 30
     own = chosen("+sweep=relu_mlp", "+model._target_=torch.nn.Flatten", "+model.start_dim=1")
-    assert own.model == {"_target_": "torch.nn.Flatten", "start_dim": 1}
-    adam = chosen("+sweep=tf_mnist_tutorial", "optimizer=adam").optimizer
-    sgd = chosen("+sweep=tf_mnist_tutorial").optimizer
-    assert "momentum" not in adam
-    assert (adam["lr"], adam["batch_size"]) == (0.001, sgd["batch_size"])
+    assert images(own).model.key() == {"_target_": "torch.nn.Flatten", "start_dim": 1}
+    adam = chosen("+sweep=tf_mnist_tutorial", "optimizer=adam").task.optimizer
+    sgd = chosen("+sweep=tf_mnist_tutorial").task.optimizer
+    assert "momentum" not in adam.arguments
+    assert (adam.lr, adam.batch_size) == (0.001, sgd.batch_size)
 
 
 def test_an_edited_plan_file_and_another_folder_of_images_make_another_study(tmp_path) -> None:

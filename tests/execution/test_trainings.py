@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from initsearch.cli import PRELOAD
-from initsearch.errors import InitSearchError
+from initsearch.errors import ConfigError, InitSearchError
 from initsearch.execution import ProgramExecutor, make_executor
-from initsearch.training.job import Candidate, Job
-from initsearch.training.worker import run_job
+from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
+from initsearch.training import Candidate, TestJob, TrainerSettings, TrainJob, run_job
 
 pytestmark = pytest.mark.slow
 
@@ -18,17 +18,20 @@ CANDIDATES = (
     Candidate("he", {"name": "he_normal"}, 0.1),
     Candidate("small", {"name": "normal", "std": 0.01}, 0.02),
 )
-JOB = Job(
-    data={"name": "digits", "train_size": 320, "val_size": 100},
-    model={"name": "mlp", "width": 24},
-    optimizer={"name": "sgd", "momentum": 0.9, "batch_size": 32},
-    trainer={"engine": "loop"},
+SGD = {"name": "sgd", "momentum": 0.9, "batch_size": 32}
+TASK = ImageClassification(
+    data=DataSettings(name="digits", train_size=320, val_size=100),
+    model=ModelSettings.parse("model", {"name": "mlp", "width": 24}),
+    optimizer=OptimizerSettings.parse("optimizer", SGD),
+)
+JOB = TrainJob(
+    task=TASK,
+    trainer=TrainerSettings(engine="loop"),
     candidates=CANDIDATES,
     seed=0,
     stop_epoch=2.0,
-    test=True,
 )
-DDP = {"accelerator": "cpu", "strategy": "ddp", "devices": 2}
+DDP = TrainerSettings(strategy="ddp", devices=2)
 
 
 @pytest.fixture(scope="module")
@@ -48,22 +51,38 @@ def test_results_do_not_depend_on_the_number_of_workers() -> None:
 
 def test_ddp_gives_what_a_single_process_gives(programs: Executor) -> None:
     """Two processes of Lightning's own launcher, each with its share of every batch."""
-    one = replace(JOB, candidates=CANDIDATES[:1], optimizer={**JOB.optimizer, "clip_norm": 1.0})
-    alone = run_job(one).curves[0]
-    result = programs.submit(run_job, replace(one, trainer=DDP)).result()
-    (spread,) = result.curves
+    clipped = OptimizerSettings.parse("optimizer", {**SGD, "clip_norm": 1.0})
+    one = replace(JOB, candidates=CANDIDATES[:1], task=replace(TASK, optimizer=clipped))
+    test = TestJob(
+        task=one.task, trainer=one.trainer, candidates=one.candidates, seed=0, epochs=2.0
+    )
+    alone, tested = (run_job(job).curves[0] for job in (one, test))
+    spread, spread_test = (
+        programs.submit(run_job, replace(job, trainer=DDP)).result().curves[0]
+        for job in (one, test)
+    )
     assert spread.initial_loss == pytest.approx(alone.initial_loss, rel=1e-5)
     for point, other in zip(spread.points, alone.points, strict=True):
         assert point.train_loss == pytest.approx(other.train_loss, rel=1e-4)
-        assert point.val_loss == pytest.approx(other.val_loss, rel=1e-4)
-        assert point.val_accuracy == pytest.approx(other.val_accuracy, abs=0.011)
-    assert spread.test_loss == pytest.approx(alone.test_loss, rel=1e-4)
+        accuracies = [each.scores["val_accuracy"] for each in (point, other)]
+        losses = [each.scores["val_loss"] for each in (point, other)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+        assert accuracies[0] == pytest.approx(accuracies[1], abs=0.011)
+    assert spread_test.test["test_loss"] == pytest.approx(tested.test["test_loss"], rel=1e-4)
+
+
+def test_a_batch_with_fewer_examples_than_processes_is_refused(programs: Executor) -> None:
+    task = replace(TASK, optimizer=OptimizerSettings(batch_size=1))
+    job = replace(JOB, task=task, candidates=CANDIDATES[:1], trainer=DDP, stop_epoch=0.01)
+    with pytest.raises(ConfigError, match=r"optimizer.batch_size must be at least 2"):
+        programs.submit(run_job, job).result()
 
 
 def test_an_error_of_a_ddp_training_is_the_error_of_one_process(programs: Executor) -> None:
-    mistyped = replace(JOB, candidates=CANDIDATES[:1], model={"name": "mpl"})
+    missing = ModelSettings.parse("model", {"_target_": "torch.nn.NoSuchNet"})
+    job = replace(JOB, candidates=CANDIDATES[:1], task=replace(TASK, model=missing))
     with pytest.raises(InitSearchError) as alone:
-        run_job(mistyped)
+        run_job(job)
     with pytest.raises(type(alone.value)) as spread:
-        programs.submit(run_job, replace(mistyped, trainer=DDP)).result()
+        programs.submit(run_job, replace(job, trainer=DDP)).result()
     assert str(spread.value) == str(alone.value)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from initsearch.layers import Slot, describe
-from initsearch.tasks.models import build_model
+from initsearch.tasks.models import ModelSettings, build_model
 
 IMAGE = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -85,7 +85,7 @@ def test_convnext_has_no_norm_after_its_last_layer() -> None:
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_the_project_s_own_residual_net(norm: str) -> None:
     spec = {"name": "resnet", "depth": 14, "width": 8, "norm": norm}
-    model = build_model(spec, (3, 16, 16), 10)
+    model = build_model(ModelSettings.parse("model", spec), (3, 16, 16), 10)
     blocks = [f"blocks.{i}" for i in range(6)]
     check(
         model,

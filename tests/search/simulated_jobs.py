@@ -5,7 +5,7 @@ import json
 import math
 from pathlib import Path
 
-from initsearch.training.job import Candidate, CohortResult, Curve, Job, Point
+from initsearch.training import Candidate, CohortResult, Curve, Job, Point, TestJob, TrainJob
 
 STEPS_PER_EPOCH = 8
 
@@ -23,9 +23,13 @@ def simulate(job: Job) -> CohortResult:
 
 
 def _curve(job: Job, candidate: Candidate) -> Curve:
-    if job.start_epoch > 0 or job.start_epoch == job.stop_epoch:
-        assert Path(job.state_in[candidate.name]).exists()
     height = _share("a", candidate.plan, candidate.lr)
+    if isinstance(job, TestJob):
+        test = {"test_accuracy": height, "test_loss": 1.0 - height}
+        return Curve(candidate.name, job.seed, (), 2.3, test=test, last_loss=2.4 - height)
+    assert isinstance(job, TrainJob)
+    if job.start_epoch > 0:
+        assert Path(job.states[candidate.name]).exists()
     luck = _share(candidate.plan, candidate.lr, job.seed) / 20 + _share(job.seed) / 10
     bursts_at = 1.5 if height < 0.1 else math.inf
     points = [
@@ -33,8 +37,7 @@ def _curve(job: Job, candidate: Candidate) -> Curve:
             epoch,
             math.ceil(epoch * STEPS_PER_EPOCH),
             1.0,
-            1.0 - height,
-            height + luck - 0.1 / epoch,
+            {"val_accuracy": height + luck - 0.1 / epoch, "val_loss": 1.0 - height},
         )
         for epoch in job.points
         if epoch < bursts_at
@@ -49,11 +52,10 @@ def _curve(job: Job, candidate: Candidate) -> Curve:
     return Curve(
         candidate=candidate.name,
         seed=job.seed,
-        points=() if job.start_epoch == job.stop_epoch else tuple(points),
+        points=tuple(points),
         initial_loss=2.3,
         diverged=diverged,
         diverged_at=12 if diverged else None,
-        test_accuracy=height if job.test else None,
         state=state,
         last_loss=2.4 - height,
     )

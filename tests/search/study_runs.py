@@ -18,7 +18,8 @@ from initsearch.search.study import Study
 from initsearch.search.tracker import CandidateInfo, Measurement, StudyInfo
 from initsearch.search.verdict import Verdict
 from initsearch.space import Space
-from initsearch.training.job import CohortResult, Curve, Job
+from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
+from initsearch.training import CohortResult, Curve, Job, TestJob, TrainerSettings, TrainJob
 
 SPACE: dict[str, Any] = {
     "groups": {
@@ -39,19 +40,39 @@ SPACE: dict[str, Any] = {
 BASELINES = {name: name for name in ("torch_default", "he_normal", "zeros")}
 
 
+DATA = {"name": "digits", "train_size": 128, "val_size": 64}
+MODEL = {"name": "mlp", "depth": 1, "width": 16, "activation": "relu"}
+OPTIMIZER = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "batch_size": 16}
+#: Nothing is left to a probe.
+TRAINER = {"accelerator": "cpu", "engine": "loop", "autocast": "none", "channels_last": False}
+GROUPS = ("data", "model", "optimizer")
+
+
+def make_task(
+    data: dict[str, Any] = DATA,
+    model: dict[str, Any] = MODEL,
+    optimizer: dict[str, Any] = OPTIMIZER,
+) -> ImageClassification:
+    """An image classification of settings as a configuration has them."""
+    return ImageClassification(
+        data=DataSettings.parse("data", data),
+        model=ModelSettings.parse("model", model),
+        optimizer=OptimizerSettings.parse("optimizer", optimizer),
+    )
+
+
 def settings(output_dir: Path, **changes: Any) -> StudySettings:
     """A study of seconds: 9 candidates in cohorts of 4, a probe, 3 rungs, a race of up to 4 blocks."""
     space = changes.pop("space", SPACE)
     search = {"seeds": 2, "cohort_size": 4, "first_rung": 0.25, "probe_steps": 2}
     search |= changes.pop("search", {})
     race = {"max_seeds": 4, "looks": (2, 3, 4), "margin": 1.0} | changes.pop("race", {})
+    trainer = TRAINER | changes.pop("trainer", {})
     plain: dict[str, Any] = {
         "name": "small",
         "architecture": "mlp-1x16-relu",
-        "data": {"name": "digits", "train_size": 128, "val_size": 64},
-        "model": {"name": "mlp", "depth": 1, "width": 16, "activation": "relu"},
-        "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "batch_size": 16},
-        "trainer": {"accelerator": "cpu", "devices": 1, "engine": "loop"},
+        "task": make_task(**{key: changes.pop(key) for key in GROUPS if key in changes}),
+        "trainer": TrainerSettings.parse("trainer", trainer),
         "baselines": BASELINES,
         "n_trials": 9,
         "max_epochs": 2,
@@ -159,27 +180,44 @@ class Trained:
 
     Attributes:
         jobs: In order, every job that was run.
+        results: What they came to, where they ended.
     """
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, work: Callable[[Job], CohortResult]
     ) -> None:
         self.jobs: list[Job] = []
+        self.results: list[CohortResult] = []
         self._work = work
         monkeypatch.setattr(jobs, "run_job", self)
 
     def __call__(self, job: Job) -> CohortResult:
         self.jobs.append(job)
-        return self._work(job)
+        result = self._work(job)
+        self.results.append(result)
+        return result
+
+    @property
+    def trainings(self) -> list[TrainJob]:
+        """The jobs that train."""
+        return [job for job in self.jobs if isinstance(job, TrainJob)]
 
     @property
     def pieces(self) -> list[tuple[str, int, float, bool]]:
         """Candidate, block, end of the budget, test or not: one entry per candidate of a job."""
         return [
-            (candidate.name, job.seed, job.stop_epoch, job.test)
+            (candidate.name, job.seed, end_of(job), isinstance(job, TestJob))
             for job in self.jobs
             for candidate in job.candidates
         ]
+
+
+def end_of(job: Job) -> float:
+    """The epoch to which a job's candidates are trained when it is done."""
+    if isinstance(job, TestJob):
+        return job.epochs
+    assert isinstance(job, TrainJob)
+    return job.stop_epoch
 
 
 def without_states(result: CohortResult) -> CohortResult:

@@ -3,25 +3,33 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from simulated_jobs import simulate
-from study_runs import Listener, Trained
+from study_runs import Listener, Trained, make_task
 from virtual_workers import VirtualWorkers
 
 from initsearch.errors import InitSearchError, ModelError
 from initsearch.execution import SerialExecutor
 from initsearch.search.jobs import JobBook, Outcome
-from initsearch.training.job import Candidate, CohortResult, Job
+from initsearch.training import (
+    Candidate,
+    CohortResult,
+    Job,
+    TestJob,
+    TrainerSettings,
+    TrainJob,
+)
 
 ANNA, BERT, CARL = (
     Candidate(name, {"rules": [], "default": {"weight": name}}, 0.1) for name in ("anna", "bert", "carl")
 )  # fmt: skip
 
 
-def job_of(*candidates: Candidate, **changes: object) -> Job:
-    job = Job(
-        {"name": "digits"}, {"name": "mlp"}, {"name": "sgd"}, {}, candidates, seed=3, stop_epoch=2.0
+def job_of(*candidates: Candidate, **changes: Any) -> TrainJob:
+    job = TrainJob(
+        task=make_task(), trainer=TrainerSettings(), candidates=candidates, seed=3, stop_epoch=2.0
     )
     return replace(job, **changes)
 
@@ -76,10 +84,9 @@ def test_a_newcomer_is_trained_alone(monkeypatch, tmp_path) -> None:
         {"seed": 4},
         {"stop_epoch": 3.0},
         {"eval_epochs": (1.0,)},
-        {"test": True},
-        {"optimizer": {"name": "adam"}},
-        {"data": {"name": "mnist"}},
-        {"trainer": {"precision": "bf16-true"}},
+        {"task": make_task(optimizer={"name": "adam"})},
+        {"task": make_task(data={"name": "mnist"})},
+        {"trainer": TrainerSettings(precision="bf16-true")},
         {"candidates": (replace(ANNA, lr=0.2),)},
         {"candidates": (replace(ANNA, plan={"rules": [], "default": {"weight": "zeros"}}),)},
     ],
@@ -95,12 +102,21 @@ def test_all_that_a_result_depends_on_tells_jobs_apart(monkeypatch, tmp_path, ch
     assert len(trained.jobs) == 2
 
 
+def test_a_test_of_what_was_trained_is_another_result(monkeypatch, tmp_path) -> None:
+    trained = Trained(monkeypatch, simulate)
+    job = job_of(ANNA)
+    test = TestJob(task=job.task, trainer=job.trainer, candidates=(ANNA,), seed=3, epochs=2.0)
+    for each in (job, test, job, test):
+        do(book(tmp_path), each)
+    assert trained.jobs == [job, test]
+
+
 def test_where_a_job_starts_from_does_not(monkeypatch, tmp_path) -> None:
     trained = Trained(monkeypatch, simulate)
     do(book(tmp_path), job_of(ANNA))
     do(
         book(tmp_path),
-        job_of(ANNA, start_epoch=1.0, state_in={"anna": "gone.pt"}, state_dir="states"),
+        job_of(ANNA, start_epoch=1.0, states={"anna": "gone.pt"}, state_dir="states"),
     )
     assert len(trained.jobs) == 1
 
@@ -196,11 +212,13 @@ def test_where_each_fails_in_its_own_way_it_is_not(monkeypatch, tmp_path) -> Non
 def test_a_loop_where_stacking_was_asked_for_is_told_once_with_its_reason(tmp_path) -> None:
     listener = Listener()
     jobs = book(tmp_path, listener)
-    job = Job(
-        data={"name": "digits", "train_size": 64, "val_size": 32},
-        model={"name": "mlp", "depth": 1, "width": 8},
-        optimizer={"name": "torch.optim.LBFGS", "batch_size": 32},
-        trainer={"engine": "stacked"},
+    job = TrainJob(
+        task=make_task(
+            data={"name": "digits", "train_size": 64, "val_size": 32},
+            model={"name": "mlp", "depth": 1, "width": 8},
+            optimizer={"name": "torch.optim.LBFGS", "batch_size": 32},
+        ),
+        trainer=TrainerSettings(engine="stacked"),
         candidates=tuple(Candidate(name, {"name": name}, 0.1) for name in ("he_normal", "ones")),
         seed=0,
         screen=True,

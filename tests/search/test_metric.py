@@ -13,12 +13,16 @@ from initsearch.race.race import Race
 from initsearch.race.rules import Decision, RaceRules
 from initsearch.race.sentence import STEPS, sentence
 from initsearch.search.metric import make_metric, steps_to
-from initsearch.training.job import Point
+from initsearch.training import Point
+
+#: What a guess among ten classes scores.
+TEN_CLASSES = {"val_accuracy": 1 / 10, "val_loss": math.log(10)}
 
 
 def curve(*accuracies: float, every: int = 10) -> list[Point]:
     return [
-        Point(i / 10, every * i, 1.0, 1.0, accuracy) for i, accuracy in enumerate(accuracies, 1)
+        Point(i / 10, every * i, 1.0, {"val_accuracy": accuracy, "val_loss": 1.0})
+        for i, accuracy in enumerate(accuracies, 1)
     ]
 
 
@@ -44,7 +48,7 @@ def test_runs_that_did_not_get_there_stand_behind_all_that_did_in_the_order_of_t
 def test_a_diverged_run_is_worse_than_one_that_did_not_get_there() -> None:
     metric = make_metric("steps_to_target", 0.9)
     assert math.isnan(metric.score(curve(0.95), diverged=True))
-    assert metric.floor(10, 30) > steps_to(0.9, curve(0.0, 0.0, 0.0)) - 0.9
+    assert metric.floor(TEN_CLASSES, 30) > steps_to(0.9, curve(0.0, 0.0, 0.0)) - 0.9
 
 
 @pytest.mark.parametrize("target", [0.0, 1.5, -1.0, math.nan])
@@ -116,16 +120,16 @@ def test_a_study_counts_steps_to_its_target(monkeypatch, tmp_path) -> None:
 
 @pytest.mark.parametrize("metric", ["val_accuracy", "learning_curve_area", "steps_to_target"])
 def test_margins_in_points_and_steps_may_be_any(metric: str) -> None:
-    make_metric(metric, 0.9).check_margin(1.5, 10)
+    make_metric(metric, 0.9).check_margin(1.5, TEN_CLASSES)
 
 
 def test_a_margin_in_points_is_refused_for_a_loss() -> None:
     """Within 1.5 nats a net that has learned everything is as good as a guess, log 10 = 2.3."""
     metric = make_metric("val_loss", 0.9)
-    metric.check_margin(0.23, 10)
+    metric.check_margin(0.23, TEN_CLASSES)
     with pytest.raises(
         ConfigError, match=r"race.margin must be at most 0.23 for val_loss.*got 1.5"
     ):
-        metric.check_margin(1.5, 10)
+        metric.check_margin(1.5, TEN_CLASSES)
     with pytest.raises(ConfigError, match=r"race.margin must be at most"):
         run(settings(Path("nowhere"), metric="val_loss", race={"margin": 1.5}))

@@ -16,7 +16,7 @@ from study_runs import SPACE, Call, Listener, Trained, folder, numbers, run, set
 
 from initsearch.search import jobs, sampling
 from initsearch.search.study import Study
-from initsearch.training.worker import run_job
+from initsearch.training import TestJob, run_job
 
 #: A study whose training is real, and takes a second.
 SMALL: dict[str, Any] = {"n_trials": 6, "search": {"seeds": 1}, "race": {"max_seeds": 3}}
@@ -205,7 +205,8 @@ def test_weights_that_are_gone_cost_time_and_not_the_verdict(
     expected, pieces = uninterrupted
     assert numbers(verdict) == expected
     assert Counter(trained.pieces) == pieces
-    assert any(job.start_epoch == 0 for job in trained.jobs if job.test)
+    ended = zip(trained.jobs, trained.results, strict=True)
+    assert any(result.engine == "loop" for job, result in ended if isinstance(job, TestJob))
 
 
 def test_more_trials_continue_the_study(monkeypatch, tmp_path) -> None:
@@ -420,7 +421,7 @@ def test_newcomers_go_on_from_their_own_weights_beside_candidates_whose_weights_
     run(settings(tmp_path, n_trials=7, **random))
     trained.jobs.clear()
     run(settings(tmp_path, n_trials=19, **random))
-    search = [job for job in trained.jobs if job.seed < 1000]
+    search = [job for job in trained.trainings if job.seed < 1000]
     assert {job.stop_epoch for job in search} >= {0.25, 0.5, 1.0}
     assert all(job.start_epoch > 0 for job in search if job.stop_epoch > 0.25)
 
@@ -449,7 +450,7 @@ def test_a_stacked_cohort_of_which_one_result_was_kept_gives_the_same_verdict(
 ) -> None:
     """Odd sizes and a wild rate: a smaller stack would round differently, and the scores would differ."""
     wild: dict[str, Any] = {
-        "trainer": {"accelerator": "cpu", "devices": 1, "engine": "stacked"},
+        "trainer": {"engine": "stacked"},
         "model": {"name": "mlp", "depth": 2, "width": 19, "activation": "tanh"},
         "optimizer": {"name": "sgd", "lr": 0.6, "momentum": 0.9, "batch_size": 17},
         "space": {"plans": {"a": "lecun_normal", "b": "orthogonal"}},
@@ -474,5 +475,5 @@ def test_a_stacked_cohort_of_which_one_result_was_kept_gives_the_same_verdict(
             run(settings(tmp_path / "cut", **wild))
     trained = Trained(monkeypatch, run_job)
     assert numbers(run(settings(tmp_path / "cut", **wild))) == whole
-    sizes = {len(job.candidates) for job in trained.jobs if job.seed == 1001 and not job.test}
+    sizes = {len(job.candidates) for job in trained.trainings if job.seed == 1001}
     assert sizes == {len(whole["candidates"])}

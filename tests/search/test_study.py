@@ -29,10 +29,8 @@ from initsearch.search.blocks import FIRST_RACE_BLOCK, SEEDS_PER_STUDY, race_see
 from initsearch.search.settings import StudySettings
 from initsearch.search.study import Study
 from initsearch.search.verdict import Verdict
-from initsearch.tasks.data import DataConfig, load_data
-from initsearch.training.choice import EngineChoice
-from initsearch.training.job import Job
-from initsearch.training.worker import run_job
+from initsearch.tasks.data import DataSettings, load_data
+from initsearch.training import EngineChoice, TestJob, TrainJob, run_job
 
 #: Three sound plans, one that raises an error and one that bursts; all of them are tried.
 ODD_SPACE = {
@@ -43,7 +41,6 @@ ODD_SPACE = {
         "fine": "orthogonal",
     }
 }
-TRAINER = {"accelerator": "cpu", "devices": 1}
 
 
 class Finished:
@@ -96,7 +93,7 @@ def test_two_workers_come_to_the_same_verdict(plain, pool, tmp_path) -> None:
 def test_two_workers_come_to_the_same_verdict_stacked(pool, tmp_path, engine_of: str) -> None:
     """Where a probe decides, with the choice that one of them made: two probes may time differently."""
     chosen = EngineChoice("stacked", 3, False, "none", "it was faster")
-    few = {"trainer": TRAINER | {"engine": engine_of}, "n_trials": 6}
+    few = {"trainer": {"engine": engine_of}, "n_trials": 6}
     verdicts = []
     for workers, executor in ((1, None), (2, pool)):
         asked = settings(tmp_path / str(workers), workers=workers, **few)
@@ -114,7 +111,7 @@ def test_two_names_for_one_scheme_are_a_tie(tmp_path, engine_of: str) -> None:
     asked = settings(
         tmp_path,
         space={"plans": {"unused": "zeros"}},
-        trainer=TRAINER | {"engine": engine_of},
+        trainer={"engine": engine_of},
         race={"margin": 0.0},
         **few,
     )
@@ -165,14 +162,14 @@ def test_studies_of_two_seeds_share_no_block(plain, monkeypatch, tmp_path) -> No
 
 def test_the_test_set_is_touched_once_and_after_the_decision(plain) -> None:
     jobs = plain.trained.jobs
-    first = next(i for i, job in enumerate(jobs) if job.test)
-    assert all(job.test for job in jobs[first:])
+    first = next(i for i, job in enumerate(jobs) if isinstance(job, TestJob))
+    assert all(isinstance(job, TestJob) for job in jobs[first:])
     leader = plain.verdict.candidates[0].name
     tested = [(c.name, job.seed) for job in jobs[first:] for c in job.candidates]
     assert max(Counter(tested).values()) == 1
     assert {name for name, _ in tested} == {leader, plain.verdict.baseline}
     # Nothing is trained for it: the race's weights are scored.
-    assert all(job.start_epoch == job.stop_epoch for job in jobs[first:])
+    assert {result.engine for result in plain.trained.results[first:]} == {"none"}
     for part in ("baseline", "leader" if plain.verdict.winner is None else "winner"):
         score = plain.verdict.test[part]
         assert score.test_accuracy == pytest.approx(
@@ -181,13 +178,10 @@ def test_the_test_set_is_touched_once_and_after_the_decision(plain) -> None:
 
 
 def test_the_test_score_is_that_of_the_raced_weights(plain) -> None:
-    """Trained anew from nothing, in one go, a candidate gets the same score on the test set."""
-    job = next(job for job in plain.trained.jobs if job.test)
-    (race,) = (
-        other for other in plain.trained.jobs
-        if other.seed == job.seed and job.candidates[0] in other.candidates and not other.test
-    )  # fmt: skip
-    anew = run_job(replace(race, candidates=job.candidates, state_dir=None, test=True))
+    """Trained again from scratch, in one go, a candidate gets the same score on the test set."""
+    job = next(job for job in plain.trained.jobs if isinstance(job, TestJob))
+    again = run_job(replace(job, states={}))
+    assert again.engine == "loop"
     (name,) = (candidate.name for candidate in job.candidates)
     scores = {
         seed: score
@@ -195,7 +189,7 @@ def test_the_test_score_is_that_of_the_raced_weights(plain) -> None:
         if part.name == name
         for seed, score in part.by_seed.items()
     }
-    assert scores[job.seed] == anew.curves[0].test_accuracy
+    assert scores[job.seed] == again.curves[0].test["test_accuracy"]
 
 
 def test_optuna_holds_what_became_of_each_trial(odd) -> None:
@@ -323,7 +317,7 @@ def test_the_leader_s_plan_is_kept_as_a_plan_file(plain) -> None:
 
 def test_the_verdict_says_how_many_images_there_were(monkeypatch, tmp_path, plain) -> None:
     digits = len(load_digits().target)
-    test = digits - len(load_data(DataConfig("digits")).train_y)
+    test = digits - len(load_data(DataSettings(name="digits")).train_y)
     asked = {"train": 128, "validation": 64, "test": test}
     assert asdict(plain.verdict.evidence.images) == asked
 
@@ -447,7 +441,7 @@ def test_budgets_that_come_to_the_same_step_are_one(monkeypatch, tmp_path) -> No
     data = {"name": "digits", "train_size": 32, "val_size": 32}
     asked = settings(tmp_path, data=data, max_epochs=1, n_trials=4, race={"max_seeds": 2})
     found = finish(monkeypatch, asked)
-    assert {job.stop_epoch for job in found.trained.jobs} == {0.5, 1}
+    assert {job.stop_epoch for job in found.trained.trainings} == {0.5, 1}
 
 
 def test_too_large_a_batch_is_told_before_anything_trains(monkeypatch, tmp_path) -> None:
@@ -464,9 +458,8 @@ def test_the_stand_in_is_trained_on_in_the_size_that_was_asked_for(monkeypatch, 
     asked = settings(tmp_path, data=data | {"train_size": 64, "val_size": 32}, **small)
     found = finish(monkeypatch, asked)
     assert (found.verdict.dataset, found.verdict.requested_dataset) == ("digits", "mnist")
-    assert {(job.data["name"], job.data["train_size"]) for job in found.trained.jobs} == {
-        ("digits", 64)
-    }
+    used = {job.task.data for job in found.trained.jobs}
+    assert {(data.name, data.train_size, data.download) for data in used} == {("digits", 64, False)}
     (message,) = (text for (text,) in found.listener.heard("message") if "mnist" in text)
     assert "training on digits instead" in message
 
@@ -478,11 +471,8 @@ def test_a_stand_in_is_found_where_it_was_asked_for(monkeypatch, tmp_path) -> No
     asked = settings(tmp_path, data=data | {"train_size": 32, "val_size": 20}, **small)
     found = finish(monkeypatch, asked)
     assert (found.verdict.dataset, found.verdict.requested_dataset) == ("mnist", "cifar10")
-    sizes = {
-        (job.data["name"], job.data["train_size"], job.data["val_size"])
-        for job in found.trained.jobs
-    }
-    assert sizes == {("mnist", 32, 20)}
+    used = {job.task.data for job in found.trained.jobs}
+    assert {(data.name, data.train_size, data.val_size) for data in used} == {("mnist", 32, 20)}
 
 
 def write_noise_as_mnist(root: Path, n: int = 60) -> None:
@@ -522,11 +512,11 @@ def test_a_study_takes_no_other_s_verdict(plain) -> None:
 
 
 def test_how_cohorts_are_trained_is_probed_once_told_and_kept(monkeypatch, tmp_path) -> None:
-    trainer = {"accelerator": "cpu", "devices": 1, "engine": "auto", "autocast": "auto"}
+    trainer = {"engine": "auto", "autocast": "auto"}
     choice = EngineChoice("loop", 4, False, "bf16", "because it is so")
     probed: list[Any] = []
 
-    def probe(job: Job, largest: int, processes: int) -> EngineChoice:
+    def probe(job: TrainJob, largest: int, processes: int) -> EngineChoice:
         probed.append((largest, processes))
         return choice
 
@@ -539,7 +529,7 @@ def test_how_cohorts_are_trained_is_probed_once_told_and_kept(monkeypatch, tmp_p
     kept = json.loads((folder(asked) / "engine.json").read_text())
     assert EngineChoice.from_json(kept) == choice
     # bf16 may change who wins: it is for the search alone.
-    seeds = {job.trainer["autocast"]: {job.seed >= 1000} for job in trained.jobs}
+    seeds = {job.trainer.autocast: {job.seed >= 1000} for job in trained.jobs}
     assert seeds == {"bf16": {False}, "none": {True}}
     # A study that goes on goes on in the same way, whatever a probe would say by then.
     run(settings(tmp_path, trainer=trainer, n_trials=11))

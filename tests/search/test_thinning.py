@@ -11,8 +11,7 @@ from study_runs import Listener, Trained, folder, numbers, run, settings
 
 from initsearch.search.blocks import FIRST_RACE_BLOCK
 from initsearch.search.soft_signs import moves, sign_of
-from initsearch.training.job import CohortResult, Job
-from initsearch.training.worker import run_job
+from initsearch.training import CohortResult, Job, TrainJob, run_job
 
 #: Winners that every gradient-based sign condemns: all of them start without a signal.
 ZERO_STARTS = {
@@ -31,9 +30,9 @@ ZERO_STARTS = {
 }
 
 
-def searched(jobs: Sequence[Job]) -> list[Job]:
+def searched(jobs: Sequence[Job]) -> list[TrainJob]:
     """The search's own jobs, without those of the race."""
-    return [job for job in jobs if job.seed < FIRST_RACE_BLOCK]
+    return [j for j in jobs if isinstance(j, TrainJob) and j.seed < FIRST_RACE_BLOCK]
 
 
 def test_those_that_learn_are_trained_before_those_that_do_not_yet(monkeypatch, tmp_path) -> None:
@@ -58,7 +57,7 @@ def test_those_that_learn_are_trained_before_those_that_do_not_yet(monkeypatch, 
     listener = Listener()
     verdict = run(settings(tmp_path, space=space, **few), listener)
     probe, *rungs = searched(trained.jobs)
-    assert (probe.measure_stop, probe.seed, len(probe.candidates)) == (False, 0, 8)
+    assert (probe.seed, len(probe.candidates)) == (0, 8)
     assert (probe.stop_epoch, probe.points) == (2 / 8, ())
     first = [job for job in rungs if job.stop_epoch == 0.5]
     names = [[candidate.name for candidate in job.candidates] for job in first]
@@ -85,8 +84,13 @@ def test_those_that_learn_are_trained_before_those_that_do_not_yet(monkeypatch, 
 
 @pytest.mark.parametrize("loss", [2.31, math.log(10), 2.25])
 def test_a_loss_near_that_of_a_guess_has_not_moved(loss: float) -> None:
-    assert not moves(loss, classes=10)
-    assert sign_of(loss, 7.4, 10, 20).startswith("no better than a guess yet: loss 7.4 to")
+    assert not moves(loss, math.log(10))
+    told = sign_of(loss, 7.4, math.log(10), 20)
+    assert told.startswith("no better than a guess yet: loss 7.4 to")
+
+
+def test_where_no_guess_is_known_a_sign_claims_nothing() -> None:
+    assert sign_of(0.5, 0.7, None, 20) == "loss 0.7 to 0.5 in 20 steps"
 
 
 def test_a_probe_changes_no_score(monkeypatch, tmp_path) -> None:

@@ -12,7 +12,7 @@ from virtual_workers import Stopwatch, VirtualWorkers
 from initsearch.digests import short_hash
 from initsearch.search.blocks import FIRST_RACE_BLOCK
 from initsearch.search.settings import StudySettings
-from initsearch.training.job import CohortResult, Job
+from initsearch.training import CohortResult, Job, Point
 
 #: A race that goes to its end: nothing is significant at this level.
 TO_THE_END = {"max_seeds": 12, "looks": (4, 6, 8, 12), "margin": 0.0, "alpha": 1e-6}
@@ -23,19 +23,20 @@ THINNING = {"max_seeds": 12, "looks": (3, 5, 8, 12), "margin": 0.0, "alpha": 0.2
 def rounded_by_cohort(job: Job) -> CohortResult:
     """A stacked cohort's last digits depend on who is in it, a loop's do not."""
     result = simulate(job)
-    if job.trainer["engine"] != "stacked":
+    if not job.stacked:
         return result
     digits = int(short_hash([candidate.name for candidate in job.candidates]), 16) * 1e-18
-    curves = (
-        replace(c, points=tuple(replace(p, val_accuracy=p.val_accuracy + digits) for p in c.points))
-        for c in result.curves
-    )
+
+    def rounded(point: Point) -> Point:
+        accuracy = point.scores["val_accuracy"] + digits
+        return replace(point, scores={**point.scores, "val_accuracy": accuracy})
+
+    curves = (replace(c, points=tuple(map(rounded, c.points))) for c in result.curves)
     return replace(result, curves=tuple(curves), engine="stacked")
 
 
 def asked_of(folder: Path, workers: int, engine: str, **changes: Any) -> StudySettings:
-    trainer = {"accelerator": "cpu", "devices": 1, "engine": engine}
-    return settings(folder, workers=workers, trainer=trainer, **changes)
+    return settings(folder, workers=workers, trainer={"engine": engine}, **changes)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 import pytest
-from study_runs import Listener
+from study_runs import Listener, end_of
 
 from initsearch.search import jobs
-from initsearch.training.job import CohortResult, Job
+from initsearch.training import CohortResult, Job, TrainJob
 
 
 class VirtualWorkers(Executor):
@@ -63,7 +63,7 @@ class VirtualWorkers(Executor):
             job, future = self._queue.popleft()
             if not future.set_running_or_notify_cancel():
                 continue
-            luck = random.Random(f"{job.seed}{job.candidates[0].name}{job.stop_epoch}")
+            luck = random.Random(f"{job.seed}{job.candidates[0].name}{end_of(job)}")
             end = self.now + _work_of(job) * luck.uniform(0.7, 1.3)
             self.begun.append((self.now, end, job))
             heapq.heappush(self._running, (end, len(self.begun), job, future))
@@ -75,6 +75,8 @@ class VirtualWorkers(Executor):
 
 
 def _work_of(job: Job) -> float:
+    if not isinstance(job, TrainJob):
+        return 0.0
     return len(job.candidates) * (job.stop_epoch - job.start_epoch)
 
 

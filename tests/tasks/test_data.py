@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,22 @@ from torchvision.transforms.v2 import functional as transforms
 
 from initsearch.errors import ConfigError, DataError
 from initsearch.tasks.data import (
-    DataConfig,
+    DataSettings,
     ImageData,
     default_root,
     list_data,
-    load_data,
     split,
     split_sizes,
 )
-from initsearch.tasks.data.kept import kept
+from initsearch.tasks.data import load_data as load_settings
+from initsearch.tasks.data.cached import cached
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "data"
+
+
+def load_data(settings: Mapping[str, Any]) -> ImageData:
+    """Load what a configuration's group `data` names."""
+    return load_settings(DataSettings.parse("data", settings))
 
 
 @pytest.fixture(autouse=True)
@@ -219,8 +223,8 @@ def test_a_negative_seed_is_refused(digits: ImageData) -> None:
         ({"name": None}, ["unknown data set None"]),
         ({"fallback": "digit"}, ["data.fallback", "digits"]),
         ({"fallback": "image_folder"}, ["data.fallback", "image_folder"]),
-        ({"train_sizes": 5}, ["unknown data setting 'train_sizes'", "train_size"]),
-        ({"train_size": 0}, ["data.train_size", ">= 1", "0"]),
+        ({"train_sizes": 5}, ["unknown setting of data 'train_sizes'", "train_size"]),
+        ({"train_size": 0}, ["data.train_size", "greater than or equal to 1", "0"]),
         ({"train_size": "many"}, ["data.train_size", "'many'"]),
         ({"train_size": True}, ["data.train_size", "True"]),
         ({"val_size": 2.5}, ["data.val_size", "2.5"]),
@@ -237,9 +241,20 @@ def test_a_bad_setting_is_named_with_its_value(settings: dict[str, Any], words: 
     assert all(word in one_line(error) for word in words)
 
 
-def test_a_config_is_plain_data() -> None:
-    config = DataConfig(name="digits", train_size=100)
-    assert DataConfig.from_mapping(json.loads(json.dumps(asdict(config)))) == config
+def test_settings_are_plain_data() -> None:
+    settings = DataSettings(name="digits", train_size=100)
+    again = json.loads(json.dumps(settings.model_dump()))
+    assert DataSettings.parse("data", again) == settings
+    assert hash(DataSettings.parse("data", again)) == hash(settings)
+
+
+def test_a_key_says_which_images_not_how_they_are_found() -> None:
+    mnist = DataSettings(name="mnist")
+    elsewhere = DataSettings(name="mnist", root="elsewhere", download=False, timeout=1.0)
+    assert mnist.key() == elsewhere.key()
+    assert mnist.key() != DataSettings(name="mnist", image_size=14).key()
+    one, other = (DataSettings(name="image_folder", root=root).key() for root in ("a", "b"))
+    assert one != other
 
 
 def test_root_defaults_to_the_environment_then_to_the_users_cache(
@@ -247,8 +262,8 @@ def test_root_defaults_to_the_environment_then_to_the_users_cache(
 ) -> None:
     assert default_root() == own_cache
     monkeypatch.setenv("INITSEARCH_DATA", str(tmp_path / "named"))
-    assert DataConfig().folder == tmp_path / "named"
-    assert DataConfig(root=str(tmp_path / "given")).folder == tmp_path / "given"
+    assert DataSettings().folder == tmp_path / "named"
+    assert DataSettings(root=str(tmp_path / "given")).folder == tmp_path / "given"
     monkeypatch.delenv("INITSEARCH_DATA")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -259,9 +274,8 @@ def test_there_is_a_config_file_per_data_set_with_every_setting() -> None:
     assert sorted(path.stem for path in CONF.glob("*.yaml")) == list_data()
     for path in CONF.glob("*.yaml"):
         settings = yaml.safe_load(path.read_text())
-        config = DataConfig.from_mapping(settings)
-        assert config.name == path.stem
-        assert set(settings) == set(asdict(config))
+        assert DataSettings.parse("data", settings).name == path.stem
+        assert set(settings) == set(DataSettings.model_fields)
 
 
 # --- MNIST ------------------------------------------------------------------------------------
@@ -549,7 +563,7 @@ def test_folders_that_are_no_classes_of_images_say_so(tmp_path: Path) -> None:
     refused(tmp_path / "rare", "class 'b' .* at least 2 images")
     write_images(tmp_path / "apart" / "train", {"a": 3, "b": 3})
     write_images(tmp_path / "apart" / "test", {"a": 3, "c": 3})
-    refused(tmp_path / "apart", r"has not \(c\)")
+    refused(tmp_path / "apart", r"does not have \(c\)")
     for name in ("train", "valid", "validation"):
         write_images(tmp_path / "twice" / name, {"a": 3, "b": 3})
     refused(tmp_path / "twice", "has valid and validation, which mean the same part")
@@ -584,7 +598,7 @@ def test_those_that_come_while_images_are_decoded_wait_for_them(tmp_path: Path) 
 
     path = tmp_path / "folder" / "images.pt"
     with ThreadPoolExecutor(4) as threads:
-        waiting = [threads.submit(kept, path, "same files", decode) for _ in range(4)]
+        waiting = [threads.submit(cached, path, "same files", decode) for _ in range(4)]
         results = [future.result().tolist() for future in waiting]
     assert results == [[0, 1, 2, 3, 4]] * 4
     assert decoded == [1]

@@ -1,7 +1,7 @@
 """Downloads that fail, hang or serve garbage: the error comes in time, and nothing half is left.
 
-The servers are local. They stand in for the mirrors as proxies, which urllib takes from the
-environment, so that the downloading process is the real one.
+The servers are local. They replace the mirrors as proxies, which urllib takes from the environment: the
+downloading process is the real one.
 """
 
 import gzip
@@ -19,14 +19,14 @@ from mnist_files import as_idx, small_mnist
 from torchvision import datasets
 
 from initsearch.errors import DataError
-from initsearch.tasks.data import download, fetch, load_data
+from initsearch.tasks.data import DataSettings, download, fetch, load_data
 
 HTML = b"<html>please log in to this network</html>"
 
 
 @contextmanager
 def server(answer: Callable[[socket.socket, bytes, threading.Event], None]) -> Iterator[str]:
-    """A server that hands each connection, its request's first line and an end signal on."""
+    """A server that calls `answer` with each connection, its request's first line and an end signal."""
     end = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -79,7 +79,7 @@ def through(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
 def refused(root: Path, name: str = "mnist", timeout: float = 20, deadline: float = 60) -> str:
     """The one-line error of a download that cannot succeed; nothing but the lock file is left."""
     with pytest.raises(DataError) as error:
-        load_data({"name": name, "root": str(root), "timeout": timeout, "deadline": deadline})
+        load_data(DataSettings(name=name, root=str(root), timeout=timeout, deadline=deadline))
     text = str(error.value)
     assert "\n" not in text
     assert all(word in text for word in ("data.root=", "data.fallback=digits", "data=digits"))
@@ -110,7 +110,7 @@ def test_a_silent_server_is_given_up_on(
 def test_a_root_that_cannot_be_made_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(DataError, match=r"data\.root=") as error:
-        load_data({"name": "mnist", "root": str(tmp_path / "file" / "data")})
+        load_data(DataSettings(name="mnist", root=str(tmp_path / "file" / "data")))
     assert "\n" not in str(error.value)
 
 
@@ -133,7 +133,7 @@ def test_fetch_lets_torchvision_download_and_unpack(
             fetch.fetch("MNIST", str(tmp_path), timeout=20)
         finally:
             socket.setdefaulttimeout(None)
-    data = load_data({"name": "mnist", "root": str(tmp_path), "download": False})
+    data = load_data(DataSettings(name="mnist", root=str(tmp_path), download=False))
     assert (data.train_x[:, 0].numpy() == small_mnist()["train-images-idx3-ubyte"]).all()
 
 
@@ -142,7 +142,7 @@ def test_fetch_lets_torchvision_download_and_unpack(
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Have other code run in the place of `fetch.py`; `raw` is where it shall put the files."""
+    """Run other code in place of `fetch.py`; it must put the files into `raw`."""
     source = tmp_path / "source"
     source.mkdir()
     for name, values in small_mnist().items():
@@ -172,7 +172,7 @@ def test_a_download_moves_over_whole_and_without_its_archives(
     script: Callable[[str], Path],
 ) -> None:
     root = script(COPY_ALL)
-    data = load_data({"name": "mnist", "root": str(root)})
+    data = load_data(DataSettings(name="mnist", root=str(root)))
     assert len(data.train_y) == 60
     kept = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     assert kept == {f"MNIST/raw/{name}" for name in small_mnist()} | {".mnist.lock"}
@@ -191,7 +191,7 @@ def test_a_download_that_breaks_off_leaves_nothing_behind(script: Callable[[str]
         ("time.sleep(60)", "nothing arrived for 0.5 s"),
         (
             "while time.sleep(0.01) is None: (raw / 'x').open('a').write('.')",
-            "not whole within 2 s",
+            "not complete within 2 s",
         ),
     ],
 )
@@ -207,8 +207,8 @@ def test_a_download_that_lacks_a_file_is_not_taken_for_whole(
     script: Callable[[str], Path],
 ) -> None:
     root = script(f"{COPY_ALL}\n(raw / 't10k-labels-idx1-ubyte').unlink()")
-    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte is missing.*lacked"):
-        load_data({"name": "mnist", "root": str(root)})
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte is missing.*did not contain it"):
+        load_data(DataSettings(name="mnist", root=str(root)))
 
 
 def test_those_that_come_meanwhile_wait_and_do_not_download_again(
@@ -218,8 +218,8 @@ def test_those_that_come_meanwhile_wait_and_do_not_download_again(
         f"import time\nwith log.open('a') as f: f.write('run ')\ntime.sleep(0.5)\n{COPY_ALL}"
     )
     with ThreadPoolExecutor(3) as threads:
-        config = {"name": "mnist", "root": str(root)}
-        sizes = [len(data.train_y) for data in threads.map(load_data, [config] * 3)]
+        settings = DataSettings(name="mnist", root=str(root))
+        sizes = [len(data.train_y) for data in threads.map(load_data, [settings] * 3)]
     assert sizes == [60, 60, 60]
     assert (tmp_path / "log").read_text() == "run "
 

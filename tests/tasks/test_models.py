@@ -17,13 +17,13 @@ from initsearch.errors import ConfigError, InitSearchError, ModelError
 from initsearch.tasks.models import (
     MLP,
     ConvNet,
+    ModelSettings,
     PlainCNN,
     ResNet,
-    architecture_name,
-    build_model,
     list_activations,
     list_models,
 )
+from initsearch.tasks.models import build_model as build_from_settings
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (2, 5, 9), (1, 1, 1)]
@@ -39,6 +39,15 @@ FUNCTIONS = {
     "softplus": F.softplus,
 }
 HERE = __name__
+
+
+def settings(spec: Mapping[str, Any]) -> ModelSettings:
+    """What a configuration's group `model` comes to."""
+    return ModelSettings.parse("model", spec)
+
+
+def build_model(spec: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return build_from_settings(settings(spec), shape, classes)
 
 
 def refused(kind: type[InitSearchError], spec: Mapping[str, Any], *words: str) -> None:
@@ -117,7 +126,7 @@ def test_there_is_a_config_file_per_model_with_every_setting_and_its_default() -
         spec = yaml.safe_load(path.read_text())
         built = build_model(spec, (1, 28, 28), 10)
         if path.stem in list_models():
-            assert architecture_name(spec) == path.stem
+            assert settings(spec).architecture == path.stem
             bare = build_model({"name": path.stem}, (1, 28, 28), 10)
             assert str(built) == str(bare)
 
@@ -233,15 +242,15 @@ def test_resnet_with_empty_branches_is_its_shortcut() -> None:
         ({"name": "resnett"}, ["unknown model 'resnett'", "resnet"]),
         ({"name": "mlp", "activation": "rellu"}, ["unknown activation 'rellu'", "relu"]),
         ({"name": "mlp", "activation": None}, ["unknown activation None"]),
-        ({"name": "mlp", "widht": 3}, ["setting of model mlp 'widht'", "width"]),
+        ({"name": "mlp", "widht": 3}, ["setting of model 'widht'", "width"]),
         ({"name": "mlp", "num_classes": 3}, ["'num_classes'"]),
-        ({"name": "mlp", "depth": 0}, ["model.depth", ">= 1", "0"]),
+        ({"name": "mlp", "depth": 0}, ["model.depth", "greater than or equal to 1", "0"]),
         ({"name": "mlp", "width": "wide"}, ["model.width", "'wide'"]),
         ({"name": "convnet", "depth": 5}, ["model.depth", "even", "5", "4 or 6"]),
         ({"name": "convnet", "width": 0}, ["model.width", "0"]),
-        ({"name": "plain_cnn", "depth": 2}, ["model.depth", ">= 3", "2"]),
+        ({"name": "plain_cnn", "depth": 2}, ["model.depth", "greater than or equal to 3", "2"]),
         ({"name": "resnet", "depth": 18}, ["model.depth", "6n+2", "18", "14 or 20"]),
-        ({"name": "resnet", "depth": 2}, ["model.depth", ">= 8", "2"]),
+        ({"name": "resnet", "depth": 2}, ["model.depth", "greater than or equal to 8", "2"]),
         ({"name": "resnet", "norm": "bacth"}, ["model.norm", "batch"]),
         ({}, ["name", "_target_"]),
         ({"name": None}, ["name", "_target_"]),
@@ -276,13 +285,13 @@ def without_num_classes(**settings: Any) -> nn.Module:
 
 
 class PlainTen(nn.Sequential):
-    """Ten outputs, whatever the data."""
+    """Ten outputs for any data."""
 
     def __init__(self, width: int = 5) -> None:
         super().__init__(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
 
 
-class Tells(nn.Module):
+class TwoOutputs(nn.Module):
     """Returns more than the logits."""
 
     def __init__(self) -> None:
@@ -354,15 +363,12 @@ def test_checking_a_model_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("target", "settings", "words"),
     [
-        ("torchvision.models.resnet81", {}, ["resnet81", "cannot be imported"]),
-        ("no_such_package.Net", {}, ["no_such_package", "cannot be imported", "install"]),
-        ("Net", {}, ["Net", "cannot be imported"]),
         ("torchvision.models.resnet", {}, ["cannot be built"]),
         ("torchvision.models.resnet18", {"widht": 3}, ["cannot be built", "widht"]),
         (f"{HERE}.explodes", {}, ["RuntimeError: first line second line"]),
         (f"{HERE}.gives_a_string", {}, ["must build an nn.Module", "str"]),
         (f"{HERE}.PlainTen", {"width": -1}, ["cannot be built"]),
-        (f"{HERE}.Tells", {}, ["must map (2, 1, 8, 8) to (2, 10)", "tuple"]),
+        (f"{HERE}.TwoOutputs", {}, ["must map (2, 1, 8, 8) to (2, 10)", "tuple"]),
         ("torchvision.models.resnet18", {"num_classes": 11}, ["(2, 10)", "(2, 11)"]),
         ("torchvision.models.alexnet", {}, ["fails on a batch of shape (2, 1, 8, 8)"]),
         ("torch.nn.Linear", {"in_features": 3, "out_features": 10}, ["fails on a batch"]),
@@ -374,9 +380,29 @@ def test_a_model_that_cannot_serve_says_why(
     refused(ModelError, {"_target_": target, **settings}, *words, "model")
 
 
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("torchvision.models.resnet81", ["torchvision.models", "has no 'resnet81'", "correct"]),
+        ("no_such_package.Net", ["no_such_package", "importable", "install"]),
+        ("Net", ["'Net'", "importable"]),
+    ],
+)
+def test_a_target_that_leads_nowhere_is_named(target: str, words: list[str]) -> None:
+    refused(ConfigError, {"_target_": target}, "model._target_", *words)
+
+
+def test_a_function_comes_before_a_module_of_the_same_path() -> None:
+    model = build_model({"_target_": "torchvision.models.alexnet"}, (3, 64, 64), 10)
+    assert type(model) is torchvision.models.AlexNet
+
+
 def test_the_name_beside_a_target_is_a_label() -> None:
     target = "torchvision.models.resnet18"
-    assert architecture_name({"_target_": target}) == "resnet18"
-    assert architecture_name({"_target_": target, "name": "mine"}) == "mine"
-    assert architecture_name({"name": "mlp", "width": 3}) == "mlp"
+    assert settings({"_target_": target}).architecture == "resnet18"
+    assert settings({"_target_": target, "name": "mine"}).architecture == "mine"
+    assert settings({"name": "mlp", "width": 3}).architecture == "mlp"
+    assert settings({"name": "mlp", "width": 3, "depth": 2, "activation": "tanh"}).label == (
+        "mlp-2x3-tanh"
+    )
     assert build_model({"_target_": target, "name": "mine"}, (3, 32, 32), 10) is not None

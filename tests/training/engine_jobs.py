@@ -1,4 +1,4 @@
-"""Jobs on a few digits, and the plain PyTorch loop that the engine is held against."""
+"""Jobs on a few digits, and the plain PyTorch loop that the engines are compared with."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from initsearch.plan import InitPlan
-from initsearch.tasks.data import DataConfig, load_data, split
+from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
+from initsearch.tasks.data import load_data, split
 from initsearch.tasks.models import build_model
-from initsearch.training.job import Candidate, Job
-from initsearch.training.streams import BatchStream, derive_seed
+from initsearch.tasks.streams import derive_seed, epoch_order
+from initsearch.training import Candidate, Job, TestJob, TrainerSettings, TrainJob
 
 HE = {"name": "he_normal"}
 SMALL = {"name": "normal", "std": 0.01}
@@ -24,18 +25,54 @@ PER_EPOCH = 10
 MLP = {"name": "mlp", "width": 24, "depth": 2}
 
 
-def make_job(**changes: Any) -> Job:
+SGD = {"name": "sgd", "momentum": 0.9, "batch_size": BATCH_SIZE}
+LOOP = {"engine": "loop"}
+
+
+def make_task(
+    data: dict[str, Any] = DATA, model: dict[str, Any] = MLP, optimizer: dict[str, Any] = SGD
+) -> ImageClassification:
+    """An image classification of settings as a configuration has them."""
+    return ImageClassification(
+        data=DataSettings.parse("data", data),
+        model=ModelSettings.parse("model", model),
+        optimizer=OptimizerSettings.parse("optimizer", optimizer),
+    )
+
+
+def make_trainer(**settings: Any) -> TrainerSettings:
+    """Trainer settings as a configuration has them."""
+    return TrainerSettings.parse("trainer", settings)
+
+
+def make_job(
+    *,
+    data: dict[str, Any] = DATA,
+    model: dict[str, Any] = MLP,
+    optimizer: dict[str, Any] = SGD,
+    trainer: dict[str, Any] = LOOP,
+    **changes: Any,
+) -> TrainJob:
     """Three candidates, an MLP, SGD with momentum, 10 steps an epoch, two epochs."""
-    job = Job(
-        data=DATA,
-        model=MLP,
-        optimizer={"name": "sgd", "momentum": 0.9, "batch_size": BATCH_SIZE},
-        trainer={"engine": "loop"},
+    job = TrainJob(
+        task=make_task(data, model, optimizer),
+        trainer=make_trainer(**trainer),
         candidates=TRIO,
         seed=3,
         stop_epoch=2.0,
     )
     return replace(job, **changes)
+
+
+def as_test(job: TrainJob, **changes: Any) -> TestJob:
+    """The test of what a job trains; without states it trains again."""
+    return TestJob(
+        **{
+            **{name: getattr(job, name) for name in ("task", "trainer", "candidates", "seed")},
+            "epochs": job.stop_epoch,
+            **changes,
+        }
+    )
 
 
 class Plain(NamedTuple):
@@ -45,29 +82,30 @@ class Plain(NamedTuple):
     losses: list[float]
 
 
-def train_plainly(job: Job, candidate: Candidate, dtype: torch.dtype = torch.float32) -> Plain:
+def train_plainly(job: TrainJob, candidate: Candidate, dtype: torch.dtype = torch.float32) -> Plain:
     """One candidate alone: an ordinary PyTorch loop, written without any of the engine."""
-    data = load_data(DataConfig(**job.data))
-    parts = split(data, job.seed, job.data["train_size"], job.data["val_size"])
+    task = as_images(job)
+    data = load_data(task.data)
+    parts = split(data, job.seed, task.data.train_size, task.data.val_size)
     with torch.random.fork_rng([]):
         torch.manual_seed(derive_seed("model", job.seed))
-        model = build_model(job.model, data.input_shape, data.num_classes)
+        model = build_model(task.model, data.input_shape, data.num_classes)
     InitPlan.from_spec(candidate.plan).apply(model, seed=job.seed, batch=first_images(job))
     model.to(dtype)
     optimizer = make_optimizer(job, model, candidate.lr)
-    order = BatchStream(parts.train, job.seed, BATCH_SIZE, 0, 0).order
     losses = []
     for step in range(round(job.stop_epoch * PER_EPOCH)):
         epoch, at = divmod(step, PER_EPOCH)
-        index = order(epoch)[at * BATCH_SIZE : (at + 1) * BATCH_SIZE]
+        order = epoch_order(parts.train, job.seed, epoch)
+        index = order[at * BATCH_SIZE : (at + 1) * BATCH_SIZE]
         x, y = data.normalize(data.train_x[index], dtype), data.train_y[index]
 
         def closure(x: Tensor = x, y: Tensor = y) -> Tensor:
             optimizer.zero_grad()
             loss = F.cross_entropy(model(x), y)
             loss.backward()
-            if job.optimizer.get("clip_norm"):
-                nn.utils.clip_grad_norm_(model.parameters(), job.optimizer["clip_norm"])
+            if task.optimizer.clip_norm:
+                nn.utils.clip_grad_norm_(model.parameters(), task.optimizer.clip_norm)
             return loss.detach()
 
         # NAdam keeps its factors in the default type, which Lightning sets to the precision's.
@@ -79,9 +117,14 @@ def train_plainly(job: Job, candidate: Candidate, dtype: torch.dtype = torch.flo
     return Plain(model, losses)
 
 
+def as_images(job: Job) -> ImageClassification:
+    assert isinstance(job.task, ImageClassification)
+    return job.task
+
+
 def first_images(job: Job) -> Tensor:
     """A few images of the block, for tracing."""
-    data = load_data(DataConfig(**job.data))
+    data = load_data(as_images(job).data)
     return data.normalize(data.train_x[:4])
 
 
@@ -95,10 +138,8 @@ def make_optimizer(job: Job, model: nn.Module, lr: float) -> torch.optim.Optimiz
         "nadam": torch.optim.NAdam,
         "torch.optim.LBFGS": torch.optim.LBFGS,
     }
-    settings = {
-        k: v for k, v in job.optimizer.items() if k not in ("name", "batch_size", "clip_norm")
-    }
-    return kinds[job.optimizer["name"]](model.parameters(), lr=lr, **settings)
+    settings = job.task.optimizer
+    return kinds[settings.name](model.parameters(), lr=lr, **settings.arguments)
 
 
 def read_state(path: str | Path | None) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class InterruptedNet(DropNet):
 
 
 class PairNet(DropNet):
-    """In training, hands back a pair, as nets with an auxiliary head do."""
+    """In training, returns a pair, as nets with an auxiliary head do."""
 
     def forward(self, x: Tensor) -> Tensor:
         logits = super().forward(x)

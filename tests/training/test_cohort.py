@@ -7,13 +7,23 @@ from typing import Any
 
 import pytest
 import torch
-from engine_jobs import HE, MLP, PER_EPOCH, TRIO, make_job, read_state, train_plainly
+from engine_jobs import (
+    HE,
+    MLP,
+    PER_EPOCH,
+    TRIO,
+    as_images,
+    as_test,
+    make_job,
+    make_trainer,
+    read_state,
+    train_plainly,
+)
 from torch.nn import functional as F
 
-from initsearch.tasks.data import DataConfig, load_data, split
+from initsearch.tasks.data import load_data, split
+from initsearch.training import Candidate, Curve, TrainJob, run_job
 from initsearch.training.cohort import CohortModule
-from initsearch.training.job import Candidate, Curve, Job
-from initsearch.training.worker import run_job
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"name": "sgd", "momentum": 0.9},
@@ -31,7 +41,7 @@ FLOAT64 = {"precision": "64-true"}
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 
 
-def curves_of(job: Job) -> dict[str, Curve]:
+def curves_of(job: TrainJob) -> dict[str, Curve]:
     return {curve.candidate: curve for curve in run_job(job).curves}
 
 
@@ -85,17 +95,25 @@ def test_stacked_follows_a_plain_loop(key: str, dtype: torch.dtype, tmp_path: Pa
 
 @pytest.mark.parametrize("engine", ["loop", "stacked"])
 def test_points_are_what_the_weights_score(engine: str, tmp_path: Path) -> None:
-    job = make_job(trainer={"engine": engine}, state_dir=str(tmp_path), test=True)
-    data = load_data(DataConfig(**job.data))
+    job = make_job(trainer={"engine": engine}, state_dir=str(tmp_path))
+    data = load_data(as_images(job).data)
     val = split(data, job.seed, 320, 100).val
-    for candidate, curve in zip(job.candidates, run_job(job).curves, strict=True):
+    curves = run_job(job).curves
+    states = {curve.candidate: str(curve.state) for curve in curves}
+    tests = run_job(as_test(job, states=states)).curves
+    for candidate, curve, end in zip(job.candidates, curves, tests, strict=True):
         model = train_plainly(job, candidate).model.eval().requires_grad_(False)
         model.load_state_dict(read_state(curve.state)["model"])
         point = curve.points[-1]
         assert (point.epoch, point.step) == (2.0, 20)
         for x, y, loss, accuracy in (
-            (data.train_x[val], data.train_y[val], point.val_loss, point.val_accuracy),
-            (data.test_x, data.test_y, curve.test_loss, curve.test_accuracy),
+            (
+                data.train_x[val],
+                data.train_y[val],
+                point.scores["val_loss"],
+                point.scores["val_accuracy"],
+            ),
+            (data.test_x, data.test_y, end.test["test_loss"], end.test["test_accuracy"]),
         ):
             scores = model(data.normalize(x))
             assert loss == pytest.approx(float(F.cross_entropy(scores, y)), rel=1e-5)
@@ -126,11 +144,10 @@ def test_a_later_test_takes_images_as_the_training_did(
 
     monkeypatch.setattr(F, "conv2d", watch)
     assert trained.state is not None
-    later = replace(job, state_in={"he": trained.state}, start_epoch=0.5, state_dir=None, test=True)
-    (tested,) = run_job(later).curves
+    (later,) = run_job(as_test(job, states={"he": trained.state})).curves
     assert seen[-2:] == [True, True]  # before them, the plan watches a forward pass of its own
-    in_one = run_job(replace(job, test=True)).curves[0]
-    assert tested.test_accuracy == in_one.test_accuracy
+    (again,) = run_job(as_test(job)).curves
+    assert later.test == again.test
 
 
 @pytest.mark.parametrize(("engine", "own"), [("loop", True), ("stacked", False)])
@@ -151,7 +168,7 @@ def test_a_resumed_cohort_holds_each_optimizer_state_once(
 
     monkeypatch.setattr(CohortModule, "configure_optimizers", watch)
     states = {curve.candidate: str(curve.state) for curve in begun}
-    resumed = run_job(replace(job, start_epoch=1.0, state_in=states, eval_epochs=(2.0,)))
+    resumed = run_job(replace(job, start_epoch=1.0, states=states, eval_epochs=(2.0,)))
     assert resumed.engine == engine
     assert [bool(optimizer.state) for optimizer in configured] == [own] * len(TRIO)
 
@@ -167,7 +184,10 @@ def test_a_members_result_does_not_depend_on_the_cohort() -> None:
 
 def test_both_engines_drop_the_same_units() -> None:
     job = make_job(model=DROP_NET)
-    looped, stacked = curves_of(job), curves_of(replace(job, trainer={"engine": "stacked"}))
+    looped, stacked = (
+        curves_of(job),
+        curves_of(replace(job, trainer=make_trainer(engine="stacked"))),
+    )
     for name, curve in looped.items():
         assert stacked[name].initial_loss == pytest.approx(curve.initial_loss, rel=1e-5)
         assert stacked[name].points[0].train_loss == pytest.approx(
@@ -181,10 +201,10 @@ def test_dropout_draws_anew_in_every_step_and_block() -> None:
         model=DROP_NET,
         optimizer={"name": "sgd", "batch_size": 320},
         candidates=(Candidate("a", HE, 1e-12),),
-        eval_epochs=(1.0,),
+        eval_epochs=(1.0, 2.0),
     )
     first, second = run_job(still).curves[0].points
-    assert first.val_loss == pytest.approx(second.val_loss, rel=1e-6)
+    assert first.scores["val_loss"] == pytest.approx(second.scores["val_loss"], rel=1e-6)
     assert abs(first.train_loss - second.train_loss) > 1e-4
 
 
@@ -206,8 +226,8 @@ def test_cut_in_pieces_it_is_the_same_training(engine: str, key: str, tmp_path: 
             job,
             start_epoch=start,
             stop_epoch=stop,
-            eval_epochs=(),
-            state_in=states,
+            eval_epochs=None,
+            states=states,
             state_dir=str(tmp_path / str(stop)),
         )
         for curve in run_job(piece).curves:
@@ -223,18 +243,18 @@ def test_cut_in_pieces_it_is_the_same_training(engine: str, key: str, tmp_path: 
             assert torch.equal(tensor, other["model"][name]), name
 
 
-def test_training_losses_do_not_tell_where_a_job_was_cut_or_begun_anew(tmp_path: Path) -> None:
+def test_training_losses_do_not_show_where_a_job_was_cut_or_repeated(tmp_path: Path) -> None:
     job = make_job(optimizer=optimizer_of("sgd"), eval_epochs=(0.35, 1.3, 2.0), stop_epoch=2.0)
     whole = {curve.candidate: curve.points for curve in run_job(job).curves}
-    cut = replace(job, stop_epoch=0.2, eval_epochs=(), measure_stop=False, state_dir=str(tmp_path))
+    cut = replace(job, stop_epoch=0.2, eval_epochs=(), state_dir=str(tmp_path))
     states = {}
     for curve in run_job(cut).curves:
         assert curve.points == ()
         assert curve.last_loss is not None
         states[curve.candidate] = str(curve.state)
-    for curve in run_job(replace(job, start_epoch=0.2, state_in=states)).curves:
+    for curve in run_job(replace(job, start_epoch=0.2, states=states)).curves:
         assert curve.points == whole[curve.candidate]
-    for curve in run_job(replace(job, eval_epochs=(), losses_from=1.3)).curves:
+    for curve in run_job(replace(job, eval_epochs=(2.0,), losses_from=1.3)).curves:
         assert curve.points == whole[curve.candidate][-1:]
 
 
@@ -245,16 +265,16 @@ def test_engines_take_over_from_each_other(tmp_path: Path) -> None:
     for first, second in (("loop", "stacked"), ("stacked", "loop")):
         half = replace(
             job,
-            trainer={**FLOAT64, "engine": first},
+            trainer=make_trainer(**FLOAT64, engine=first),
             stop_epoch=1.0,
             state_dir=str(tmp_path / first),
         )
         states = {curve.candidate: str(curve.state) for curve in run_job(half).curves}
         rest = replace(
             job,
-            trainer={**FLOAT64, "engine": second},
+            trainer=make_trainer(**FLOAT64, engine=second),
             start_epoch=1.0,
-            state_in=states,
+            states=states,
             state_dir=str(tmp_path / "rest"),
         )
         for candidate, curve in zip(job.candidates, run_job(rest).curves, strict=True):
@@ -269,7 +289,7 @@ def test_a_divergence_is_a_result_and_stays_its_own(engine: str, tmp_path: Path)
     job = make_job(
         trainer={"engine": engine},
         candidates=(TRIO[0], bomb, *TRIO[1:]),
-        eval_epochs=(1.0,),
+        eval_epochs=(1.0, 2.0),
         state_dir=str(tmp_path),
     )
     curves = curves_of(job)
@@ -280,7 +300,7 @@ def test_a_divergence_is_a_result_and_stays_its_own(engine: str, tmp_path: Path)
     )
     assert curves["bomb"].state is None
     assert curves["bomb"].initial_loss == pytest.approx(losses[0], rel=1e-6)
-    assert all(math.isfinite(point.val_loss) for point in curves["bomb"].points)
+    assert all(math.isfinite(point.scores["val_loss"]) for point in curves["bomb"].points)
     for candidate in TRIO:
         alone = train_plainly(job, candidate).model.state_dict()
         for name, tensor in read_state(curves[candidate.name].state)["model"].items():
@@ -291,14 +311,15 @@ def test_a_divergence_is_a_result_and_stays_its_own(engine: str, tmp_path: Path)
 @pytest.mark.parametrize("engine", ["loop", "stacked"])
 def test_a_cohort_of_divergences_ends_early_without_an_error(engine: str) -> None:
     bombs = tuple(Candidate(name, HE, 1e20) for name in "abc")
-    for curve in run_job(make_job(trainer={"engine": engine}, candidates=bombs)).curves:
+    job = make_job(trainer={"engine": engine}, candidates=bombs)
+    for curve in (*run_job(job).curves, *run_job(as_test(job)).curves):
         assert curve.diverged
         assert curve.points == ()
-        assert curve.test_accuracy is None
+        assert curve.test is None
 
 
 def test_losses_that_overflow_after_the_last_step_are_a_divergence() -> None:
-    """The last update spoils the parameters: no training loss is there to tell, the validation does."""
+    """The last update spoils the parameters: no training loss shows it, the validation does."""
     job = make_job(candidates=(Candidate("bomb", HE, 1e38),), stop_epoch=0.1)
     curve = run_job(job).curves[0]
     assert (curve.diverged, curve.diverged_at, curve.points) == (True, 0, ())
@@ -331,10 +352,11 @@ def test_a_model_that_cannot_be_batched_falls_back_to_the_loop_with_the_reason()
 @pytest.mark.parametrize("trainer", [{"autocast": "bf16"}, {"channels_last": True}], ids=str)
 def test_fast_forwards_stay_near_float32(trainer: dict[str, Any]) -> None:
     job = make_job(model=NORM_NET)
-    fast, exact = run_job(replace(job, trainer=trainer)).curves, run_job(job).curves
+    fast, exact = run_job(replace(job, trainer=make_trainer(**trainer))).curves, run_job(job).curves
     for one, other in zip(fast, exact, strict=True):
         assert one.initial_loss == pytest.approx(other.initial_loss, rel=2e-2)
-        assert one.points[-1].val_accuracy == pytest.approx(other.points[-1].val_accuracy, abs=0.06)
+        accuracies = [curve.points[-1].scores["val_accuracy"] for curve in (one, other)]
+        assert accuracies[0] == pytest.approx(accuracies[1], abs=0.06)
     assert (fast != exact) or "channels_last" in trainer
 
 
@@ -352,7 +374,7 @@ def test_all_candidates_of_a_block_share_what_their_plans_keep(tmp_path: Path) -
 
 
 def test_fractional_points_count_whole_steps() -> None:
-    job = make_job(eval_epochs=(0.01, 0.05, 0.1, 0.11, 1.0), stop_epoch=1.5)
+    job = make_job(eval_epochs=(0.01, 0.05, 0.1, 0.11, 1.0, 1.5), stop_epoch=1.5)
     points = run_job(job).curves[0].points
     assert [(point.epoch, point.step) for point in points] == [
         (0.01, 1),

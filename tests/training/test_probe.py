@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from engine_jobs import MLP, make_job
+from engine_jobs import MLP, make_job, make_trainer
 
+from initsearch.training import EngineChoice, run_job
 from initsearch.training.bench import ASSUMED_FREE, Bench, Way, free_memory
-from initsearch.training.probe import EngineChoice, choose, choose_engine
-from initsearch.training.trainer_settings import TrainerSettings
-from initsearch.training.worker import run_job
+from initsearch.training.probe import choose, choose_engine
 
 SIZES = (1, 2, 4, 8, 16)
 CPU = torch.device("cpu")
@@ -24,7 +23,7 @@ class Scripted:
     """A bench whose every time is given by a formula; remembers what was asked of it."""
 
     formula: Callable[[Way], float]
-    has_images: bool = False
+    has_convolutions: bool = False
     why: str | None = None
     each: int = 100
 
@@ -44,8 +43,7 @@ class Scripted:
 
 
 def choice(bench: Scripted, bound: int = 10**9, **trainer: Any) -> EngineChoice:
-    settings = TrainerSettings.from_mapping(trainer)
-    return choose(bench, settings, SIZES, bound)  # type: ignore[arg-type]
+    return choose(bench, make_trainer(**trainer), SIZES, bound)  # type: ignore[arg-type]
 
 
 def dense(way: Way) -> float:
@@ -76,7 +74,7 @@ def test_small_dense_layers_are_stacked() -> None:
 
 
 def test_convolutions_are_looped_in_the_fastest_precision_and_order() -> None:
-    bench = Scripted(convolutions, has_images=True)
+    bench = Scripted(convolutions, has_convolutions=True)
     chosen = choice(bench)
     assert (chosen.engine, chosen.cohort_size) == ("loop", 16)
     assert (chosen.channels_last, chosen.autocast) == (True, "bf16")
@@ -91,7 +89,7 @@ def test_a_small_gain_is_not_worth_the_difference() -> None:
 
 
 def test_what_is_not_auto_is_kept() -> None:
-    images = Scripted(convolutions, has_images=True)
+    images = Scripted(convolutions, has_convolutions=True)
     chosen = choice(images, engine="stacked", autocast="none", channels_last=False)
     assert (chosen.engine, chosen.autocast, chosen.channels_last) == ("stacked", "none", False)
     assert choice(Scripted(dense), engine="loop").engine == "loop"
@@ -106,26 +104,26 @@ def test_the_memory_bound_is_kept() -> None:
     assert (chosen.member_bytes, chosen.memory_bytes) == (200, 900)
     too_much = choice(Scripted(dense), bound=1, engine="loop")
     assert too_much.cohort_size == 1
-    assert "1 at a time take 1100 bytes, the bound is 1" in too_much.reason
+    assert "1 at a time take 1100 bytes, the limit is 1" in too_much.reason
 
 
 def test_an_obstacle_leaves_the_loop_and_is_told() -> None:
-    chosen = choice(Scripted(dense, why="the optimizer is none"))
+    chosen = choice(Scripted(dense, why="the optimizer is unknown"))
     assert chosen.engine == "loop"
-    assert chosen.reason.endswith("; not stacked, since the optimizer is none")
+    assert chosen.reason.endswith("; not stacked, since the optimizer is unknown")
     assert (
         "optimizer"
-        not in choice(Scripted(dense, why="the optimizer is none"), engine="loop").reason
+        not in choice(Scripted(dense, why="the optimizer is unknown"), engine="loop").reason
     )
 
 
 def test_apply_decides_every_auto() -> None:
     chosen = EngineChoice("stacked", 8, True, "bf16", "because")
-    asked = {"accelerator": "cpu", "engine": "auto", "autocast": "auto", "channels_last": "auto"}
-    decided = {"accelerator": "cpu", "engine": "stacked", "channels_last": True}
-    assert chosen.apply(asked) == {**decided, "autocast": "bf16"}
-    assert chosen.apply(asked, exact=True) == {**decided, "autocast": "none"}
-    assert chosen.apply({**asked, "autocast": "bf16"}, exact=True)["autocast"] == "bf16"
+    asked = make_trainer(engine="auto", autocast="auto", channels_last="auto")
+    decided = {"engine": "stacked", "channels_last": True}
+    assert chosen.apply(asked) == make_trainer(**decided, autocast="bf16")
+    assert chosen.apply(asked, exact=True) == make_trainer(**decided, autocast="none")
+    assert chosen.apply(make_trainer(autocast="bf16"), exact=True).autocast == "bf16"
 
 
 def test_a_real_probe_chooses_something_that_runs() -> None:

@@ -1,16 +1,16 @@
-"""Screening: what cannot learn is told, and none of the odd ones that can."""
+"""Screening: what cannot learn is reported, and nothing that can."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from engine_jobs import make_job, make_task
 from torch import nn
 
-from initsearch.tasks.data import DataConfig, load_data, split
-from initsearch.training.job import Candidate, Job
+from initsearch.tasks.data import DataSettings, load_data, split
+from initsearch.training import Candidate, TrainJob, run_job
 from initsearch.training.screening import screened
-from initsearch.training.worker import run_job
 
 RANDOM = {"name": "normal", "std": 0.3}
 REST = {"bias": "zeros"}
@@ -24,14 +24,17 @@ LAYERS: dict[str, dict[str, Any]] = {
 }
 
 
-def job(activation: str, *plans: str, **changes: Any) -> Job:
-    base = Job(
-        data={"name": "digits", "train_size": 300, "val_size": 100},
-        model={"name": "mlp", "depth": 1, "width": 16, "activation": activation},
-        optimizer={"name": "sgd", "batch_size": 50},
-        trainer={"engine": "loop"},
+DATA = {"name": "digits", "train_size": 300, "val_size": 100}
+OPTIMIZER = {"name": "sgd", "batch_size": 50}
+
+
+def job(activation: str, *plans: str, **changes: Any) -> TrainJob:
+    model = {"name": "mlp", "depth": 1, "width": 16, "activation": activation}
+    base = make_job(
+        data=DATA,
+        model=changes.pop("model", model),
+        optimizer=OPTIMIZER,
         candidates=tuple(Candidate(name, LAYERS[name], 0.5) for name in plans),
-        seed=3,
         stop_epoch=1.0,
         screen=True,
     )
@@ -49,7 +52,7 @@ def test_a_zero_first_layer_and_a_zero_head_are_trained(activation: str) -> None
     assert all(curve.points for curve in result.curves)
 
 
-def test_identical_units_and_dead_layers_are_told_and_the_others_are_trained() -> None:
+def test_identical_units_and_dead_layers_are_reported_and_the_others_are_trained() -> None:
     result = run_job(job("sigmoid", "both_zero", "one_constant", "he_normal"))
     assert set(stopped(result)) == {"both_zero", "one_constant"}
     assert all("symmetric" in reason for reason in stopped(result).values())
@@ -85,7 +88,7 @@ def test_zeroed_residual_branches_are_trained(norm: str) -> None:
 
 @pytest.mark.parametrize(("alive", "reasons"), [(True, {}), (False, {"rare": "no_gradient"})])
 def test_units_that_are_off_for_the_first_images_may_be_on_for_others(alive, reasons) -> None:
-    data = load_data(DataConfig(name="digits"))
+    data = load_data(DataSettings(name="digits"))
     parts = split(data, 3, 300, 100)
     torch.manual_seed(0)
     hidden, head = nn.Linear(64, 16), nn.Linear(16, 10)
@@ -95,6 +98,6 @@ def test_units_that_are_off_for_the_first_images_may_be_on_for_others(alive, rea
         assert (later > first).any()
         hidden.bias -= (first if alive else torch.maximum(first, later)) + 1e-4
     model = nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), head)
-    asked = job("relu", "he_normal", candidates=(Candidate("rare", {"default": {}}, 0.1),))
-    found = screened(asked, [model], data, parts)
+    block = make_task(DATA, optimizer=OPTIMIZER).open(3, torch.device("cpu"))
+    found = screened([Candidate("rare", {"default": {}}, 0.1)], [model], block)
     assert {name: text.split(":")[0] for name, text in found.items()} == reasons

@@ -15,7 +15,7 @@ from torch import Tensor
 from initsearch.errors import DataError
 
 _GRAY = ("1", "L", "LA")
-_DEEP = ("I", "F")  # and I;16 …: more than 8 bits, which Pillow would clip, not scale
+_DEEP = ("I", "F")  # and I;16 …: more than 8 bits, which Pillow clips instead of scaling
 
 
 def decode(files: Sequence[str], size: int | None = None) -> Tensor:
@@ -28,7 +28,7 @@ def decode(files: Sequence[str], size: int | None = None) -> Tensor:
     Raises:
         DataError: A file cannot be decoded, has more than 8 bits per channel, or differs in size.
     """
-    # Pillow lets go of the interpreter's lock while it decodes, so that threads do help.
+    # Pillow releases the interpreter's lock while it decodes: threads help.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         images = list(threads.map(partial(_decode_one, size=size), files))
     for file, image in zip(files, images, strict=True):
@@ -58,7 +58,7 @@ def _decode_one(file: str, size: int | None) -> NDArray[np.uint8]:
         pixels: NDArray[Any] = np.asarray(image, dtype=np.uint8)
     except DataError:
         raise
-    except Exception as error:  # decoders raise whatever they like on foreign bytes
+    except Exception as error:  # decoders may raise anything on foreign bytes
         reason = " ".join(str(error).split())
         raise DataError(
             f"{file} cannot be decoded as an image ({type(error).__name__}: {reason}): "

@@ -3,20 +3,20 @@
 import torch
 from sklearn.datasets import load_digits
 
-from initsearch.tasks.data.config import DataConfig
-from initsearch.tasks.data.images import ImageData, Part, assemble
+from initsearch.tasks.data.images import ImageData, LabelledImages, assemble
+from initsearch.tasks.data.settings import DataSettings
 from initsearch.tasks.data.split import hold_out
 
-# A pixel counts 0..16 dots. Times 15 it spans 0..240 in whole steps, so that normalising the bytes
-# gives just what normalising the counts would.
+# A pixel counts 0..16 dots. Times 15 it spans 0..240 in whole steps: normalising the bytes gives exactly
+# what normalising the counts would.
 BYTES_PER_DOT = 15
 
 
-def load(config: DataConfig) -> ImageData:
+def load(settings: DataSettings) -> ImageData:
     """The digits, uint8 (N, 1, 8, 8): 1498 to train on and a fixed stratified test set of 299.
 
-    scikit-learn's copy names no test set, so one is held out: a sixth of the images, drawn once for
-    all, whatever the seed. See `sklearn.datasets.load_digits`.
+    scikit-learn's copy has no test set of its own: a sixth of the images is held out, the same for every
+    seed. See `sklearn.datasets.load_digits`.
     """
     bunch = load_digits()
     x = torch.from_numpy(bunch.images).mul(BYTES_PER_DOT).to(torch.uint8).unsqueeze(1)
@@ -25,9 +25,9 @@ def load(config: DataConfig) -> ImageData:
     train, test = hold_out("digits", y, classes)
     return assemble(
         "digits",
-        Part(x[train], y[train]),
-        Part(x[test], y[test]),
+        LabelledImages(x[train], y[train]),
+        LabelledImages(x[test], y[test]),
         classes,
         "sklearn.datasets.load_digits",
-        config.image_size,
+        settings.image_size,
     )

@@ -1,7 +1,7 @@
-"""The script that downloads a data set: `python _fetch.py CLASS FOLDER TIMEOUT`.
+"""The script that downloads a data set: `python fetch.py CLASS FOLDER TIMEOUT`.
 
-It runs in a process of its own, which its parent can end; see `_download.py`. It imports nothing of
-initsearch, so that it runs by its path alone.
+It runs in a process of its own, which its parent can end; see `download.py`. It imports nothing of
+initsearch: it runs by its path alone.
 """
 
 import socket
@@ -16,7 +16,7 @@ def fetch(torchvision_name: str, folder: str, timeout: float) -> None:
     Args:
         torchvision_name: A class of `torchvision.datasets`, such as `MNIST`.
         folder: Where to put it.
-        timeout: Seconds that a connection may stay silent; urllib by itself waits for ever.
+        timeout: Seconds that a connection may stay silent; urllib itself has no limit.
     """
     socket.setdefaulttimeout(timeout)
     getattr(datasets, torchvision_name)(folder, download=True)
@@ -26,5 +26,5 @@ if __name__ == "__main__":
     try:
         fetch(sys.argv[1], sys.argv[2], float(sys.argv[3]))
     except Exception as error:
-        # One line, the last on stderr, is what the parent hands on to the user.
+        # The parent shows the last line of stderr to the user.
         raise SystemExit(f"{type(error).__name__}: {' '.join(str(error).split())}") from error

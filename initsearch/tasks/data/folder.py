@@ -1,4 +1,4 @@
-"""Any folder of images by class, decoded once and kept as a file for the processes that follow."""
+"""A folder of images by class, decoded once and cached in a file for later processes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
 from initsearch.errors import ConfigError, DataError
-from initsearch.tasks.data.config import DataConfig, cache_folder
+from initsearch.tasks.data.cached import cached
 from initsearch.tasks.data.decode import decode
-from initsearch.tasks.data.images import ImageData, Part, assemble
-from initsearch.tasks.data.kept import kept
+from initsearch.tasks.data.images import ImageData, LabelledImages, assemble
+from initsearch.tasks.data.settings import DataSettings, cache_folder
 from initsearch.tasks.data.split import hold_out
 
-# What the parts of a data set are called, in any case of letters.
+# What the parts of a data set may be called, in small or capital letters.
 _TRAIN, _VAL, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
 
 
@@ -29,41 +29,42 @@ class _Listing(NamedTuple):
     classes: tuple[str, ...]
 
 
-def load(config: DataConfig) -> ImageData:
+def load(settings: DataSettings) -> ImageData:
     """The images of a folder, uint8 (N, C, H, W): C is 1 if every file is gray, else 3.
 
-    The folder has a sub-folder of images per class. Or it has `train/` with such sub-folders,
-    and beside it `test/` or `val/` with the same classes for the official test set (with all three,
-    `val/` counts as training images, of which each block draws its own validation). They may also be
-    called `training/`, `testing/`, `valid/` or `validation/`, and be written in capitals. Where there
-    is no test set, a stratified sixth is held out, the same in every run.
+    The folder has a sub-folder of images per class. Or it has `train/` with such sub-folders, and beside it
+    `test/` or `val/` with the same classes as the official test set (with all three, `val/` is part of the
+    training images, from which each block draws its own validation). They may also be called `training/`,
+    `testing/`, `valid/` or `validation/`, and be written in capitals. Without a test set, a stratified
+    sixth is held out, the same in every run.
 
-    Decoded images are kept in the user's cache folder until the folder's files change.
+    Decoded images are cached in the user's cache folder until the folder's files change.
 
     Raises:
-        ConfigError: `config.root` is missing.
+        ConfigError: `settings.root` is missing.
         DataError: There is no such folder, it has no images by class, a file cannot be decoded, or
-            the images differ in size and `config.image_size` is not given.
+            the images differ in size and `settings.image_size` is not given.
     """
-    if config.root is None:
+    if settings.root is None:
         raise ConfigError(
             "data.root must name the folder of images for data=image_folder, but got None: "
             "give data.root=path/to/images"
         )
-    folder = config.folder.resolve()
+    folder = settings.folder.resolve()
     listing = _list_images(folder)
-    # One file per folder and size: what is kept is replaced, not added to, when images change.
-    key = hashlib.sha256(f"{folder}\0{config.image_size}".encode()).hexdigest()[:16]
-    x = kept(
+    # One file per folder and size: it is replaced when images change.
+    key = hashlib.sha256(f"{folder}\0{settings.image_size}".encode()).hexdigest()[:16]
+    x = cached(
         cache_folder() / "decoded" / f"{folder.name}-{key}.pt",
         _fingerprint(listing.files),
-        lambda: decode(listing.files, config.image_size),
+        lambda: decode(listing.files, settings.image_size),
     )
     y, n_test, classes = listing.labels, listing.n_test, listing.classes
     if n_test:
-        train, test = Part(x[:-n_test], y[:-n_test]), Part(x[-n_test:], y[-n_test:])
+        train = LabelledImages(x[:-n_test], y[:-n_test])
+        test = LabelledImages(x[-n_test:], y[-n_test:])
     else:
-        train, test = (Part(x[i], y[i]) for i in hold_out("image_folder", y, classes))
+        train, test = (LabelledImages(x[i], y[i]) for i in hold_out("image_folder", y, classes))
     return assemble("image_folder", train, test, classes, str(folder))
 
 
@@ -83,13 +84,13 @@ def _list_images(folder: Path) -> _Listing:
     for part in (*train, *test):
         if not _class_folders(part):
             raise DataError(
-                f"{part} must have its images in sub-folders by class, as {train[0]} has, but has none: sort "
-                "them, or move that folder elsewhere"
+                f"{part} must have its images in sub-folders by class, as {train[0]} does, but has none: "
+                "sort them, or move that folder elsewhere"
             )
         foreign = sorted(set(_class_folders(part)) - set(classes))
         if foreign:
             raise DataError(
-                f"{part} has classes that {train[0]} has not ({', '.join(foreign)}): "
+                f"{part} has classes that {train[0]} does not have ({', '.join(foreign)}): "
                 "rename or remove those folders"
             )
         try:
@@ -104,7 +105,7 @@ def _list_images(folder: Path) -> _Listing:
 
 
 def _parts(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The folders to train on and those to test on (none: to be held out)."""
+    """The folders to train on and those to test on (empty: to be held out)."""
     train = _part(folder, _TRAIN, by_class=True)
     if not train:
         return [folder], []
@@ -121,12 +122,12 @@ def _parts(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _part(folder: Path, names: Sequence[str], by_class: bool = False) -> list[Path]:
-    """The sub-folder that bears one of the names, as a list of one; an empty list if there is none.
+    """The sub-folder with one of the names, as a list of one; an empty list if there is no such folder.
 
     Args:
         folder: Where to look.
         names: In small letters.
-        by_class: Whether only one counts that has sub-folders itself.
+        by_class: Whether it must have sub-folders itself.
     """
     found = sorted(e for e in folder.iterdir() if e.is_dir() and e.name.lower() in names)
     if by_class:
@@ -144,7 +145,7 @@ def _has_image(folder: Path) -> bool:
 
 
 def _class_folders(folder: Path) -> list[str]:
-    # Hidden folders (.ipynb_checkpoints, .git) are left by tools, not by people.
+    # Hidden folders (.ipynb_checkpoints, .git) belong to tools.
     return sorted(e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith("."))
 
 
@@ -154,7 +155,7 @@ def _fingerprint(files: Sequence[str]) -> str:
     for file in files:
         try:
             status = Path(file).stat()
-        except OSError as error:  # a link that leads nowhere, say
+        except OSError as error:  # a broken link, say
             raise DataError(
                 f"{file} cannot be read ({error.strerror}): replace or remove that file"
             ) from error

@@ -1,4 +1,4 @@
-"""A data set in memory: uint8 images, labels, and the numbers that normalise them."""
+"""`ImageData`: a data set in memory, uint8 images, labels, and the numbers that normalise them."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from torch import Tensor
 from initsearch.errors import DataError
 
 
-class Part(NamedTuple):
+class LabelledImages(NamedTuple):
     """Images with their labels: `x` uint8 (N, C, H, W), `y` int64 (N,)."""
 
     x: Tensor
@@ -22,7 +22,7 @@ class ImageData:
 
     Attributes:
         name: What the images are: `digits`, `mnist`, `cifar10` or `image_folder`.
-        requested: What was asked for; differs from `name` when a fallback stands in.
+        requested: What was asked for; differs from `name` when a fallback is used.
         train_x: uint8 (N, C, H, W); validation images are drawn from these by `split`.
         train_y: int64 (N,), the class of each image.
         test_x: uint8 (M, C, H, W), the official test set.
@@ -31,7 +31,7 @@ class ImageData:
         mean: float32 (C,), of all training images, in units where the brightest pixel is 1.
         std: float32 (C,), in the same units; 1 for a channel that is constant.
         source: Where the images were read from.
-        reason: Why a fallback stands in; None when none does.
+        reason: Why a fallback is used; None when it is not.
     """
 
     name: str
@@ -81,8 +81,8 @@ class ImageData:
 
 def assemble(
     name: str,
-    train: Part,
-    test: Part,
+    train: LabelledImages,
+    test: LabelledImages,
     classes: tuple[str, ...],
     source: str,
     image_size: int | None = None,
@@ -90,21 +90,23 @@ def assemble(
     """An `ImageData` of these parts, resized if asked, with mean and std of the training images.
 
     Raises:
-        DataError: A part is empty, or has fewer labels than images or labels of no class.
+        DataError: A part is empty, or its labels do not match its images or the classes.
     """
     for part, title in ((train, "training"), (test, "test")):
         if len(part.x) == 0 or len(part.x) != len(part.y):
             raise DataError(
                 f"data set {name!r} has {len(part.x)} {title} images and {len(part.y)} labels in "
-                f"{source}: remove the damaged copy, or point data.root= at a whole one"
+                f"{source}: remove the damaged copy, or point data.root= at a complete one"
             )
         if not 0 <= int(part.y.min()) <= int(part.y.max()) < len(classes):
             raise DataError(
                 f"data set {name!r} has {title} labels outside its {len(classes)} classes in "
-                f"{source}: remove the damaged copy, or point data.root= at a whole one"
+                f"{source}: remove the damaged copy, or point data.root= at a complete one"
             )
     if image_size is not None:
-        train, test = (Part(_resize(part.x, image_size), part.y) for part in (train, test))
+        train, test = (
+            LabelledImages(_resize(part.x, image_size), part.y) for part in (train, test)
+        )
     mean, std = _channel_statistics(train.x)
     return ImageData(name, name, *train, *test, classes, mean, std, source)
 
@@ -113,7 +115,7 @@ def _resize(x: Tensor, size: int) -> Tensor:
     """Square images of `size` pixels: the shorter side resized, then the centre cropped."""
     if tuple(x.shape[-2:]) == (size, size):
         return x
-    # Here, since torchvision takes seconds to load and most data sets are not resized.
+    # Imported here: torchvision takes seconds to load, and most data sets are not resized.
     from torchvision.transforms.v2 import functional as transforms
 
     resized: Tensor = transforms.center_crop(transforms.resize(x, [size], antialias=True), [size])
@@ -122,7 +124,7 @@ def _resize(x: Tensor, size: int) -> Tensor:
 
 def _channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation per channel of uint8 images, the brightest pixel being 1."""
-    # A byte has 256 values: their histogram gives the moments exactly, with no float copy of all.
+    # A byte has 256 values: their histogram gives the moments exactly, without a float copy of the images.
     values = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []
     for channel in x.unbind(1):
@@ -131,5 +133,5 @@ def _channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
         means.append(mean)
         stds.append((share * (values - mean).square()).sum().sqrt())
     std = torch.stack(stds)
-    std[std == 0] = 1.0  # a constant channel says nothing: it normalises to zeros, not to NaN
+    std[std == 0] = 1.0  # a constant channel normalises to zeros, not to NaN
     return torch.stack(means).float(), std.float()

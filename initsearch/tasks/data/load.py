@@ -1,18 +1,16 @@
-"""Load the data set that a config names, or the fallback that the config allows."""
+"""Load the data set that the settings name, or the fallback that they allow."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
-from typing import Any
 
 import torch
 
-from initsearch.tasks.data.config import NAMES, DataConfig
 from initsearch.tasks.data.download import MissingDataError
 from initsearch.tasks.data.images import ImageData
+from initsearch.tasks.data.settings import NAMES, DataSettings
 from initsearch.tasks.data.split import split_sizes
 
-#: Where each data set is read: loaded when it is asked for, since torchvision and scikit-learn take seconds.
+#: The function that reads each data set, imported on use: torchvision and scikit-learn take seconds.
 _LOADERS = {
     "digits": ("digits", "load"),
     "mnist": ("torchvision_sets", "load_mnist"),
@@ -22,43 +20,34 @@ _LOADERS = {
 
 
 def list_data() -> list[str]:
-    """The names that `DataConfig.name` can have."""
+    """The names that `DataSettings.name` may have."""
     return sorted(NAMES)
 
 
-def load_data(config: DataConfig | Mapping[str, Any]) -> ImageData:
-    """The images that a config names, in memory.
+def load_data(settings: DataSettings) -> ImageData:
+    """The images that the settings name, in memory.
 
-    A data set that is neither on disk nor downloadable is replaced by `config.fallback` where the
-    config has one: then `name` of the result is the fallback's, `requested` what was asked for, and
-    `reason` says why. A copy that is there but damaged is an error all the same.
+    A data set that is neither on disk nor downloadable is replaced by `settings.fallback` if there is one:
+    then `name` of the result is the fallback's, `requested` what was asked for, and `reason` says why. A copy
+    on disk that is damaged is an error in any case.
 
     Raises:
-        ConfigError: A setting breaks a rule, or asks for more images than there are.
+        ConfigError: More images are asked for than there are.
         DataError: The data set is missing, truncated or foreign.
     """
-    if isinstance(config, Mapping):
-        config = DataConfig.from_mapping(config)
     try:
-        module, function = _LOADERS[config.name]
-        images: ImageData = getattr(import_module(f".{module}", __package__), function)(config)
-        if config.scaling == "unit":
+        module, function = _LOADERS[settings.name]
+        images: ImageData = getattr(import_module(f"{__package__}.{module}"), function)(settings)
+        if settings.scaling == "unit":
             images = replace(
                 images, mean=torch.zeros_like(images.mean), std=torch.ones_like(images.std)
             )
     except MissingDataError as error:
-        if config.fallback is None:
+        if settings.fallback is None:
             raise
-        # Only the place and the name carry over: sizes were meant for the data set asked for.
-        stand_in = DataConfig(
-            name=config.fallback,
-            root=config.root,
-            scaling=config.scaling,
-            image_size=config.image_size,
-            download=config.download,
-            timeout=config.timeout,
-            deadline=config.deadline,
-        )
-        images = replace(load_data(stand_in), requested=config.name, reason=str(error))
-    split_sizes(images, config.train_size, config.val_size)  # a wrong size is known before training
+        # The sizes were meant for the data set that was asked for.
+        other = {"name": settings.fallback, "fallback": None, "train_size": None, "val_size": None}
+        stand_in = settings.model_copy(update=other)
+        images = replace(load_data(stand_in), requested=settings.name, reason=str(error))
+    split_sizes(images, settings.train_size, settings.val_size)  # raises where they do not fit
     return images

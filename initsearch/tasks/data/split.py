@@ -6,11 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from initsearch.checks import check_int
 from initsearch.errors import ConfigError, DataError
 from initsearch.tasks.data.images import ImageData
 
-MOST_VALIDATION = 10_000  # images: the standard error of an accuracy near 98% is then 0.14 points
+MOST_VALIDATION = 10_000  # images: the standard error of an accuracy near 98 % is then 0.14 points
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,20 +35,19 @@ def split_sizes(
         train_size: Images to train on; None: all that validation leaves.
         val_size: Images to validate on; None: a sixth of the training images, at most 10000.
 
-    Where both together are more than there are, as when a sweep made for MNIST is run on digits,
-    validation is lowered to its usual share, and training to what that leaves.
+    If both together exceed what there is, as when a sweep made for MNIST is run on digits, validation is
+    lowered to its usual share, and training to what that leaves.
 
     Raises:
-        ConfigError: Fewer images are asked for than there are classes, or the data set has hardly any.
+        ConfigError: Fewer images are asked for than there are classes, or the data set is too small.
     """
     pool, fewest = len(data.train_y), data.num_classes
     usual = min(max(pool // 6, fewest), MOST_VALIDATION)
-    val = usual if val_size is None else check_int("data.val_size", val_size)
+    val = usual if val_size is None else val_size
     if val + (fewest if train_size is None else train_size) > pool:
         val = min(val, usual)
     left = pool - val
-    train = left if train_size is None else check_int("data.train_size", train_size)
-    train = min(train, left)
+    train = left if train_size is None else min(train_size, left)
     available = f"{data.name} has {pool} training images"
     if val < fewest or val > pool - fewest:
         raise ConfigError(
@@ -77,17 +75,18 @@ def split(
 
     Raises:
         ConfigError: A negative seed, or sizes that the data set cannot give (see `split_sizes`).
-        DataError: A class has a single image, so that it cannot be on both sides.
+        DataError: A class has a single image, which cannot be on both sides.
     """
     sizes = split_sizes(data, train_size, val_size)
-    seed = check_int("seed", seed, minimum=0)
+    if seed < 0:
+        raise ConfigError(f"seed must be an integer >= 0, but got {seed}: give seed=0 or more")
     return Split(*_draw(data.name, data.train_y.cpu(), data.classes, seed, sizes))
 
 
 def hold_out(data_name: str, y: Tensor, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    """Training and test indices for a data set that comes without a test set of its own.
+    """Training and test indices for a data set that has no test set of its own.
 
-    The test set is a stratified sixth of the images, the same in every run: no seed enters.
+    The test set is a stratified sixth of the images, the same for every seed.
     """
     size = max(len(y) // 6, len(classes))
     return _draw(data_name, y, classes, 0, (len(y) - size, size))
@@ -104,10 +103,10 @@ def _draw(
                 f"class {label!r} of data set {name!r} must have at least 2 images to split, but "
                 f"has {count}: add images, or remove the class"
             )
-    # Here, since a process that only reads a data set, as a coordinator does, need not load it.
+    # Imported here: a coordinator reads a data set without splitting it.
     from sklearn.model_selection import StratifiedShuffleSplit
 
-    # SeedSequence spreads seeds of any size; scikit-learn itself takes 32 bits only.
+    # SeedSequence takes seeds of any size; scikit-learn itself takes 32 bits only.
     state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
     first, second = sizes
     splitter = StratifiedShuffleSplit(1, train_size=first, test_size=second, random_state=state)

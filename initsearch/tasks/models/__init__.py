@@ -1,11 +1,14 @@
-"""The architectures that a search can be about, one per file, and any `_target_` besides."""
+"""The shipped architectures, one per file, and any `_target_` beside them.
+
+`ModelSettings` is the config group `model`; `build_model` makes a new model of it for a shape of images.
+Begin with `settings.py` for what can be configured and `mlp.py` for the shape of an architecture.
+"""
 
 from initsearch.tasks.models.activations import list_activations as list_activations
-from initsearch.tasks.models.build import architecture_label as architecture_label
-from initsearch.tasks.models.build import architecture_name as architecture_name
 from initsearch.tasks.models.build import build_model as build_model
-from initsearch.tasks.models.build import list_models as list_models
 from initsearch.tasks.models.convnet import ConvNet as ConvNet
 from initsearch.tasks.models.mlp import MLP as MLP
 from initsearch.tasks.models.plain_cnn import PlainCNN as PlainCNN
 from initsearch.tasks.models.resnet import ResNet as ResNet
+from initsearch.tasks.models.settings import ModelSettings as ModelSettings
+from initsearch.tasks.models.settings import list_models as list_models

@@ -1,8 +1,11 @@
 """The activations that the models' `activation` setting names."""
 
+from typing import Annotated
+
 from torch import nn
 
-from initsearch.checks import check_choice
+from initsearch.errors import unknown_name
+from initsearch.settings import one_of
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -15,6 +18,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "softplus": nn.Softplus,
 }
+#: The type of a setting that names an activation.
+ActivationName = Annotated[str, one_of("activation", ACTIVATIONS)]
 
 
 def list_activations() -> list[str]:
@@ -28,4 +33,6 @@ def make_activation(name: str) -> nn.Module:
     Raises:
         ConfigError: There is no such activation.
     """
-    return ACTIVATIONS[check_choice("activation", name, ACTIVATIONS)]()
+    if name not in ACTIVATIONS:
+        raise unknown_name("activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name]()

@@ -1,11 +1,13 @@
 """A small convolutional net: pairs of convolutions with pooling, and one dense layer."""
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from initsearch.checks import check_int
 from initsearch.errors import ConfigError
-from initsearch.tasks.models.activations import make_activation
+from initsearch.tasks.models.activations import ActivationName, make_activation
 
 
 class ConvNet(nn.Module):
@@ -25,20 +27,19 @@ class ConvNet(nn.Module):
             `softplus`.
 
     Raises:
-        ConfigError: An odd depth, a size below 1, or an unknown activation.
+        ConfigError: An odd depth.
     """
 
     def __init__(
         self,
         input_shape: tuple[int, int, int],
         num_classes: int,
-        depth: int = 4,
-        width: int = 16,
-        activation: str = "relu",
+        depth: Annotated[int, Field(ge=2)] = 4,
+        width: Annotated[int, Field(ge=1)] = 16,
+        activation: ActivationName = "relu",
     ) -> None:
         super().__init__()
-        check_int("model.width", width)
-        if check_int("model.depth", depth, minimum=2) % 2:
+        if depth % 2:
             raise ConfigError(
                 f"model.depth of convnet must be even (it pools after each pair of convolutions), "
                 f"but got {depth}: give {depth - 1} or {depth + 1}"

@@ -1,12 +1,13 @@
 """A multilayer perceptron."""
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from initsearch.checks import check_int
-from initsearch.tasks.models.activations import make_activation
+from initsearch.tasks.models.activations import ActivationName, make_activation
 
 
 class MLP(nn.Module):
@@ -17,26 +18,21 @@ class MLP(nn.Module):
     Args:
         input_shape: Channels, height and width of one image.
         num_classes: Width of the output.
-        depth: Number of hidden layers; the head comes on top.
+        depth: Number of hidden layers, not counting the head.
         width: Units in each hidden layer.
         activation: `relu`, `leaky_relu`, `elu`, `gelu`, `silu`, `selu`, `tanh`, `sigmoid` or
             `softplus`.
-
-    Raises:
-        ConfigError: A size below 1, or an unknown activation.
     """
 
     def __init__(
         self,
         input_shape: tuple[int, int, int],
         num_classes: int,
-        depth: int = 2,
-        width: int = 128,
-        activation: str = "relu",
+        depth: Annotated[int, Field(ge=1)] = 2,
+        width: Annotated[int, Field(ge=1)] = 128,
+        activation: ActivationName = "relu",
     ) -> None:
         super().__init__()
-        check_int("model.depth", depth)
-        check_int("model.width", width)
         self.example_input_array = torch.zeros(2, *input_shape)
         layers: list[nn.Module] = []
         features = math.prod(input_shape)

@@ -1,10 +1,12 @@
 """A deep plain convolutional net: no skip connection, no norm."""
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from initsearch.checks import check_int
-from initsearch.tasks.models.activations import make_activation
+from initsearch.tasks.models.activations import ActivationName, make_activation
 
 STAGES = 3
 
@@ -13,7 +15,7 @@ class PlainCNN(nn.Module):
     """3x3 convolutions in three stages, then the mean over all pixels and a dense layer.
 
     The plain net that He et al. compare residual nets with (arXiv 1512.03385, section 4.2), without
-    its norms: nothing but the initialization keeps its signal from fading or growing with depth.
+    its norms: only the initialization keeps its signal from fading or growing with depth.
     The second and the third stage begin with stride 2 and double the channels. Maps (N, C, H, W) to
     logits (N, num_classes), for images of any size.
 
@@ -25,28 +27,23 @@ class PlainCNN(nn.Module):
         width: Channels of the first stage.
         activation: `relu`, `leaky_relu`, `elu`, `gelu`, `silu`, `selu`, `tanh`, `sigmoid` or
             `softplus`.
-
-    Raises:
-        ConfigError: Fewer than 3 convolutions, a width below 1, or an unknown activation.
     """
 
     def __init__(
         self,
         input_shape: tuple[int, int, int],
         num_classes: int,
-        depth: int = 12,
-        width: int = 16,
-        activation: str = "relu",
+        depth: Annotated[int, Field(ge=STAGES)] = 12,
+        width: Annotated[int, Field(ge=1)] = 16,
+        activation: ActivationName = "relu",
     ) -> None:
         super().__init__()
-        check_int("model.depth", depth, minimum=STAGES)
-        check_int("model.width", width)
         self.example_input_array = torch.zeros(2, *input_shape)
         channels = input_shape[0]
         layers: list[nn.Module] = []
         for stage in range(STAGES):
             out = width * 2**stage
-            # Ceiling of what is left over the stages left: 14 convolutions are 5, 5 and 4.
+            # The remaining convolutions over the remaining stages, rounded up: 14 are 5, 5 and 4.
             for place in range((depth + STAGES - 1 - stage) // STAGES):
                 stride = 2 if stage > 0 and place == 0 else 1
                 layers.append(nn.Conv2d(channels, out, 3, stride, padding=1))

@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from initsearch.checks import check_choice, check_int
 from initsearch.errors import ConfigError
-from initsearch.tasks.models.activations import make_activation
+from initsearch.settings import one_of
+from initsearch.tasks.models.activations import ActivationName, make_activation
 
 STAGES = 3
-GROUPS = 8  # channels of the first stage are most often a multiple of it; see `_group_norm`
+GROUPS = 8  # usually divides the channels of the first stage; see `_group_norm`
 
 
 def _group_norm(channels: int) -> nn.Module:
@@ -33,16 +35,16 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut without parameters; (N, C, H, W) to (N, C', H', W').
 
     Where channels or pixels change, the shortcut takes every second pixel and pads the new channels
-    with zeros (option A of arXiv 1512.03385, section 3.3), so that every weight is in the branch.
+    with zeros (option A of arXiv 1512.03385, section 3.3): every weight is in the branch.
     """
 
     def __init__(self, channels: int, out: int, stride: int, activation: str, norm: str) -> None:
         super().__init__()
-        bias = norm == "none"  # a norm's own shift makes a bias before it idle
+        bias = norm == "none"  # before a norm, which has its own shift, a bias has no effect
         self.stride = stride
         self.new_channels = out - channels
         self.conv1 = nn.Conv2d(channels, out, 3, stride, padding=1, bias=bias)
@@ -79,22 +81,20 @@ class ResNet(nn.Module):
         norm: `batch`, `group` (up to 8 groups), `layer` (a single group) or `none`.
 
     Raises:
-        ConfigError: A depth that is not 6n+2, a width below 1, an unknown activation or norm.
+        ConfigError: A depth that is not 6n+2.
     """
 
     def __init__(
         self,
         input_shape: tuple[int, int, int],
         num_classes: int,
-        depth: int = 8,
-        width: int = 16,
-        activation: str = "relu",
-        norm: str = "batch",
+        depth: Annotated[int, Field(ge=8)] = 8,
+        width: Annotated[int, Field(ge=1)] = 16,
+        activation: ActivationName = "relu",
+        norm: Annotated[str, one_of("model.norm", NORMS)] = "batch",
     ) -> None:
         super().__init__()
-        check_int("model.width", width)
-        check_choice("model.norm", norm, NORMS)
-        per_stage, rest = divmod(check_int("model.depth", depth, minimum=8) - 2, 2 * STAGES)
+        per_stage, rest = divmod(depth - 2, 2 * STAGES)
         if rest:
             raise ConfigError(
                 f"model.depth of resnet must be 6n+2 (n blocks of two convolutions in each of "
@@ -110,7 +110,7 @@ class ResNet(nn.Module):
             for place in range(per_stage):
                 out = width * 2**stage
                 stride = 2 if stage > 0 and place == 0 else 1
-                blocks.append(Block(channels, out, stride, activation, norm))
+                blocks.append(ResidualBlock(channels, out, stride, activation, norm))
                 channels = out
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(channels, num_classes)

@@ -1,4 +1,4 @@
-"""Where a candidate stands between two jobs: its weights, buffers and optimizer state in a file."""
+"""`Checkpoint`: a candidate's weights, buffers and optimizer state in a file, between two jobs."""
 
 import os
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from initsearch.files import written_aside
 
 
 @dataclass(frozen=True)
-class State:
-    """All that a candidate's training goes on from; the batches follow from block and step.
+class Checkpoint:
+    """All that a candidate's training resumes from; the batches follow from block and step.
 
     Attributes:
         model: The model's `state_dict` (weights and buffers).
@@ -31,16 +31,16 @@ class State:
     losses: tuple[float, int] = (0.0, 0)
 
     def save(self, folder: str | os.PathLike[str], candidate: str, seed: int) -> str:
-        """Write the state into a folder, whole or not at all, and return the file's path."""
-        # A name of a candidate may hold anything, so that the file goes by its digest.
+        """Write the checkpoint into a folder, completely or not at all, and return the file's path."""
+        # A candidate's name may hold any character: its digest names the file.
         target = Path(folder) / f"{hex_digest(candidate, 10)}-block{seed}-step{self.step}.pt"
         with written_aside(target) as temporary:
             torch.save(vars(self), temporary)
         return str(target)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "State":
-        """Read a state; tensors come to the CPU.
+    def load(cls, path: str | os.PathLike[str]) -> "Checkpoint":
+        """Read a checkpoint; tensors come to the CPU.
 
         Raises:
             ConfigError: There is no such file.

@@ -1,4 +1,4 @@
-"""Images that took long to decode, kept as a file so that the next process need not."""
+"""Decoded images, cached in a file: the next process does not decode them again."""
 
 import pickle
 import warnings
@@ -12,15 +12,15 @@ from torch import Tensor
 from initsearch.files import written_aside
 
 
-def kept(path: Path, fingerprint: str, decode: Callable[[], Tensor]) -> Tensor:
-    """The tensor in a file, if the fingerprint is still the same; else what `decode` gives.
+def cached(path: Path, fingerprint: str, decode: Callable[[], Tensor]) -> Tensor:
+    """The tensor in a file, if its fingerprint is the same; else what `decode` returns.
 
-    In the second case the file is written, whole or not at all. Processes that come meanwhile wait
-    for it. Where the folder cannot be written to, a warning says so and nothing is kept.
+    In the second case the file is written, completely or not at all. Other processes wait for it meanwhile.
+    If the folder cannot be written to, a warning says so and nothing is cached.
 
     Args:
         path: The file; missing folders are made.
-        fingerprint: Stands for all that the images depend on.
+        fingerprint: Identifies everything the images depend on.
         decode: Makes the images.
     """
     x = _read(path, fingerprint)
@@ -35,7 +35,7 @@ def kept(path: Path, fingerprint: str, decode: Callable[[], Tensor]) -> Tensor:
                 _write(path, fingerprint, x)
     except OSError as error:
         warnings.warn(
-            f"decoded images are not kept, so that each process decodes them anew ({error}): "
+            f"decoded images cannot be cached, and each process decodes them again ({error}): "
             "set XDG_CACHE_HOME to a folder that can be written to",
             stacklevel=2,
         )
@@ -47,7 +47,7 @@ def _read(path: Path, fingerprint: str) -> Tensor | None:
         content = torch.load(path, weights_only=True)
         x = content["x"] if content["fingerprint"] == fingerprint else None
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, LookupError, TypeError):
-        return None  # not there, or damaged: decoding makes it anew
+        return None  # missing or damaged: the images are decoded again
     return x if isinstance(x, Tensor) else None
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from initsearch.training.trainer_settings import TrainerSettings
+
 
 @dataclass(frozen=True)
 class EngineChoice:
@@ -12,12 +14,12 @@ class EngineChoice:
     Attributes:
         engine: `loop` or `stacked`.
         cohort_size: Candidates to train in one job.
-        channels_last: Whether images and convolutions lie in channels-last order.
-        autocast: `none` or `bf16`; meant for a search, whose winners are confirmed without it.
+        channels_last: Whether images and convolutions are in channels-last order.
+        autocast: `none` or `bf16`; for the search only, its winners are confirmed without it.
         reason: The choice in plain words.
         timings: Milliseconds per candidate and step of every way that was timed.
-        member_bytes: Memory that a further candidate of a cohort takes in the chosen engine.
-        memory_bytes: The bound that was kept.
+        member_bytes: Memory that each further candidate of a cohort takes in the chosen engine.
+        memory_bytes: The limit that was kept.
     """
 
     engine: str
@@ -29,21 +31,22 @@ class EngineChoice:
     member_bytes: int = 0
     memory_bytes: int = 0
 
-    def apply(self, trainer: Mapping[str, Any], *, exact: bool = False) -> dict[str, Any]:
-        """The config group `trainer` with every `auto` decided.
+    def apply(self, trainer: TrainerSettings, *, exact: bool = False) -> TrainerSettings:
+        """The trainer's settings with every `auto` decided.
 
         Args:
-            trainer: As configured; what is not `auto` there was kept in the choice.
+            trainer: As configured; the probe kept what is not `auto` there.
             exact: For a race: without autocast, unless it was asked for by name.
         """
-        asked = trainer.get("autocast", "auto")
+        asked = trainer.autocast
         autocast = ("none" if asked == "auto" else asked) if exact else self.autocast
-        return {
-            **trainer,
-            "engine": self.engine,
-            "autocast": autocast,
-            "channels_last": self.channels_last,
-        }
+        return trainer.model_copy(
+            update={
+                "engine": self.engine,
+                "autocast": autocast,
+                "channels_last": self.channels_last,
+            }
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The choice as JSON has it; `from_json` reads it back as an equal choice."""

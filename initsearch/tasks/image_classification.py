@@ -1,0 +1,241 @@
+"""`ImageClassification`: images by class, a model with a score per class, cross-entropy and accuracy."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from initsearch.digests import short_hash
+from initsearch.errors import ModelError
+from initsearch.tasks.base import BatchFormat, EvaluationSet, TaskInfo
+from initsearch.tasks.data import DataSettings, ImageData, Split, load_data, split, split_sizes
+from initsearch.tasks.models import ModelSettings, build_model
+from initsearch.tasks.optimizer import OptimizerSettings
+from initsearch.tasks.streams import batch_order, steps_per_epoch
+
+# Images that are measured at a time, the same for every cohort and number of devices: the sums, and so the
+# last digits of scores, depend on it.
+MEASURED_AT_ONCE = 500
+#: What the names of scores begin with.
+PREFIXES: dict[EvaluationSet, str] = {"validation": "val", "test": "test"}
+
+#: Images and their classes: float (N, C, H, W) and int64 (N,).
+Images = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class ImageClassification:
+    """Classify images by cross-entropy; a `Task`.
+
+    Its scores are `val_accuracy` and `test_accuracy` (the share of right answers, in [0, 1]), `val_loss` and
+    `test_loss` (mean cross-entropy in nats).
+
+    Attributes:
+        data: Which images.
+        model: Which architecture.
+        optimizer: The optimizer, with the batch size.
+    """
+
+    data: DataSettings
+    model: ModelSettings
+    optimizer: OptimizerSettings
+
+    def key(self) -> dict[str, Any]:
+        """Plain data that determine every result of the task, given a candidate and a seed."""
+        return {
+            "data": self.data.key(),
+            "model": self.model.key(),
+            "optimizer": self.optimizer.key(),
+        }
+
+    def info(self) -> TaskInfo:
+        """The data set that was found, its sizes, and what a guess scores."""
+        images = _load(self.data)
+        dataset = _dataset_name(images)
+        train, val = split_sizes(images, self.data.train_size, self.data.val_size)
+        share, loss = 1 / images.num_classes, math.log(images.num_classes)
+        return TaskInfo(
+            dataset=dataset,
+            requested=images.requested if images.is_fallback else dataset,
+            contents=_contents(images),
+            sizes={"train": train, "validation": val, "test": len(images.test_y)},
+            guess={"train_loss": loss, "val_loss": loss, "val_accuracy": share},
+            test_score="test_accuracy",
+            messages=tuple(self._messages(images, train, val)),
+        )
+
+    def _messages(self, images: ImageData, train: int, val: int) -> Iterator[str]:
+        if images.is_fallback:
+            yield (
+                f"{images.requested} is not on this machine and cannot be downloaded: training on "
+                f"{images.name} instead"
+            )
+        asked = (self.data.train_size, self.data.val_size)
+        if any(size not in (None, got) for size, got in zip(asked, (train, val), strict=True)):
+            yield (
+                f"{_dataset_name(images)} has {len(images.train_y)} training images: training on {train}, "
+                f"validating on {val}"
+            )
+
+    def pinned(self) -> "ImageClassification":
+        """The task with the data set and the sizes that were found here, and without any download."""
+        images = _load(self.data)
+        train, val = split_sizes(images, self.data.train_size, self.data.val_size)
+        found = {"name": images.name, "train_size": train, "val_size": val}
+        data = self.data.model_copy(update={**found, "fallback": None, "download": False})
+        return ImageClassification(data, self.model, self.optimizer)
+
+    def build_model(self) -> nn.Module:
+        """A new model for images of this shape and number of classes."""
+        images = _load(self.data)
+        return build_model(self.model, images.input_shape, images.num_classes)
+
+    def open(self, seed: int, device: torch.device) -> "ImageBlock":
+        """The images on a device, with the split that a seed draws."""
+        parts = _split(self.data, seed)
+        train, validation = parts.train.to(device), parts.val.to(device)
+        images = _load_on(self.data, device)
+        return ImageBlock(images, train, validation, seed, self.optimizer.batch_size)
+
+    def example_inputs(self) -> Tensor:
+        """Two normalised images."""
+        images = _load(self.data)
+        return images.normalize(images.train_x[:2])
+
+    def inputs(self, batch: Images) -> Tensor:
+        """The images, float (N, C, H, W)."""
+        return batch[0]
+
+    def count(self, batch: Images) -> int:
+        """Number of images."""
+        return len(batch[1])
+
+    def loss(self, model: nn.Module, batch: Images) -> Tensor:
+        """Mean cross-entropy in nats."""
+        x, y = batch
+        return F.cross_entropy(class_scores(model, x), y)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBlock:
+    """One seed's images; a `Block`. A raw batch is indices into the training images, int64 (N,).
+
+    Attributes:
+        images: All images, on the device that trains.
+        train: int64, which of the training images are trained on, on the same device.
+        validation: int64, which of them are validated on, on the same device.
+        seed: The block's seed.
+        batch_size: Images per step.
+    """
+
+    images: ImageData
+    train: Tensor
+    validation: Tensor
+    seed: int
+    batch_size: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one epoch."""
+        return steps_per_epoch(len(self.train), self.batch_size)
+
+    def batches(self, first: int, last: int) -> Iterator[Tensor]:
+        """The training batches of steps `first` to `last - 1`."""
+        return batch_order(self.train, self.seed, self.batch_size, first, last)
+
+    def ready(self, batch: Tensor, form: BatchFormat) -> Images:
+        """Normalised images with their classes, this process's share of a batch."""
+        index = form.ranks.share(batch)
+        return self._ready(self.images.train_x[index], self.images.train_y[index], form)
+
+    def _ready(self, x: Tensor, y: Tensor, form: BatchFormat) -> Images:
+        images = self.images.normalize(x, form.dtype)
+        if form.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images.to(form.device), y.to(form.device)
+
+    def example(self, size: int) -> Tensor:
+        """The first `size` training images."""
+        return self.train[:size]
+
+    def examples(self, size: int) -> Iterator[Tensor]:
+        """All training images once, in batches of `size` or a few more."""
+        return iter(self.train.tensor_split(max(1, len(self.train) // size)))
+
+    def measure(
+        self, models: Sequence[nn.Module], part: EvaluationSet, form: BatchFormat
+    ) -> list[dict[str, float]]:
+        """Accuracy in [0, 1] and mean cross-entropy in nats of each model."""
+        if part == "validation":
+            x, y, pool = self.images.train_x, self.images.train_y, self.validation
+        else:
+            x, y = self.images.test_x, self.images.test_y
+            pool = torch.arange(len(x), device=x.device)
+        sums = torch.zeros(len(models), 2, dtype=torch.float64, device=x.device)
+        share = form.ranks.share(pool)
+        for start in range(0, len(share), MEASURED_AT_ONCE):
+            index = share[start : start + MEASURED_AT_ONCE]
+            images, labels = self._ready(x[index], y[index], form)
+            for row, model in zip(sums, models, strict=True):
+                scores = class_scores(model, images)
+                row[0] += F.cross_entropy(scores, labels, reduction="sum").double()
+                row[1] += (scores.argmax(1) == labels).sum()
+        prefix = PREFIXES[part]
+        return [
+            {f"{prefix}_accuracy": right, f"{prefix}_loss": loss}
+            for loss, right in (form.ranks.total(sums) / len(pool)).tolist()
+        ]
+
+
+def class_scores(model: nn.Module, x: Tensor) -> Tensor:
+    """A model's class scores, (images, classes), in float32 at least.
+
+    Raises:
+        ModelError: The model returns something else.
+    """
+    output = model(x)
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ModelError(
+            f"the model must return class scores of shape (images, classes), "
+            f"but got {got}: wrap the model in one that does"
+        )
+    return output.to(torch.promote_types(output.dtype, torch.float32))
+
+
+# A process trains many jobs on few data sets, and several candidates on the same block.
+@lru_cache(maxsize=2)
+def _load(settings: DataSettings) -> ImageData:
+    return load_data(settings)
+
+
+@lru_cache(maxsize=2)
+def _load_on(settings: DataSettings, device: torch.device) -> ImageData:
+    return _load(settings).to(device)
+
+
+@lru_cache(maxsize=16)
+def _split(settings: DataSettings, seed: int) -> Split:
+    return split(_load(settings), seed, settings.train_size, settings.val_size)
+
+
+def _dataset_name(images: ImageData) -> str:
+    """What records call a data set; a folder of images has its folder's name as well."""
+    if images.name != "image_folder":
+        return images.name
+    return f"{images.name}:{Path(images.source).name}"
+
+
+def _contents(images: ImageData) -> str:
+    """What distinguishes a data set from others of its name: files of a folder may be added or removed."""
+    if images.name != "image_folder":
+        return images.name
+    moments = [round(value, 6) for value in (*images.mean.tolist(), *images.std.tolist())]
+    sizes = [len(images.train_y), len(images.test_y)]
+    return short_hash([_dataset_name(images), *sizes, images.classes, moments])

@@ -1,0 +1,30 @@
+"""The models of a cohort: one per candidate, initialized by its plan."""
+
+import torch
+from torch import nn
+
+from initsearch.plan import InitPlan
+from initsearch.tasks.base import BatchFormat, Block
+from initsearch.tasks.streams import derive_seed
+from initsearch.training.job import Job
+
+#: Training examples that a plan sees. Tracing the model takes two; LSUV measures variances on all of them.
+INIT_EXAMPLES = 64
+
+
+def build_members(job: Job, block: Block) -> list[nn.Module]:
+    """A model per candidate, initialized by its plan, on the CPU.
+
+    Before the plans apply, all models of a block are equal: what a plan keeps is the same for every
+    candidate, and what it draws scales the same noise. A candidate with a checkpoint keeps the framework's
+    weights, which the checkpoint replaces.
+    """
+    batch = job.task.inputs(block.ready(block.example(INIT_EXAMPLES), BatchFormat()))
+    members = []
+    for candidate in job.candidates:
+        torch.manual_seed(derive_seed("model", job.seed))
+        model = job.task.build_model()
+        if candidate.name not in job.states:
+            InitPlan.from_spec(candidate.plan).apply(model, seed=job.seed, batch=batch)
+        members.append(model)
+    return members
