@@ -1,5 +1,6 @@
 """The report of a plan that was applied to a model: a row per parameter, printed as a table."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -105,18 +106,22 @@ def _cell(value: Any) -> str:
 
 
 def _moments(values: Tensor) -> tuple[float, float]:
-    """Mean and population standard deviation; 0 and 0 of an empty tensor.
+    """Mean and population standard deviation; 0 and 0 of nothing.
 
-    In two passes, which on a CPU take a seventh of the time of `torch.std_mean`. Differences are taken from
-    the first entry: equal entries have a deviation of exactly 0.
+    On a CPU, a sum and a norm take a tenth of the time of `torch.std_mean`.
     """
     if not values.numel():
         return 0.0, 0.0
     flat = values.reshape(-1)
+    mean, square = float(flat.mean()), float(flat.norm()) ** 2 / len(flat)
+    if mean * mean < square / 4 < math.inf:
+        return mean, (square - mean * mean) ** 0.5
+    # The difference above would lose digits. Deviations from the first entry lose none, and equal entries
+    # have no spread at all.
     deviations = flat - flat[0]
-    mean = deviations.mean()
-    deviations -= mean
-    return float(mean + flat[0]), float(deviations.norm()) / len(flat) ** 0.5
+    shift = deviations.mean()
+    deviations -= shift
+    return float(shift + flat[0]), float(deviations.norm()) / len(flat) ** 0.5
 
 
 def _measurable(values: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ variance one. Where that departs from the bare shape:
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
@@ -99,10 +100,12 @@ def _rows(parts: int, size: int, fan_in: float, fan_out: float, labels: Sequence
     )
 
 
+@cache
 def _constant(value: float) -> Initializer:
     return get_initializer({"name": "constant", "value": value})
 
 
+@cache
 def _uniform(fan_in: float) -> Initializer | None:
     """What torch's kaiming_uniform_(a=sqrt(5)) draws, and its biases: U(+-1/sqrt(fan_in))."""
     if fan_in <= 0:

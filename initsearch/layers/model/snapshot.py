@@ -66,7 +66,8 @@ class Snapshot:
             restore()
 
     def _save(self, value: Any) -> None:
-        if type(value) in _ATOMS or id(value) in self._seen:
+        kind = type(value)
+        if kind in _ATOMS or id(value) in self._seen:
             return
         self._seen[id(value)] = value
         if isinstance(value, Tensor):
@@ -74,24 +75,15 @@ class Snapshot:
                 self.tensors.append(value)
                 self._restores.append(_saved_tensor(value))
             return
-        if is_generator(value):
+        save = next((save for base, save in _CONTAINERS.items() if isinstance(value, base)), None)
+        if save is not None:
+            save(self, value)
+        elif is_generator(value):
             self.generators.append(value)
-            return
-        if isinstance(value, OrderedDict):
-            self._save_dict(value, OrderedDict)
-        elif isinstance(value, dict):
-            self._save_dict(value, dict)
-        elif isinstance(value, list):
-            self._save_items(value, list.clear, list.extend)
-        elif isinstance(value, set):
-            self._save_items(value, set.clear, set.update)
-        elif isinstance(value, deque):
-            self._save_items(value, deque.clear, deque.extend)
-        elif isinstance(value, tuple):
-            self._waiting.extend(value)
         elif _is_array(value):
             self._save_array(value)
-        if self._is_entered(value):
+        # A builtin container has no attributes; one of a subclass may.
+        if kind not in _CONTAINERS and self._is_entered(value):
             self._save_attributes(value)
 
     def _is_entered(self, value: Any) -> bool:
@@ -106,15 +98,14 @@ class Snapshot:
     def _save_attributes(self, value: Any) -> None:
         if type(value).__dictoffset__:
             self._save(value.__dict__)
-        state = object.__getstate__(value)
-        if isinstance(state, tuple):  # attributes in a dict, and those in slots
-            slots = state[1]
-            self._waiting.extend(slots.values())
-            self._restores.append(partial(_restore_slots, value, slots))
+        if _has_slots(type(value)):
+            held = _slots(value)
+            self._waiting.extend(held.values())
+            self._restores.append(partial(_restore_slots, value, held))
 
     # Containers are read and written by the builtin's own methods: a subclass may refuse.
 
-    def _save_dict(self, container: Any, kind: Any) -> None:
+    def _save_dict(self, container: Any, kind: Any = dict) -> None:
         keys, values = list(kind.keys(container)), list(kind.values(container))
         self._waiting.extend(values)
 
@@ -126,6 +117,21 @@ class Snapshot:
                 kind.__setitem__(container, key, value)
 
         self._restores.append(restore)
+
+    def _save_ordered_dict(self, container: Any) -> None:
+        self._save_dict(container, OrderedDict)
+
+    def _save_list(self, container: Any) -> None:
+        self._save_items(container, list.clear, list.extend)
+
+    def _save_set(self, container: Any) -> None:
+        self._save_items(container, set.clear, set.update)
+
+    def _save_deque(self, container: Any) -> None:
+        self._save_items(container, deque.clear, deque.extend)
+
+    def _save_tuple(self, container: Any) -> None:
+        self._waiting.extend(container)
 
     def _save_items(
         self, container: Any, clear: Callable[[Any], None], extend: Callable[[Any, Any], None]
@@ -153,6 +159,17 @@ class Snapshot:
             array[...] = held
 
         self._restores.append(restore)
+
+
+# How each kind of container is saved. A subclass stands before its base.
+_CONTAINERS: dict[type, Callable[[Snapshot, Any], None]] = {
+    OrderedDict: Snapshot._save_ordered_dict,
+    dict: Snapshot._save_dict,
+    list: Snapshot._save_list,
+    set: Snapshot._save_set,
+    deque: Snapshot._save_deque,
+    tuple: Snapshot._save_tuple,
+}
 
 
 def _same(now: Collection[Any], held: Collection[Any]) -> bool:
@@ -206,11 +223,19 @@ def _is_plain(tensor: Tensor) -> bool:
     return tensor.layout == torch.strided and not tensor.is_nested and not own
 
 
+def _has_slots(kind: type) -> bool:
+    return any("__slots__" in vars(base) for base in kind.__mro__)
+
+
+def _slots(value: Any) -> dict[str, Any]:
+    """An object's attributes in slots, those that are set."""
+    state = object.__getstate__(value)  # a pair, with the slots second, if any of them is set
+    return state[1] if isinstance(state, tuple) else {}
+
+
 def _restore_slots(value: Any, held: dict[str, Any]) -> None:
-    state = object.__getstate__(value)
-    now: dict[str, Any] = state[1] if isinstance(state, tuple) else {}
     # As `object` does it: the class may be frozen.
-    for name in now.keys() - held.keys():
+    for name in _slots(value).keys() - held.keys():
         object.__delattr__(value, name)
     for name, content in held.items():
         object.__setattr__(value, name, content)

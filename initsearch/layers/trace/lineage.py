@@ -111,6 +111,7 @@ class Lineages:
     def __init__(self) -> None:
         # By the tensor's id. The reference shows whether that id still means the same tensor.
         self._known: dict[int, tuple[weakref.ref[Tensor], Lineage]] = {}
+        self._at_address: dict[int, set[int]] = {}
 
     def get(self, tensor: Tensor) -> Lineage | None:
         """The lineage of a tensor; `None` for constants."""
@@ -125,6 +126,8 @@ class Lineages:
     def put(self, tensor: Tensor, lineage: Lineage) -> None:
         """Set the lineage of one tensor."""
         self._known[id(tensor)] = (weakref.ref(tensor), lineage)
+        if _has_plain_memory(tensor):
+            self._at_address.setdefault(tensor.data_ptr(), set()).add(id(tensor))
 
     def write(self, outputs: Iterable[Tensor], lineage: Lineage, in_place: bool = False) -> None:
         """Set the lineage of an operation's outputs.
@@ -151,13 +154,12 @@ class Lineages:
         if not _has_plain_memory(tensor):
             return
         start, size = tensor.data_ptr(), tensor.numel()
-        for key, (reference, _) in list(self._known.items()):
-            other = reference()
-            if other is None:
-                del self._known[key]
+        for key in list(self._at_address.get(start, ())):
+            other = self._known[key][0]()
+            if other is None or other is tensor or not _has_plain_memory(other):
                 continue
-            changed = other is not tensor and _has_plain_memory(other)
-            if changed and other.data_ptr() == start and other.numel() == size:
+            # The memory may have been given to another tensor since.
+            if other.data_ptr() == start and other.numel() == size:
                 self.put(other, lineage)
 
 
