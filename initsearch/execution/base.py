@@ -5,6 +5,10 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import Protocol, Self
 
+#: How often a call is run whose process dies: one death may be the fault of a neighbour that takes all memory,
+#: three are not.
+ATTEMPTS = 3
+
 
 class JobExecutor(Executor):
     """An executor that can be ended at once: leaving its `with` block by an exception does so.

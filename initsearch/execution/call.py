@@ -17,13 +17,13 @@ class Answer:
     """What came of a call, as data that always pickles.
 
     Attributes:
-        payload: The pickled result or exception; None: it does not pickle.
+        payload: The pickled result or exception; empty for an exception that does not pickle.
         failed: Whether the call raised an exception.
         summary: The exception's type and text.
         trace: Its traceback as text.
     """
 
-    payload: bytes | None
+    payload: bytes
     failed: bool = False
     summary: str = ""
     trace: str = ""
@@ -36,21 +36,17 @@ class Answer:
                 and text if the exception cannot be pickled.
         """
         if not self.failed:
-            assert self.payload is not None
             return pickle.loads(self.payload)
         error = self._exception()
         error.add_note(f"The traceback in the process that ran the call:\n{self.trace}")
         raise error
 
     def _exception(self) -> BaseException:
-        if self.payload is not None:
-            try:
-                error = pickle.loads(self.payload)
-            except Exception:  # noqa: BLE001  # a constructor may raise anything; the summary says what was raised
-                return RuntimeError(self.summary)
-            if isinstance(error, BaseException):
-                return error
-        return RuntimeError(self.summary)
+        try:
+            error = pickle.loads(self.payload)
+        except Exception:  # noqa: BLE001  # its constructor may raise anything; the summary has its text
+            error = None
+        return error if isinstance(error, BaseException) else RuntimeError(self.summary)
 
 
 def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -101,7 +97,7 @@ def _call(question: bytes) -> Any:
 def _failure(error: BaseException) -> Answer:
     try:
         payload = pickle.dumps(error)
-    except Exception:  # noqa: BLE001  # what an exception holds may refuse in any way; its text is sent
-        payload = None
+    except Exception:  # noqa: BLE001  # what it holds may refuse in any way; its text is sent instead
+        payload = b""
     summary = f"{type(error).__name__}: {error}"
     return Answer(payload, True, summary, "".join(traceback.format_exception(error)))

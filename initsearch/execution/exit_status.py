@@ -12,7 +12,7 @@ def probably_out_of_memory(status: int) -> bool:
 
 
 def describe_exit(status: int) -> str:
-    """How a process ended, as the end of a sentence that begins with its name.
+    """How a process ended, as the predicate of a sentence.
 
     Args:
         status: Its exit status as `subprocess` and `multiprocessing` have it: negative for a signal.

@@ -19,9 +19,9 @@ PRELOAD = "INITSEARCH_PRELOAD"
 def worker_context(device: int | None = None) -> "ForkServerContext | SpawnContext":
     """How to start a worker.
 
-    To import torch and Lightning takes a process some ten processor seconds; a fork server pays them once
-    for all workers. It is used on Linux for workers on the CPU. Elsewhere what libraries hold (a CUDA
-    context, a framework of macOS) may not survive a fork, and each worker starts from scratch.
+    Importing torch and Lightning costs a process about ten seconds of processor time. A fork server pays for
+    it once for all workers; it is used on Linux for workers on the CPU. Elsewhere, what libraries hold (a
+    CUDA context, a framework of macOS) may not survive a fork, and each worker starts from scratch.
 
     Args:
         device: The worker's GPU; None: it has none of its own.
@@ -33,10 +33,10 @@ def worker_context(device: int | None = None) -> "ForkServerContext | SpawnConte
 
 
 def start_preloading(modules: Sequence[str]) -> None:
-    """Start the process from which workers are forked; it imports these modules meanwhile.
+    """Start the process from which workers are forked. It imports these modules while this process continues.
 
-    There is one such process per program: where it runs already, this does nothing, and a worker imports
-    what is missing itself.
+    There is one such process per program. If it is already running, this does nothing, and each worker imports
+    what is missing.
 
     Args:
         modules: Names of modules.
@@ -53,9 +53,9 @@ def start_preloading(modules: Sequence[str]) -> None:
 
 @contextmanager
 def sigint_blocked() -> Iterator[None]:
-    """Keep Ctrl-C from this thread, and from processes that it starts, from their first moment.
+    """Block Ctrl-C in this thread, and in processes that it starts, from their first moment.
 
-    Windows has no signal masks: a process that is starting there can be interrupted.
+    Windows has no signal masks: there, Ctrl-C can interrupt a process while it starts.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -1,8 +1,7 @@
-"""What a fork server imports, so that the workers that are forked from it need not.
+"""What a fork server imports: the modules that `fork_server.PRELOAD` names, once for all its workers.
 
-Importing this module does it, for the modules that `fork_server.PRELOAD` names. It ends the process if no
-program needs it any longer: at Ctrl-C, and between two imports if its owner has ended, for instance by an
-error in the settings.
+Importing this module imports them. It ends the process when it is no longer needed: at Ctrl-C, and between
+two imports if its owner has ended, for instance because of an error in the settings.
 """
 
 import atexit

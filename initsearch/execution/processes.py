@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 from initsearch.errors import InitSearchError
-from initsearch.execution.base import JobExecutor
+from initsearch.execution.base import ATTEMPTS, JobExecutor
 from initsearch.execution.call import Answer, pack
 from initsearch.execution.exit_status import describe_exit, probably_out_of_memory
 from initsearch.execution.fork_server import sigint_blocked, start_preloading, worker_context
@@ -21,8 +21,6 @@ from initsearch.execution.worker import serve
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: A call whose process dies is repeated: once may be a neighbour's fault (memory), three times is not.
-ATTEMPTS = 3
 #: Remedies for a job whose process dies each time.
 LESS_MEMORY = "lower workers=, search.cohort_size= or optimizer.batch_size="
 FIND_THE_CAUSE = (

@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from initsearch.errors import InitSearchError
-from initsearch.execution.base import JobExecutor
+from initsearch.execution.base import ATTEMPTS, JobExecutor
 from initsearch.execution.call import Answer, pack
-from initsearch.execution.exit_status import describe_exit, probably_out_of_memory
+from initsearch.execution.exit_status import SIGKILL, describe_exit, probably_out_of_memory
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: A call whose program is killed is repeated: once may be a neighbour's fault (memory), three times is not.
-ATTEMPTS = 3
 #: The module that runs a call as a program.
 PROGRAM = "initsearch.execution.program"
 #: Remedies for a job whose program is killed each time.
@@ -44,11 +42,6 @@ class ProgramExecutor(JobExecutor):
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._killed = False
-
-    @property
-    def process_id(self) -> int | None:
-        """The process id (and session) of the program that runs, or ran last; None before the first."""
-        return self._process.pid if self._process is not None else None
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run a call after those before it; function, arguments and result must be picklable."""
@@ -122,5 +115,4 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 def _signal_of(status: int) -> int:
     """An exit status, negative for a signal also where a shell or a launcher reports it as 128 + signal."""
-    killed = [128 + int(getattr(signal, name, 0)) for name in ("SIGTERM", "SIGKILL")]
-    return 128 - status if status > 128 and status in killed else status
+    return 128 - status if status in (128 + signal.SIGTERM, 128 + SIGKILL) else status

@@ -1,6 +1,6 @@
-"""What a worker process does: prepares itself, and answers calls as long as its owner lives.
+"""What a worker process does: it prepares itself, then answers calls until its owner ends.
 
-Imports nothing heavy: a worker watches for its owner's end before it loads what calls need.
+Imports nothing heavy: a worker can end with its owner before it has loaded what calls need.
 """
 
 import importlib

@@ -5,7 +5,7 @@ import sys
 
 MODULES = [
     f"initsearch.execution.{name}"
-    for name in ("base", "local", "preloaded", "processes", "program", "registry", "worker")
+    for name in ("base", "local", "processes", "program", "registry", "worker")
 ]
 
 

@@ -27,7 +27,7 @@ from page_faults import TAKE, page_faults
 
 from initsearch.errors import InitSearchError
 from initsearch.execution import JobExecutor, make_executor, own_device
-from initsearch.execution.processes import ATTEMPTS
+from initsearch.execution.base import ATTEMPTS
 
 HERE = Path(__file__).resolve().parent
 

@@ -17,7 +17,7 @@ from observed import is_running, wait_for
 
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.execution import ProgramExecutor
-from initsearch.execution.programs import ATTEMPTS
+from initsearch.execution.base import ATTEMPTS
 
 
 @pytest.fixture(scope="module")
