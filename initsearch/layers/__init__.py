@@ -1,31 +1,22 @@
-"""What a model is made of: each parameter's kind, fans, role, and what activation follows it."""
+"""What a model consists of: each parameter's kind, fans and role, and the activation after its layer.
 
-from initsearch.layers.description import describe
-from initsearch.layers.model.assign import Fill, assign_, read
-from initsearch.layers.model.preserve import preserved
-from initsearch.layers.model.slots import ParameterPart, Slot
-from initsearch.layers.model.tensors import tensors
-from initsearch.layers.model.walk import unwrap
-from initsearch.layers.rescaling import rescale_
-from initsearch.layers.trace.branches import BRANCH_PLACES
-from initsearch.layers.trace.forward import trace_forward
-from initsearch.layers.trace.record import LayerCall, Observer, Trace, Use
+`layers.model` has what a model holds, `layers.trace` what happens in a forward pass; this room joins the two.
+Begin reading with `describe`, which gives a `Slot` for each parameter; `assign_` fills a parameter by its slot.
+"""
 
-__all__ = [
-    "BRANCH_PLACES",
-    "Fill",
-    "LayerCall",
-    "Observer",
-    "ParameterPart",
-    "Slot",
-    "Trace",
-    "Use",
-    "assign_",
-    "describe",
-    "preserved",
-    "read",
-    "rescale_",
-    "tensors",
-    "trace_forward",
-    "unwrap",
-]
+from initsearch.layers.description import describe as describe
+from initsearch.layers.model import Fill as Fill
+from initsearch.layers.model import ParameterPart as ParameterPart
+from initsearch.layers.model import Slot as Slot
+from initsearch.layers.model import assign_ as assign_
+from initsearch.layers.model import preserved as preserved
+from initsearch.layers.model import read as read
+from initsearch.layers.model import tensors as tensors
+from initsearch.layers.model import unwrap as unwrap
+from initsearch.layers.rescaling import rescale_ as rescale_
+from initsearch.layers.trace import BRANCH_PLACES as BRANCH_PLACES
+from initsearch.layers.trace import LayerCall as LayerCall
+from initsearch.layers.trace import Observer as Observer
+from initsearch.layers.trace import Trace as Trace
+from initsearch.layers.trace import Use as Use
+from initsearch.layers.trace import trace_forward as trace_forward

@@ -1,4 +1,4 @@
-"""`describe`: a model's parameters with all that an initialization needs to know of each."""
+"""`describe`: everything about a model's parameters that an initialization needs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,30 +15,30 @@ from initsearch.layers.trace.branches import places_in, residual_branches
 from initsearch.layers.trace.forward import trace_forward
 from initsearch.layers.trace.record import NONE, LayerCall, Trace
 
-# A trace needs no more: one sample would do, but batch norm may ask for two.
+# Few samples are cheap. One would be enough, but batch norm in training mode needs two.
 _SAMPLES = 2
 
 
 def describe(model: nn.Module, batch: Any = None) -> list[Slot]:
-    """What a model is made of: a slot per parameter, in execution order.
+    """The parameters of a model: a slot for each, in execution order.
 
     A forward pass (without gradients, in evaluation mode, on two samples) shows the order and what
-    follows each layer. Layers that only run in training mode, such as auxiliary heads, are found
-    by a second pass. Parameters that neither uses come last. The model is left as it was:
-    parameters, buffers, mode, hooks, gradients and the global random state.
+    follows each layer. A second pass in training mode finds layers that run only there, such as
+    auxiliary heads. Parameters that neither pass uses come last. The model and the global random state
+    are left as they were; see `preserved`.
 
     Args:
         model: Any module, wrapped (`torch.compile`, `DataParallel`) or not.
         batch: An input of the model, in any of the forms that `trace_forward` takes. `None`: the model's
-            `example_input_array`, or an input guessed from its first layer; if none fits, the
-            order of the modules says what follows a layer as far as it can, and
+            `example_input_array`, or an input guessed from its first layer. If no guess fits, the
+            activations are taken from the order of the modules as far as possible;
             `activation_source` and the notes say so.
 
     Raises:
         ModelError: The model fails on the batch given, or has parameters that cannot be described.
     """
-    entries = parameters(model)
-    if not entries:
+    named = parameters(model)
+    if not named:
         return []
     reason = ""
     found = Trace((), {})
@@ -48,13 +48,13 @@ def describe(model: nn.Module, batch: Any = None) -> list[Slot]:
         if batch is not None:
             raise
         reason = str(error)
-    if not reason and missing(entries, found):
+    if not reason and missing(named, found):
         found, reason = _with_training(model, batch, found)
-    return _slots(model, entries, found, reason)
+    return _slots(model, named, found, reason)
 
 
 def _with_training(model: nn.Module, batch: Any, found: Trace) -> tuple[Trace, str]:
-    """The trace with what a pass in training mode shows besides."""
+    """The trace, with the layers that only a pass in training mode has."""
     try:
         more = trace_forward(model, batch, samples=_SAMPLES, train=True)
     except ModelError as error:
@@ -67,27 +67,27 @@ def _with_training(model: nn.Module, batch: Any, found: Trace) -> tuple[Trace, s
 
 
 def _slots(
-    model: nn.Module, entries: Sequence[NamedParameter], found: Trace, reason: str
+    model: nn.Module, named: Sequence[NamedParameter], found: Trace, reason: str
 ) -> list[Slot]:
     by_modules: Mapping[str, Position] | None = None
     slots: list[Slot] = []
     branches = residual_branches(found)
     in_branch = places_in(branches, found.calls)
-    for entry in entries:
-        first, *rest = (_slot(site) for site in entry.sites)
-        calls = found.of(entry.name)
+    for parameter in named:
+        first, *rest = (_slot(site) for site in parameter.sites)
+        calls = found.of(parameter.name)
         if calls:
-            place = from_calls(calls)
+            position = from_calls(calls)
             first = _as_used(first, calls[0])
         elif first.category in ("weight", "bias") and found.calls and not reason:
-            place = Position("hidden", note="not used in the forward pass")
+            position = Position("hidden", note="not used in the forward pass")
         elif first.category in ("weight", "bias"):
-            by_modules = by_modules if by_modules is not None else from_modules(model, entries)
-            place = by_modules.get(first.module_name, Position("hidden"))
-            place = replace(place, note=f"from the order of modules: {reason}")
+            by_modules = by_modules if by_modules is not None else from_modules(model, named)
+            position = by_modules.get(first.module_name, Position("hidden"))
+            position = replace(position, note=f"from the order of modules: {reason}")
         else:
-            place = Position()
-        slot = _placed(first, place, rest)
+            position = Position()
+        slot = _placed(first, position, rest)
         if (where := in_branch.get(slot.name)) is not None:
             slot = replace(slot, branch=where.branch, branch_layers=where.branch_layers)
         slots.append(replace(slot, branches=len(branches)))
@@ -120,18 +120,18 @@ def _slot(site: Site) -> Slot:
     )
 
 
-def _placed(slot: Slot, place: Position, aliases: Sequence[Slot]) -> Slot:
+def _placed(slot: Slot, position: Position, aliases: Sequence[Slot]) -> Slot:
     if slot.category not in ("weight", "bias"):
-        place = Position()
+        position = Position()
     if slot.kind == "lstm" and "_hr_" in slot.name:
-        place = replace(place, activation=NONE)  # the projection comes after the gates
-    notes = [note for note in (slot.note, place.note) if note]
+        position = replace(position, activation=NONE)  # the projection comes after the gates
+    notes = [note for note in (slot.note, position.note) if note]
     return replace(
         slot,
-        role=place.role,
-        activation=place.activation,
-        activation_source=place.source,
-        activation_function=place.function,
+        role=position.role,
+        activation=position.activation,
+        activation_source=position.source,
+        activation_function=position.function,
         tied_names=tuple(alias.name for alias in aliases),
         aliases=tuple(aliases),
         note="; ".join(notes),
@@ -139,13 +139,13 @@ def _placed(slot: Slot, place: Position, aliases: Sequence[Slot]) -> Slot:
 
 
 def _as_used(slot: Slot, call: LayerCall) -> Slot:
-    """A bare parameter of an unknown module, if the trace shows that it is a weight."""
+    """The slot of a bare parameter of an unknown module, as a weight if the trace shows it to be one."""
     if slot.kind != "other" or slot.category != "other" or call.weight != slot.name:
         return slot
     fan_in, fan_out = call.fans or (slot.fan_in, slot.fan_out)
     swapped = slot.shape[-2:] == (fan_in, fan_out) and fan_in != fan_out
     whole = replace(slot.parts[0], fan_in=fan_in, fan_out=fan_out, transposed=swapped)
-    # A stack of matrices, such as one per expert, is drawn matrix by matrix.
+    # A stack of matrices, for example one per expert, is drawn matrix by matrix.
     stack = slot.shape[0] if call.fans and len(slot.shape) == 3 else 0
     parts = tuple(replace(whole, index=(i,)) for i in range(stack)) or (whole,)
     note = f"used as the weight of {call.operation}"
@@ -153,14 +153,14 @@ def _as_used(slot: Slot, call: LayerCall) -> Slot:
 
 
 def _order(slots: Sequence[Slot], found: Trace) -> list[int]:
-    """By first use of any parameter of the same module; then as registered."""
+    """The order of slots: by the first use of any parameter of the module, then as registered."""
     last = max(found.first_use.values(), default=0) + 1
     steps: dict[str, int] = {}
     for slot in slots:
         step = found.first_use.get(slot.name, last)
         steps[slot.module_name] = min(step, steps.get(slot.module_name, last))
     keys = [
-        # Modules of no known kind may hold parameters that they use far apart.
+        # A module of unknown kind may use its parameters far apart.
         found.first_use.get(slot.name, last) if slot.kind == "other" else steps[slot.module_name]
         for slot in slots
     ]

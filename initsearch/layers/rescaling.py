@@ -1,10 +1,9 @@
-"""Scaling weights by what their layers make of a batch, in one forward pass.
+"""Scale weights by the outputs of their layers on a batch, in one forward pass.
 
-Nothing is run twice but single layers: where a weight is scaled, its own module runs anew on the
-input it has just got, and what comes out goes on to the layers after it. So each layer is measured
-behind layers that are scaled already, as when one pass through the whole model is made per layer
-and attempt, at the price of two passes for all (an attempt ends where the output says so, and a
-layer without bias needs but one, its output being linear in its weight).
+Only single layers run more than once: after its weight is scaled, a module runs again on the input that it has
+just received, and its new output goes to the layers after it. Each layer is therefore measured behind layers
+that are already scaled, as with one pass through the whole model per layer and attempt, at the cost of about
+two passes in total. A layer without bias needs one attempt, since its output is linear in its weight.
 """
 
 import math
@@ -24,9 +23,9 @@ from initsearch.layers.model.walk import submodule, unwrap
 from initsearch.layers.trace.forward import failure
 from initsearch.layers.trace.inputs import Call, calls_for
 
-# How much of the way to go may be left after an attempt; rounding alone leaves more.
+# An attempt must bring the logarithm of the missing factor below this share of it; rounding does not.
 _PROGRESS = 0.99
-# Kinds of which a module has one weight, and an output that grows with it.
+# Kinds with one weight per module, and an output that is proportional to it (up to a bias).
 _SCALED = frozenset(
     ["linear", "bilinear", "embedding", "other"]
     + [f"conv{way}{rank}d" for way in ("", "_transpose") for rank in (1, 2, 3)]
@@ -36,33 +35,33 @@ _SCALED = frozenset(
 def rescale_(
     model: nn.Module, batch: Any, scalings: Sequence[tuple[Slot, LayerScaling]]
 ) -> dict[str, str]:
-    """Multiply weights until their layers' outputs on a batch are as their initializers want them.
+    """Multiply weights until the outputs of their layers on a batch are as their initializers require.
 
-    The model runs once, in training mode (norms by the batch's own statistics, as in the first step
-    of training; heads that only training has run too), without gradients. Apart from the weights it
-    is left as it was: buffers, mode, hooks, gradients, random state.
+    The model runs once without gradients, in training mode: norms use the statistics of the batch, as in
+    the first step of training, and heads that exist only in training run too. Apart from the weights it
+    is left as it was; see `preserved`.
 
-    Rules for what is no plain layer:
+    Rules for special cases:
 
-    - Used more than once, or tied: scaled at its first use in execution order.
-    - Parametrized: set through the parametrization. Where the output does not follow the weight
-      (spectral_norm, weight standardization), or the parametrization refuses, it keeps its fill.
-    - An output that is constant or not finite has no scale: the weight keeps its fill.
-    - Gates of recurrent layers and attention's query, key and value, whose outputs are not
-      proportional to their weights, keep their fill; attention's output projection is scaled by the
-      output of its attention module.
-    - A weight of which no module is called keeps its fill: unused, used by a function, or held by a
-      module that has other modules inside.
-    - An attempt that brings the output no nearer to what is wanted (by 1% of the way at least) is
-      undone, and is the last.
+    - A weight that is used more than once, or tied, is scaled at its first use in execution order.
+    - A parametrized weight is set through the parametrization. It keeps its values if the output does not
+      follow it (spectral_norm, weight standardization), or if the parametrization cannot be set.
+    - A weight keeps its values if the output of its layer is constant or not finite.
+    - Gates of recurrent layers and attention's query, key and value keep their values, since outputs are
+      not proportional to them. Attention's output projection is scaled by the output of its attention
+      module.
+    - A weight keeps its values if no module that holds it is called: it is unused, or used by a function,
+      or held by a module that contains other modules.
+    - An attempt that does not bring the output at least 1% nearer to the target is undone, and is the
+      last one.
 
     Args:
-        model: The model that was described, filled; wrapped or not.
+        model: The model that was described, already filled; wrapped or not.
         batch: An input of the model, in any of the forms that `trace_forward` takes. All of it is used.
-        scalings: Slots of weights, each with what scales it.
+        scalings: Slots of weights, each with its initializer.
 
     Returns:
-        What was done with each, by the slot's name, for a report.
+        By the slot's name, a note on what was done, for a report.
 
     Raises:
         ModelError: The model fails on the batch.
@@ -75,7 +74,7 @@ def rescale_(
         with preserved(core), torch.no_grad():
             try:
                 _run(core, call.to(device), scaler, scalings)
-            except Exception as error:  # a model may raise anything; told below
+            except Exception as error:  # a model may raise anything; it is reported below
                 if isinstance(error, InitSearchError):
                     raise
                 first = first or error
@@ -97,10 +96,10 @@ def _run(
             if modules
             else "not scaled: its layer's output is not proportional to it"
             if slot.kind not in _SCALED
-            else "not scaled: its layer is no module of its own"
+            else "not scaled: its layer is not a module of its own"
         )
         for module in modules:
-            # `preserved` takes the hooks away again.
+            # `preserved` removes the hooks.
             module.register_forward_hook(scaler.hook(slot, scaling), prepend=True, with_kwargs=True)
     model.train()
     model(*call.args, **call.kwargs)
@@ -120,14 +119,14 @@ def _module_of(model: nn.Module, slot: Slot) -> nn.Module | None:
 
 
 class _Scaler:
-    """Hooks that scale weights as a forward pass goes on.
+    """Hooks that scale weights during a forward pass.
 
     Args:
         model: The model that runs.
 
     Attributes:
-        factors: By what each weight was multiplied, by slot name.
-        notes: What was done.
+        factors: The factor of each weight, by slot name.
+        notes: What was done, by slot name.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -163,7 +162,7 @@ class _Scaler:
             try:
                 _multiply(self._model, slot, factor)
             except ModelError:
-                why = "; its parametrization refuses another scale"
+                why = "; its parametrization cannot be set to another scale"
                 break
             again = module.forward(*args, **kwargs)
             after = variance_of(again)
@@ -210,16 +209,16 @@ def _multiply(model: nn.Module, slot: Slot, factor: float) -> None:
 def variance_of(output: Any) -> float:
     """The variance of all entries of a layer's output (the first tensor in it).
 
-    Zero where it is constant up to rounding; nan where it has no entries or no real ones.
+    Zero if it is constant up to rounding; nan if it has no entries, or is not of floating point.
     """
     found = next(tensors(output), None)
     if found is None or not found.numel() or not (found.is_floating_point() or found.is_complex()):
         return math.nan
-    # Entries that are narrower than float32 add up badly.
+    # Sums of entries narrower than float32 lose digits.
     values = found.to(torch.promote_types(found.dtype, torch.float32))
     scale = 1.0
     variance, mean = _moments(values)
-    if not 1e-30 < variance < 1e30:  # near what float32 can hold: measured at another scale
+    if not 1e-30 < variance < 1e30:  # near the limits of float32: measured at another scale
         scale = float(values.abs().max())
         if not 0 < scale < math.inf:
             return 0.0 if scale == 0 else math.nan
@@ -230,5 +229,5 @@ def variance_of(output: Any) -> float:
 
 
 def _moments(values: Tensor) -> tuple[float, float]:
-    """Variance and the mean's size."""
+    """The variance and the absolute mean."""
     return float(values.var(correction=0)), float(values.mean().abs())

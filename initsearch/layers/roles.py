@@ -1,4 +1,4 @@
-"""Each layer's role and the activation after it, from a trace or from the order of modules."""
+"""The role of each layer and the activation after it, from a trace or from the order of modules."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from initsearch.layers.model.walk import NamedParameter, walk
 from initsearch.layers.trace.activations import module_activation
 from initsearch.layers.trace.record import NONE, LayerCall, Trace, following
 
-# Modules after which an activation may still follow.
+# Modules between a layer and the activation that belongs to it.
 _TRANSPARENT = (
     nn.Identity,
     nn.Flatten,
@@ -31,7 +31,7 @@ _TRANSPARENT = (
 
 @dataclass(frozen=True)
 class Position:
-    """Where a layer stands; fields as in `Slot`."""
+    """The position of a layer in its model; fields as in `Slot`."""
 
     role: str | None = None
     activation: str | None = None
@@ -41,10 +41,10 @@ class Position:
 
 
 def from_calls(calls: Sequence[LayerCall]) -> Position:
-    """The place of a layer that was called once or more.
+    """The position of a layer that was called at least once.
 
-    Head goes before first. Of several activations the one that comes first is taken, and the note
-    names them all.
+    A layer that is both first and head is a head. Of several activations the first one counts, and the
+    note names all of them.
     """
     if any(call.is_output for call in calls):
         role = "head"
@@ -55,7 +55,7 @@ def from_calls(calls: Sequence[LayerCall]) -> Position:
     uses = [use for call in calls for use in call.uses]
     use = following(uses)
     if use is None:
-        return Position(role, None, "unknown", "its output was lost sight of")
+        return Position(role, None, "unknown", "what follows its output is not known")
     names = dict.fromkeys(u.name for u in sorted(uses, key=lambda u: u.step) if u.name != NONE)
     note = ""
     if len(names) > 1:
@@ -63,16 +63,16 @@ def from_calls(calls: Sequence[LayerCall]) -> Position:
     return Position(role, use.name, "trace", note, use.function)
 
 
-def from_modules(model: nn.Module, entries: Sequence[NamedParameter]) -> dict[str, Position]:
-    """The places of all weight layers, from the order in which the modules were registered.
+def from_modules(model: nn.Module, named: Sequence[NamedParameter]) -> dict[str, Position]:
+    """The positions of all weight layers, from the order in which the modules were registered.
 
-    What stands next to a layer is trusted as far as it can be: an activation module that follows is
-    taken, past norms, dropout, pooling and the like. Another weight layer or the end is taken for
-    `none` only within one `nn.Sequential`; elsewhere a function may be called in between.
+    An activation module that follows a layer counts, also after norms, dropout, pooling and the like. If
+    another weight layer follows, the activation is `none` only within one `nn.Sequential`: elsewhere a
+    function may be called in between.
     """
     layers: dict[str, str] = {}
-    for entry in entries:
-        site = entry.sites[0]
+    for parameter in named:
+        site = parameter.sites[0]
         if nature_of(site).category == "weight":
             layers.setdefault(site.module_name, site.name)
     leaves = [
@@ -80,19 +80,19 @@ def from_modules(model: nn.Module, entries: Sequence[NamedParameter]) -> dict[st
         for name, module, ancestors in walk(model)
         if next(module.children(), None) is None or name in layers
     ]
-    places: dict[str, Position] = {}
+    positions: dict[str, Position] = {}
     for number, (name, module, parent) in enumerate(leaves):
         if name not in layers:
             continue
         role = "hidden"
-        if len(places) == len(layers) - 1:
+        if len(positions) == len(layers) - 1:
             role = "head"
-        elif not places:
+        elif not positions:
             role = "first"
         activation, function = _next(module, parent, leaves[number + 1 :], layers)
         source = "unknown" if activation is None else "modules"
-        places[name] = Position(role, activation, source, "", function)
-    return places
+        positions[name] = Position(role, activation, source, "", function)
+    return positions
 
 
 def _next(
@@ -124,11 +124,11 @@ def recurrent_activation(module: nn.Module) -> str:
     return str(getattr(module, "nonlinearity", "gates"))
 
 
-def missing(entries: Sequence[NamedParameter], found: Trace) -> bool:
-    """Whether a trace has left out some weight layer."""
+def missing(named: Sequence[NamedParameter], found: Trace) -> bool:
+    """Whether a trace lacks some weight layer."""
     called = {name for call in found.calls for name in call.parameters}
     return any(
-        nature_of(entry.sites[0]).category == "weight"
-        for entry in entries
-        if entry.name not in called
+        nature_of(parameter.sites[0]).category == "weight"
+        for parameter in named
+        if parameter.name not in called
     )

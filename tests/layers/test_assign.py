@@ -1,4 +1,4 @@
-"""Writing a parameter: block by block, through parametrizations, tied, padded, half precision."""
+"""Filling a parameter: part by part, through parametrizations, tied, padded, in half precision."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ def noise(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(3))
 
 
-def test_blocks_are_filled_in_order_with_their_fans() -> None:
+def test_parts_are_filled_in_order_with_their_fans() -> None:
     model = nn.LSTM(6, 5)
     seen = []
 
@@ -47,7 +47,7 @@ def test_blocks_are_filled_in_order_with_their_fans() -> None:
 
 
 def test_orthogonal_groups_of_a_transposed_convolution() -> None:
-    # The view has outputs first, so that what is orthogonal is the map from inputs to outputs.
+    # The view has outputs first: the map from inputs to outputs is orthogonal.
     model = nn.ConvTranspose1d(8, 4, 3, groups=2)
     slot = slot_of(model, "weight")
 
@@ -60,7 +60,7 @@ def test_orthogonal_groups_of_a_transposed_convolution() -> None:
         assert torch.allclose(rows @ rows.T, torch.eye(2), atol=1e-5)
 
 
-def test_weight_norm_is_set_through_and_not_past() -> None:
+def test_weight_norm_is_set_through_its_parametrization() -> None:
     value = noise(4, 3)
     for make in (parametrizations.weight_norm, weight_norm):
         model = nn.Sequential(make(nn.Linear(3, 4)), nn.ReLU())
@@ -94,7 +94,7 @@ def test_spectral_norm_divides_by_the_new_weight_s_norm(train: bool) -> None:
     expected = value / torch.linalg.matrix_norm(value, 2)
     for make in (parametrizations.spectral_norm, spectral_norm):
         results = []
-        for seed in (0, 1):  # the result does not depend on what was there before
+        for seed in (0, 1):  # the result does not depend on the former values
             torch.manual_seed(seed)
             model = make(nn.Linear(5, 6)).train(train)
             assign_(model, slot_of(model, "weight"), put(value))
@@ -179,7 +179,7 @@ def test_tied_weights_are_one_slot(how: str) -> None:
     assert torch.equal(model.head.weight, model.embedding.weight)
 
 
-def test_a_module_in_two_places_is_one_slot() -> None:
+def test_a_module_with_two_names_is_one_slot() -> None:
     shared = nn.Linear(4, 4)
     model = nn.Sequential(shared, nn.ReLU(), shared, nn.Tanh(), nn.Linear(4, 2))
     slots = {slot.name: slot for slot in describe(model)}
@@ -190,7 +190,7 @@ def test_a_module_in_two_places_is_one_slot() -> None:
 
 
 def test_flattened_recurrent_weights_are_not_tied() -> None:
-    # On some devices all of an LSTM's weights are views of one storage.
+    # On some devices all weights of an LSTM are views of one storage.
     model = nn.LSTM(3, 4)
     names = [name for name, _ in model.named_parameters()]
     flat = torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -202,7 +202,7 @@ def test_flattened_recurrent_weights_are_not_tied() -> None:
     assert [slot.name for slot in describe(model)] == names
 
 
-def test_types_and_frozen_parameters_are_told() -> None:
+def test_types_and_frozen_parameters_are_reported() -> None:
     model = nn.Linear(3, 2, dtype=torch.bfloat16)
     model.bias.requires_grad_(False)
     slots = {slot.name: slot for slot in describe(model)}

@@ -1,4 +1,4 @@
-"""Residual branches: against what each model's source says, block by block."""
+"""Residual branches, compared with the source of each model, block by block."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def check(
     assert {slot.branches for slot in slots} == {branches}
     assert {slot.branch_layers for slot in slots if slot.branch} == ({layers} if layers else set())
     assert {place: by_place(slots, place) for place in ("inner", "last", "last_norm")} == names
-    # A bias stands where its weight does.
+    # A bias has the place of its weight.
     known = {slot.name: slot.branch for slot in slots}
     for slot in slots:
         if slot.category == "bias" and (weight := slot.name.replace("bias", "weight")) in known:
@@ -125,7 +125,7 @@ def test_transformer_layers_have_two_branches(norm_first: bool) -> None:
                 for layer in layers
                 for name in ("self_attn.out_proj.weight", "linear2.weight")
             },
-            # The norm stands before the branch, or after the addition.
+            # The norm is before the branch, or after the addition.
             "last_norm": set(),
         },
     )
@@ -181,7 +181,7 @@ class Excited(nn.Module):
 
 
 class Parallel(nn.Module):
-    """x + f(x) + g(x), and a long way round both."""
+    """x + f(x) + g(x), and a shortcut around both."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ class Parallel(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """Sums that are no residual ones: a recurrent cell, embeddings, a highway's gate."""
+    """Sums that are not residual: a recurrent cell, embeddings, a highway's gate."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -249,7 +249,7 @@ def test_hand_written_blocks() -> None:
     check(Recurrent(), torch.randint(9, (2, 4)), 0, 0, names=none)
 
 
-def test_one_block_used_again_counts_as_many_branches() -> None:
+def test_a_block_that_is_called_repeatedly_counts_as_several_branches() -> None:
     class Shared(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -270,7 +270,7 @@ def test_one_block_used_again_counts_as_many_branches() -> None:
     "model", [torchvision.models.resnet18(), PreActivation(), Excited(), Parallel()]
 )
 def test_a_zero_last_layer_makes_the_branch_zero(model: nn.Module) -> None:
-    """What is called last, zeroed, must leave the branch's other layers without effect."""
+    """With zeros in its last layer, the other layers of a branch must have no effect."""
     batch = torch.randn(4, 3) if isinstance(model, Parallel) else IMAGE
     model.eval()
     slots = describe(model, batch)

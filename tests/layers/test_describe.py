@@ -1,4 +1,4 @@
-"""`describe` as a whole: order, batches and guesses, wrappers, refusals, and that nothing changes."""
+"""`describe` as a whole: order, batches and guesses, wrappers, errors, and that nothing changes."""
 
 import copy
 import random
@@ -23,7 +23,7 @@ def sources(model: nn.Module, batch: Any = None) -> set[str]:
 
 
 class Touchy(nn.Module):
-    """Changes whatever a forward pass can change."""
+    """Changes what a forward pass can change."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ def test_slots_come_in_execution_order() -> None:
     assert unused.note == "not used in the forward pass"
 
 
-def test_what_runs_in_training_mode_only_is_found() -> None:
+def test_layers_that_run_only_in_training_mode_are_found() -> None:
     class Auxiliary(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -152,7 +152,7 @@ def test_what_runs_in_training_mode_only_is_found() -> None:
         assert list(slots)[-2:] == ["side.weight", "side.bias"]
 
 
-def test_a_training_pass_that_fails_is_told() -> None:
+def test_a_training_pass_that_fails_is_reported() -> None:
     class Auxiliary(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -211,7 +211,7 @@ def test_batches_of_all_forms(batch: Any, both: bool) -> None:
     assert found["b.weight"] == ("tanh" if both else None)
 
 
-def test_a_forward_of_any_arguments_gets_the_batch_spread() -> None:
+def test_a_forward_with_star_args_gets_the_batch_one_by_one() -> None:
     class Any_(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -228,7 +228,7 @@ def test_a_forward_of_any_arguments_gets_the_batch_spread() -> None:
         assert (found["a.weight"], found["b.weight"]) == ("relu", "tanh")
 
 
-def test_packed_sequences_and_named_tuples_are_taken_whole() -> None:
+def test_packed_sequences_and_named_tuples_are_one_argument() -> None:
     class Tagger(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -264,7 +264,7 @@ def test_outputs_of_dataclasses() -> None:
     assert (slot.role, slot.activation) == ("head", "none")
 
 
-def test_a_model_of_one_sequence_gets_the_sequence() -> None:
+def test_a_model_that_takes_one_sequence_gets_the_sequence() -> None:
     class Images(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -357,7 +357,7 @@ def test_inputs_are_guessed(model: nn.Module) -> None:
 
 
 class Threes(nn.Module):
-    """Of no known kind: nothing can be said past it."""
+    """A module of unknown kind: what follows it is not known."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.repeat(3)
@@ -388,7 +388,7 @@ class Opaque(nn.Module):
         return self.fc2(torch.tanh(self.fc1(self.features(torch.zeros(len(text.upper()))))))
 
 
-def test_without_an_input_the_order_of_modules_tells_what_it_can() -> None:
+def test_without_an_input_the_order_of_modules_is_used() -> None:
     slots = {slot.name: slot for slot in describe(Opaque()) if slot.category == "weight"}
     assert {n: (s.activation, s.activation_source, s.role) for n, s in slots.items()} == {
         "features.0.weight": ("relu", "modules", "first"),
@@ -465,14 +465,14 @@ def test_sharded_parameters_are_refused(tmp_path: Path) -> None:
     finally:
         dist.destroy_process_group()
 
-    class FullyShardedDataParallel(nn.Sequential):  # the older kind, known by its name
+    class FullyShardedDataParallel(nn.Sequential):  # the older kind, recognized by its name
         pass
 
     with pytest.raises(ModelError, match="before wrapping"):
         describe(FullyShardedDataParallel(nn.Linear(2, 2)))
 
 
-def test_a_lightning_module_is_a_module() -> None:
+def test_a_lightning_module_is_described_as_any_module() -> None:
     from lightning.pytorch import LightningModule
 
     class Lit(LightningModule):

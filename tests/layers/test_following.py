@@ -1,4 +1,4 @@
-"""The activation that follows each layer, on small models that say it themselves."""
+"""The activation that follows each layer, on small models that show it themselves."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ def table(model: nn.Module, batch: Any = None) -> dict[str, str | None]:
 
 
 class Net(nn.Module):
-    """Linear layers a, b, c, d of width 8 and a forward of one's own."""
+    """Linear layers a, b, c, d of width 8 and a forward that is passed in."""
 
     def __init__(self, forward: Callable[..., Any], **extra: nn.Module) -> None:
         super().__init__()
@@ -81,7 +81,10 @@ ACTIVATIONS: list[tuple[str, Any]] = [
     ("hardshrink", nn.Hardshrink()),
     ("tanhshrink", nn.Tanhshrink()),
     ("threshold", nn.Threshold(0.1, 0.0)),
-    ("none", lambda x: torch.clamp(x, torch.zeros(8), torch.ones(8))),  # limits may be learned
+    (
+        "none",
+        lambda x: torch.clamp(x, torch.zeros(8), torch.ones(8)),
+    ),  # the limits may be parameters
     ("none", lambda x: torch.maximum(x, x.mean())),
     ("silu", lambda x: (1 - x) * torch.sigmoid(1 - x)),
     ("hardswish", nn.Hardswish()),
@@ -130,13 +133,15 @@ def test_every_activation_is_known_by_its_common_name(name: str, activation: Any
     ],
 )
 @pytest.mark.parametrize("inplace", [False, True])
-def test_what_stands_in_between_is_looked_through(between: Any, inplace: bool) -> None:
+def test_operations_between_a_layer_and_its_activation_do_not_hide_it(
+    between: Any, inplace: bool
+) -> None:
     extra = {"between": between} if isinstance(between, nn.Module) else {}
     found = follow(lambda net, x: F.relu(between(net.a(x)), inplace=inplace), **extra)
     assert found == {"a": "relu"}
 
 
-def test_a_slice_that_is_written_to_carries_what_is_written() -> None:
+def test_what_is_written_to_a_slice_is_in_the_whole() -> None:
     def forward(net: Any, x: Tensor) -> Tensor:
         out = torch.zeros(len(x), 16)
         out[:, :8] = net.a(x)
@@ -146,7 +151,7 @@ def test_a_slice_that_is_written_to_carries_what_is_written() -> None:
 
     def by_parts(net: Any, x: Tensor) -> Tensor:
         out = torch.zeros(len(x), 16)
-        for i, row in enumerate(x):  # as detection models gather their images
+        for i, row in enumerate(x):  # as detection models collect their images
             out[i, :8].copy_(row)
         gathered = torch.zeros(len(x), 8)
         gathered[:2].copy_(net.a(out[:, :8])[:2])
@@ -160,7 +165,7 @@ def test_an_activation_in_place_reaches_all_views() -> None:
     def forward(net: Any, x: Tensor) -> Tensor:
         a = net.a(x)
         a.view(-1).relu_()
-        return net.b(torch.sigmoid(a))  # of what is activated already
+        return net.b(torch.sigmoid(a))  # of values that are already activated
 
     assert follow(forward)["a"] == "relu"
 
@@ -187,7 +192,7 @@ def test_residual_adds() -> None:
     assert follow(before) == {"a": "elu", "b": "elu", "c": "none", "d": "none"}
 
 
-def test_two_activations_take_the_first_and_say_so() -> None:
+def test_of_two_activations_the_first_counts_and_the_note_names_both() -> None:
     def forward(net: Any, x: Tensor) -> Tensor:
         a = net.a(x)
         return net.b(torch.tanh(a)) + net.c(F.relu(a))
@@ -198,7 +203,7 @@ def test_two_activations_take_the_first_and_say_so() -> None:
     assert "comes first" in slot.note
 
 
-def test_another_weight_layer_beside_an_activation_does_not_count() -> None:
+def test_another_weight_layer_that_reads_the_output_does_not_count() -> None:
     def forward(net: Any, x: Tensor) -> Tensor:
         a = net.a(x)
         return F.relu(net.b(a) + a)
@@ -263,7 +268,7 @@ def test_squeeze_and_excitation_scales_and_does_not_gate() -> None:
 
     expected = {"conv": "relu", "down": "silu", "up": "sigmoid", "head": "none"}
     assert table(Squeezed(), torch.randn(2, 3, 8, 8)) == expected
-    # At one pixel the scale has the features' own shape.
+    # With one pixel the scale has the shape of the features.
     assert table(Squeezed(), torch.randn(2, 3, 3, 3)) == expected
 
 
@@ -312,7 +317,7 @@ def test_attention_of_torch(train: bool, batch_first: bool) -> None:
     }
 
 
-def test_a_graph_s_adjacency_makes_no_attention() -> None:
+def test_a_product_with_an_adjacency_matrix_is_not_attention() -> None:
     adjacency = torch.eye(4)
 
     def forward(net: Any, x: Tensor) -> Tensor:
@@ -331,7 +336,7 @@ def test_control_flow_that_depends_on_the_data() -> None:
     assert follow(forward) == {"a": "tanh", "b": "none"}
 
 
-def test_functional_weights_of_one_s_own() -> None:
+def test_parameters_used_by_functions() -> None:
     class Bare(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -391,7 +396,7 @@ def test_a_low_rank_update_belongs_to_the_layer_it_updates() -> None:
 
     slots = {s.name: s for s in describe(nn.Sequential(LowRank(), nn.ReLU(), nn.Linear(8, 2)))}
     assert slots["0.weight"].activation == "relu"
-    assert slots["0.up"].category == "other"  # not the weight itself: nothing to draw by its fans
+    assert slots["0.up"].category == "other"  # not a weight of its own, but a factor of one
 
 
 class Swish(nn.Module):
@@ -429,13 +434,13 @@ class Cubic(nn.Module):
         return Kernel.apply(x)  # type: ignore[no-untyped-call,no-any-return]
 
 
-class NewGELUActivation(nn.Module):  # the name by which Hugging Face has it
+class NewGELUActivation(nn.Module):  # its name in Hugging Face
     def forward(self, x: Tensor) -> Tensor:
         return 0.5 * x * (1 + torch.tanh(0.79788456 * (x + 0.044715 * torch.pow(x, 3))))
 
 
 class Threes(nn.Module):
-    """Neither entry by entry nor of the input's shape: no activation of its own."""
+    """Not entry by entry, and not of the input's shape: it is not an activation."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flip(-1).repeat(1, 3)[:, :8]
@@ -471,7 +476,7 @@ class DropPath(nn.Module):
         (NewGELUActivation(), "gelu"),
         (Scale(), "relu"),  # affine: what comes after it counts
         (Threes(), "relu"),
-        (MeanNorm(), "relu"),  # a norm by its name, whatever it is made of
+        (MeanNorm(), "relu"),  # a norm by its name, whatever its operations
         (DropPath(), "relu"),
     ],
 )
@@ -480,7 +485,7 @@ def test_modules_of_the_user_s_own(module: nn.Module, name: str) -> None:
     assert found == {"a": name, "b": "none"}
 
 
-def test_a_layer_with_a_kernel_of_its_own() -> None:
+def test_a_layer_with_its_own_kernel() -> None:
     class Fast(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -493,7 +498,7 @@ def test_a_layer_with_a_kernel_of_its_own() -> None:
     assert found == {"a": "gelu", "own": "relu", "b": "none"}
 
 
-def test_a_module_that_fails_and_is_done_without() -> None:
+def test_a_module_whose_failure_the_model_catches() -> None:
     class FailingNorm(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             raise ArithmeticError("not today")
@@ -509,17 +514,17 @@ def test_a_module_that_fails_and_is_done_without() -> None:
     assert follow(forward, own=FailingNorm()) == {"a": "gelu", "b": "none"}
 
 
-def test_what_is_lost_sight_of_is_unknown_and_not_none() -> None:
+def test_an_unknown_successor_is_not_reported_as_none() -> None:
     def forward(net: Any, x: Tensor) -> Tensor:
         lost = torch.from_numpy(net.a(x).detach().numpy())
         return net.b(F.relu(lost))
 
     slot = weights(Net(forward), torch.randn(2, 8))["a"]
     assert (slot.activation, slot.activation_source) == (None, "unknown")
-    assert "lost sight" in slot.note
+    assert "not known" in slot.note
 
 
-def test_the_activation_is_at_hand_as_a_function() -> None:
+def test_the_activation_is_available_as_a_function() -> None:
     x = torch.linspace(-2, 2, 9)
     net = Net(lambda n, x: n.c(F.elu(n.b(F.leaky_relu(n.a(x), 0.3)), alpha=0.5, inplace=True)))
     found = weights(net, torch.randn(2, 8))
@@ -546,7 +551,7 @@ def test_roles() -> None:
     }
     assert roles(lambda n, x: n.a(x)) == {"a": "head"}
     assert roles(lambda n, x: torch.sigmoid(n.a(x))) == {"a": "head"}
-    # Behind an activation that is no output function it is the last layer all the same.
+    # After an activation that is not an output function, it is still the last layer.
     assert roles(lambda n, x: F.relu(n.b(F.relu(n.a(x))))) == {"a": "first", "b": "head"}
     assert roles(lambda n, x: (F.relu(n.b(n.a(x))), n.c(x))) == {
         "a": "first",
@@ -560,7 +565,7 @@ def test_roles() -> None:
         "c": "first",
         "b": "head",
     }
-    # Parallel branches are heads alike; of a residual stream only the last is.
+    # Parallel branches are all heads; of a residual stream only the last layer is.
     assert roles(lambda n, x: n.a(x) + n.c(F.relu(n.b(x)))) == {
         "a": "head",
         "b": "first",

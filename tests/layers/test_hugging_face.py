@@ -83,7 +83,7 @@ def test_gpt2() -> None:
 
 
 def test_llama() -> None:
-    # RMS norms, rotary embeddings (which read but the type of the activations), SwiGLU.
+    # RMS norms, rotary embeddings (which read only the type of the activations), SwiGLU.
     check(
         transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES)),
         {"input_ids": TOKENS},
@@ -100,7 +100,7 @@ def test_llama() -> None:
 
 
 def test_t5() -> None:
-    # Encoder and decoder; the encoder's state is returned as well, yet it is no head.
+    # Encoder and decoder; the encoder's state is returned as well, but it is not a head.
     config = transformers.T5Config(
         d_model=32,
         d_kv=8,
@@ -129,7 +129,7 @@ def test_t5() -> None:
 
 
 def test_mixtral() -> None:
-    # Experts are stacks of matrices, no modules of their own; the router ends in a softmax.
+    # Experts are stacks of matrices, not modules; the router ends in a softmax.
     config = transformers.MixtralConfig(num_key_value_heads=4, num_local_experts=2, **SIZES)
     slots = check(
         transformers.MixtralForCausalLM(config),

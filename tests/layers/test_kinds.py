@@ -1,4 +1,4 @@
-"""Fans, blocks, parts and defaults of each kind of module, against torch's own draws and variances."""
+"""Fans, parts and defaults of each kind of module, compared with torch's draws and measured variances."""
 
 import math
 
@@ -9,7 +9,7 @@ from torch import nn
 from initsearch.initializers import Initializer, get_initializer
 from initsearch.layers import Slot, assign_, describe
 
-# torch says once per process that it has no fast LSTM with projections.
+# torch warns once per process that it has no fast LSTM with projections.
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
 
 
@@ -80,8 +80,8 @@ def drawn(module: nn.Module, slot: Slot, initializer: str) -> None:
 def test_output_variance_is_the_scheme_s(
     module: nn.Module, shape: tuple[int, ...], scheme: str
 ) -> None:
-    # He's rule promises that half of the entries may be zero, as behind a ReLU. Here by chance, so
-    # that the inputs' mean stays zero: with few outputs a mean would only add noise.
+    # He's rule allows for half of the entries to be zero, as after a ReLU. Here they are zero at random,
+    # which keeps the mean of the inputs at zero: with few outputs, a mean would only add noise.
     generator = torch.Generator().manual_seed(0)
     drawn(module, slots_of(module)["weight"], scheme)
 
@@ -98,12 +98,12 @@ def test_output_variance_is_the_scheme_s(
     if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d):
         margin = module.kernel_size[0]  # edge outputs see fewer taps
         out = out[(..., *(slice(margin, -margin),) * (out.ndim - 2))]
-    # Measured over thousands of weights and 10^5 outputs: the spread is about 2%.
+    # The spread over thousands of weights and 10^5 outputs is about 2%.
     assert float(out.pow(2).mean()) == pytest.approx(1.0, rel=0.05)
 
 
 def test_torch_reads_a_transposed_convolution_the_wrong_way_round() -> None:
-    # The fan in of torch's own rule (64 * ... of the shape's second entry) gives 4.09 at this layer.
+    # torch takes fan_in from the second entry of the shape, which gives a variance of 4.09 here.
     module = nn.ConvTranspose2d(256, 16, 4, stride=2, bias=False)
     torch.manual_seed(0)
     fan_in, _ = nn.init._calculate_fan_in_and_fan_out(module.weight)
@@ -115,7 +115,7 @@ def test_torch_reads_a_transposed_convolution_the_wrong_way_round() -> None:
 
 
 def moments(initializer: Initializer) -> tuple[float, float]:
-    """Mean and standard deviation of the three laws that torch draws from."""
+    """Mean and standard deviation of the three distributions that torch draws from."""
     if hasattr(initializer, "limit"):
         return 0.0, float(initializer.limit) / math.sqrt(3)
     if hasattr(initializer, "std"):
@@ -165,7 +165,7 @@ def test_torch_default_is_what_torch_draws(make) -> None:  # type: ignore[no-unt
         assert default is not None, name
         mean, spread = moments(default)
         n = value.numel()
-        # Five standard errors: of a mean spread / sqrt(n), of a spread about spread / sqrt(2 n).
+        # Five standard errors: std / sqrt(n) for a mean, about std / sqrt(2 n) for a standard deviation.
         assert abs(float(value.double().mean()) - mean) <= 5 * spread / n**0.5 + 1e-7, name
         found = float(value.double().std(correction=0)) if n > 1 else 0.0
         assert abs(found - spread) <= 5 * spread / math.sqrt(2 * n), name
@@ -196,7 +196,7 @@ def test_a_subclass_that_resets_itself_has_no_known_default() -> None:
         nn.LayerNorm(4),
     ],
 )
-def test_what_a_known_module_got_in_addition_is_no_weight_of_its_kind(module: nn.Module) -> None:
+def test_parameters_added_to_a_known_module_are_not_weights_of_its_kind(module: nn.Module) -> None:
     before = set(slots_of(module))
     module.register_parameter("extra", nn.Parameter(torch.zeros(4, 5)))
     module.register_parameter("extra_bias", nn.Parameter(torch.zeros(4)))
@@ -212,7 +212,7 @@ def test_layers_without_inputs_have_no_default() -> None:
     assert (fans(slot), slot.torch_default) == ((0, 3), None)
 
 
-def test_recurrent_gates_are_blocks_with_their_names() -> None:
+def test_recurrent_gates_are_parts_with_their_names() -> None:
     slots = slots_of(nn.LSTM(6, 5, num_layers=2, proj_size=3, bidirectional=True))
     first = slots["weight_ih_l0"]
     assert [part.label for part in first.parts] == ["input", "forget", "cell", "output"]
@@ -228,15 +228,15 @@ def test_recurrent_gates_are_blocks_with_their_names() -> None:
     assert slots_of(nn.RNNCell(6, 5))["weight_ih"].activation == "tanh"
 
 
-def test_the_forget_bias_is_told_once() -> None:
+def test_the_forget_bias_is_reported_once() -> None:
     for module in (nn.LSTM(4, 3), nn.LSTMCell(4, 3)):
         slots = slots_of(module)
-        told = {
+        gates = {
             name: slot.forget_gate for name, slot in slots.items() if slot.forget_gate is not None
         }
-        assert list(told.values()) == [1]
-        assert next(iter(told)).startswith("bias_ih")
-        (name,) = told
+        assert list(gates.values()) == [1]
+        assert next(iter(gates)).startswith("bias_ih")
+        (name,) = gates
         index = slots[name].parts[1].index
         assert index == (slice(3, 6),)
     assert all(slot.forget_gate is None for slot in describe(nn.GRU(4, 3)))
@@ -257,7 +257,7 @@ def test_attention_is_three_matrices() -> None:
     assert apart["q_proj_weight"].category == "weight"
 
 
-def test_groups_are_blocks_of_their_own_in_out_in_order() -> None:
+def test_groups_are_separate_parts_with_outputs_first() -> None:
     module = nn.Conv2d(4, 6, 3, groups=2)
     slot = slots_of(module)["weight"]
     assert [tuple(part.view(module.weight).shape) for part in slot.parts] == [(3, 2, 3, 3)] * 2
@@ -282,7 +282,7 @@ def test_groups_are_blocks_of_their_own_in_out_in_order() -> None:
         (nn.RMSNorm(4), "rms_norm"),
     ],
 )
-def test_norms_are_norms(module: nn.Module, kind: str) -> None:
+def test_norms_have_a_gain_and_a_shift(module: nn.Module, kind: str) -> None:
     slots = slots_of(module)
     assert {slot.kind for slot in slots.values()} == {kind}
     assert slots["weight"].category == "norm_weight"
@@ -291,7 +291,7 @@ def test_norms_are_norms(module: nn.Module, kind: str) -> None:
         assert slots["bias"].category == "norm_bias"
 
 
-def test_unknown_modules_are_read_by_their_shape() -> None:
+def test_parameters_of_unknown_modules_are_described_by_their_shape() -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -316,7 +316,7 @@ def test_unknown_modules_are_read_by_their_shape() -> None:
 
 
 def test_hugging_faces_conv1d_is_a_transposed_linear_layer() -> None:
-    class Conv1D(nn.Module):  # as transformers.pytorch_utils has it
+    class Conv1D(nn.Module):  # as in transformers.pytorch_utils
         def __init__(self, nf: int, nx: int) -> None:
             super().__init__()
             self.nf = nf

@@ -1,4 +1,4 @@
-"""One model with all kinds of layers: each parameter is accounted for, found right, and set."""
+"""One model with all kinds of layers: each parameter is listed, described correctly, and filled."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 from initsearch.initializers import get_initializer
 from initsearch.layers import assign_, describe, read
 
-# torch says once per process that it has no fast LSTM with projections.
+# torch warns once per process that it has no fast LSTM with projections.
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
 
 
@@ -18,7 +18,7 @@ def model() -> Nasty:
     return Nasty()
 
 
-# What the forward above says, read line by line.
+# What the model's forward shows, read line by line.
 ACTIVATIONS = {
     "bag.weight": "none",
     "bilinear.weight": "none",
@@ -60,7 +60,7 @@ ACTIVATIONS = {
 }
 
 
-def test_every_parameter_is_accounted_for_once(model: Nasty) -> None:
+def test_every_parameter_is_listed_once(model: Nasty) -> None:
     slots = describe(model, TOKENS)
     stored = [name for slot in slots for name in slot.stored_as]
     assert sorted(stored) == sorted(name for name, _ in model.named_parameters())
@@ -85,7 +85,7 @@ def test_every_parameter_is_accounted_for_once(model: Nasty) -> None:
     ]
 
 
-def test_what_follows_is_what_the_forward_says(model: Nasty) -> None:
+def test_the_activations_are_those_of_the_forward(model: Nasty) -> None:
     slots = {slot.name: slot for slot in describe(model, TOKENS)}
     assert {name: slots[name].activation for name in ACTIVATIONS} == ACTIVATIONS
     for name, slot in slots.items():
@@ -99,7 +99,7 @@ def test_what_follows_is_what_the_forward_says(model: Nasty) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["he_normal", "glorot_uniform", "orthogonal", "lecun_normal"])
-def test_every_matrix_is_set_by_a_scheme(model: Nasty, scheme: str) -> None:
+def test_every_matrix_is_filled_by_a_scheme(model: Nasty, scheme: str) -> None:
     initializer = get_initializer(scheme)
     generator = torch.Generator().manual_seed(1)
 

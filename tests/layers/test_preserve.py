@@ -1,4 +1,4 @@
-"""Whatever a forward pass changes is as it was afterwards, in the same objects."""
+"""After a traced pass everything is as it was, in the same objects."""
 
 import copy
 import random
@@ -56,7 +56,7 @@ def holding(state: Any) -> nn.Module:
 
 
 class Owner(nn.Sequential):
-    """A module of this file, so that objects of its classes count as the model's own."""
+    """A module of this file: objects of its classes count as the model's own."""
 
 
 def plain(value: Any) -> Any:

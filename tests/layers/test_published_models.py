@@ -22,7 +22,7 @@ def seed() -> Iterator[None]:
 
 
 def check(model: nn.Module, batch: Tensor | None, expected: Mapping[str, Row]) -> dict[str, Any]:
-    """Assert (activation, role) of some layers; that of all, just one is first and all are known."""
+    """Assert (activation, role) of some layers, that exactly one layer is first, and that all are known."""
     slots = {slot.name: slot for slot in describe(model, batch)}
     layers = {name: slot for name, slot in slots.items() if slot.category == "weight"}
     assert {s.activation_source for s in layers.values()} == {"trace"}
@@ -57,7 +57,7 @@ def test_resnet18() -> None:
         },
     )
     names = list(layers)
-    # In execution order: the shortcut's convolution runs after the branch's, where it is registered so.
+    # In execution order: the shortcut's convolution runs after the branch's, as it is registered.
     at = [names.index(f"layer2.0.{part}.weight") for part in ("conv1", "conv2", "downsample.0")]
     assert at == sorted(at)
 
@@ -65,7 +65,7 @@ def test_resnet18() -> None:
 def test_vgg11() -> None:
     # features: conv relu pool ...; classifier: linear relu dropout, twice, linear. In place.
     model = torchvision.models.vgg11(init_weights=False)
-    model.classifier[0] = nn.Linear(512 * 49, 64)  # the published 4096 only cost time
+    model.classifier[0] = nn.Linear(512 * 49, 64)  # the published width of 4096 only costs time
     model.classifier[3] = nn.Linear(64, 64)
     model.classifier[6] = nn.Linear(64, 10)
     check(
@@ -141,7 +141,7 @@ def test_convnext_tiny() -> None:
 
 
 def test_vit_b_16() -> None:
-    # Pre-norm blocks: attention, then linear GELU linear; the stream itself meets no activation.
+    # Pre-norm blocks: attention, then linear GELU linear; the residual stream has no activation.
     model = torchvision.models.VisionTransformer(32, 16, 2, 4, 64, 128, num_classes=10)
     base = torchvision.models.vit_b_16(image_size=32)
     block = "encoder.layers.encoder_layer_1"
@@ -158,7 +158,7 @@ def test_vit_b_16() -> None:
 
 
 def test_googlenet() -> None:
-    # BasicConv2d: conv bn F.relu. The auxiliary heads run in training mode alone: conv, fc1 F.relu, fc2.
+    # BasicConv2d: conv bn F.relu. The auxiliary heads run only in training mode: conv, fc1 F.relu, fc2.
     layers = check(
         torchvision.models.googlenet(init_weights=False),
         image(32),

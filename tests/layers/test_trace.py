@@ -23,7 +23,7 @@ class Net(nn.Module):
 
 
 class Log(Observer):
-    """Keeps copies of what it is told, and gradients of layers' outputs."""
+    """Keeps copies of what it receives, and gradients of layers' outputs."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str, str]] = []
@@ -90,7 +90,7 @@ def test_an_observer_sees_pre_activations_activations_and_gradients() -> None:
         gradients=True,
         after=lambda out: out.square().sum().backward(),
     )
-    # The oracle: the same by hand, on the model as it is.
+    # The oracle: the same by hand, on the model itself.
     stem = model.stem(x)
     first = model.body(stem)
     normed = model.norm(first)
@@ -104,7 +104,7 @@ def test_an_observer_sees_pre_activations_activations_and_gradients() -> None:
         assert torch.equal(log.outputs[index], expected)
         assert expected.grad is not None
         assert torch.allclose(log.gradients[index], expected.grad, atol=1e-6)
-    assert torch.equal(log.before[1], normed)  # behind the norm, before the change in place
+    assert torch.equal(log.before[1], normed)  # after the norm, before the change in place
     assert torch.equal(log.after[1], F.relu(normed))
     assert torch.equal(log.before[2], second)
     assert torch.equal(log.after[2], torch.tanh(second))
@@ -132,7 +132,7 @@ def test_gradients_of_the_trace_stay_out_of_the_model() -> None:
 
 
 def test_mode_and_samples_are_chosen() -> None:
-    class Tells(nn.Module):
+    class Reporting(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.a = nn.Linear(4, 2)
@@ -142,7 +142,7 @@ def test_mode_and_samples_are_chosen() -> None:
             return self.a(x)
 
     seen: list[tuple[bool, int]] = []
-    model = Tells().train()
+    model = Reporting().train()
     x = torch.randn(9, 4)
     trace_forward(model, x)
     trace_forward(model, x, samples=2, train=False)
@@ -150,7 +150,7 @@ def test_mode_and_samples_are_chosen() -> None:
     assert seen == [(True, 9), (False, 2), (False, 3)]
 
 
-def test_an_observer_is_told_of_a_new_start() -> None:
+def test_an_observer_is_notified_of_a_new_start() -> None:
     class Fixed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -177,7 +177,7 @@ def test_what_an_observer_computes_is_not_traced() -> None:
     assert [(call.weight, call.activation) for call in found.calls] == [("0.weight", "tanh")]
 
 
-def test_an_error_of_the_observer_s_is_not_blamed_on_the_batch() -> None:
+def test_an_error_in_the_observer_is_not_attributed_to_the_batch() -> None:
     class Broken(Observer):
         def produced(self, call: LayerCall, output: Tensor) -> None:
             raise ZeroDivisionError("mine")

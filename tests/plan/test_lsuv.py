@@ -237,7 +237,7 @@ def test_what_is_no_plain_layer_has_stated_rules() -> None:
         "orthogonal.weight": "does not follow its scale",
         "standardized.weight": "does not follow its scale",
         "constant.weight": "its output is constant",
-        "bare": "no module of its own",
+        "bare": "not a module of its own",
         "by_function.weight": "no module that holds it was called",
         "infinite.weight": "not finite",
         "unused.weight": "no module that holds it was called",

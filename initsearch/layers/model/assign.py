@@ -1,4 +1,4 @@
-"""Reading and writing a parameter by its slot, whatever stands between the two."""
+"""Read and write a parameter by its slot, plain or parametrized."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ Fill = Callable[[Tensor, float, float, int], object]
 
 
 def read(model: nn.Module, slot: Slot) -> Tensor:
-    """The value that the model computes with, detached; for a plain parameter not a copy.
+    """The value that the model computes with, detached. For a plain parameter it is not a copy.
 
     Args:
         model: The model that was described, wrapped (`torch.compile`, `DataParallel`) or not.
@@ -30,16 +30,16 @@ def read(model: nn.Module, slot: Slot) -> Tensor:
 def assign_(model: nn.Module, slot: Slot, fill: Fill) -> None:
     """Fill a parameter in place, part by part, without recording gradients.
 
-    A parametrized weight is filled apart and set through its parametrization: the module then
-    computes with what the parametrization makes of it (spectral_norm divides it by its largest
-    singular value). The row of an embedding's `padding_idx` is zero afterwards, and for a tied
-    one, those of all its names.
+    A parametrized weight is filled as a separate tensor and set through its parametrization. The
+    module then computes with what the parametrization makes of it (spectral_norm divides it by its
+    largest singular value). The row of an embedding's `padding_idx` is zero afterwards; if the
+    embedding is tied, so are the rows of all its names.
 
     Args:
         model: The model that was described, wrapped or not.
         slot: One of its slots.
-        fill: Called as `fill(view, fan_in, fan_out, number)` for each part in order. The view has
-            shape (out, in, *kernel) for weights.
+        fill: Called as `fill(view, fan_in, fan_out, number)` for each part in order. The view of a
+            weight has shape (out, in, *kernel).
 
     Raises:
         ModelError: The model has no such parameter, or its parametrization cannot be set to these

@@ -1,22 +1,21 @@
-"""What each kind of module makes of its parameters: categories, fans, parts, and the framework's
-default.
+"""What each kind of module makes of its parameters: categories, fans, parts, and the framework's default.
 
-Fans are effective: a weight drawn with variance 1/fan_in keeps the variance of zero-mean inputs of
-variance one. Where that departs from the bare shape:
+Fans are effective: a weight with variance 1/fan_in keeps the variance of zero-mean inputs with variance
+one. Where this differs from the fans of the bare shape:
 
 - Transposed convolution, weight (in, out/groups, *kernel): an output sums over in/groups channels
   and over prod(kernel)/prod(stride) taps on average, so fan_in = in/groups *
   prod(kernel)/prod(stride) and fan_out = out/groups * prod(kernel). torch and Keras read the shape
   the wrong way round (pytorch#7865).
-- Grouped and depthwise convolution: fan_out = out/groups * prod(kernel); the bare shape's is
-  `groups` times that (pytorch#23854). As in He et al. 2015 (arXiv:1502.01852, eq. 14) the stride
-  is left out of fan_out.
+- Grouped and depthwise convolution: fan_out = out/groups * prod(kernel); the bare shape gives
+  `groups` times that (pytorch#23854). As in He et al. 2015 (arXiv:1502.01852, eq. 14), fan_out
+  ignores the stride.
 - Packed weights (LSTM and GRU gates, query, key and value) have the fans of one part.
 - Bilinear, weight (out, in1, in2): fan_in = in1 * in2, fan_out = out * in2 (towards its first
   input).
-- Embedding: a lookup sums over nothing, so fans mean nothing. Both are the width, so that LeCun's
-  rule gives the customary standard deviation width^-1/2.
-- A norm's gain and shift, a PReLU's slope: elementwise, both fans 1.
+- Embedding: a lookup does not sum, so fans have no meaning. Both are the width, with which LeCun's
+  rule gives the usual standard deviation width^-1/2.
+- A norm's gain and shift, a PReLU's slope: elementwise, both fans are 1.
 """
 
 import math
@@ -61,7 +60,7 @@ def nature_of(site: Site) -> Nature:
     for family, kind_of in _KINDS:
         if isinstance(module, family):
             found = kind_of(module, name, value) or _unknown(module, name, value)
-            # A subclass that resets its parameters in its own way draws them from we know not what.
+            # The distribution of a subclass that resets its parameters in its own way is not known.
             known = getattr(type(module), "reset_parameters", None)
             if known is not getattr(family, "reset_parameters", None):
                 found = replace(found, default=None)
@@ -71,9 +70,8 @@ def nature_of(site: Site) -> Nature:
     if ancestors and isinstance(ancestors[-1], nn.MultiheadAttention) and name == "bias":
         found = replace(found, default=_constant(0.0))  # of its output projection
     if value.ndim > 1 and any(isinstance(ancestor, nn.Transformer) for ancestor in ancestors):
-        found = replace(
-            found, default=_glorot_uniform(value.shape)
-        )  # it redraws all matrices within
+        # nn.Transformer draws all matrices inside it again.
+        found = replace(found, default=_glorot_uniform(value.shape))
     return found
 
 
@@ -91,7 +89,7 @@ def _whole(
 
 
 def _rows(parts: int, size: int, fan_in: float, fan_out: float, labels: Sequence[str] = ()) -> Any:
-    """Cut a tensor into `parts` of `size` rows each."""
+    """Split a tensor into `parts` of `size` rows each."""
     return tuple(
         ParameterPart(
             (slice(i * size, (i + 1) * size),), fan_in, fan_out, labels[i] if labels else ""
@@ -107,7 +105,7 @@ def _constant(value: float) -> Initializer:
 
 @cache
 def _uniform(fan_in: float) -> Initializer | None:
-    """What torch's kaiming_uniform_(a=sqrt(5)) draws, and its biases: U(+-1/sqrt(fan_in))."""
+    """What torch draws by kaiming_uniform_(a=sqrt(5)), and for biases: U(+-1/sqrt(fan_in))."""
     if fan_in <= 0:
         return None
     return get_initializer({"name": "uniform", "limit": 1.0 / math.sqrt(fan_in)})
@@ -140,7 +138,7 @@ def _conv(module: Any, name: str, value: Tensor) -> Nature | None:
     inputs, outputs = module.in_channels // groups, module.out_channels // groups
     transposed = isinstance(module, _ConvTransposeNd)
     fan_in, fan_out = float(inputs * taps), float(outputs * taps)
-    # As torch reads the shape, which for a transposed weight is its other way round.
+    # By torch's reading of the shape, which for a transposed weight is the wrong way round.
     drawn = _uniform(fan_out if transposed else fan_in)
     if transposed:
         fan_in /= math.prod(module.stride)
@@ -203,20 +201,19 @@ def _attention(module: Any, name: str, value: Tensor) -> Nature | None:
         fan_in = float(value.shape[1])
         return _whole("attention", "weight", fan_in, fans[1], _glorot_uniform(value.shape))
     if name in ("bias_k", "bias_v"):
-        drawn = get_initializer(
-            {"name": "normal", "std": width**-0.5}
-        )  # xavier_normal_ of (1, 1, E)
+        # xavier_normal_ of shape (1, 1, E).
+        drawn = get_initializer({"name": "normal", "std": width**-0.5})
         return _whole("attention", "other", 1.0, 1.0, drawn)
     return None
 
 
 def _norm(kind: str) -> Callable[[Any, str, Tensor], Nature | None]:
-    def nature_of(module: Any, name: str, value: Tensor) -> Nature | None:
+    def norm(module: Any, name: str, value: Tensor) -> Nature | None:
         if name not in ("weight", "bias"):
             return None
         return _whole(kind, f"norm_{name}", 1.0, 1.0, _constant(1.0 if name == "weight" else 0.0))
 
-    return nature_of
+    return norm
 
 
 def _prelu(module: Any, name: str, value: Tensor) -> Nature | None:
@@ -224,7 +221,7 @@ def _prelu(module: Any, name: str, value: Tensor) -> Nature | None:
 
 
 def _unknown(module: nn.Module, name: str, value: Tensor) -> Nature:
-    """A parameter of a module of no known kind: by its name and its shape."""
+    """A parameter of a module of unknown kind, by its name and its shape."""
     title = type(module).__name__
     vector = sum(size > 1 for size in value.shape) <= 1
     if "norm" in title.lower() and vector and name in _GAINS + _SHIFTS:
@@ -256,7 +253,7 @@ def _transposed_linear(module: Any, name: str) -> Nature:
     return Nature("linear", name, fan_in, fan_out, parts, drawn)
 
 
-# The first that fits; a subclass stands before its base.
+# The first match counts; a subclass stands before its base.
 _KINDS: tuple[tuple[type[nn.Module], Callable[[Any, str, Tensor], Nature | None]], ...] = (
     (nn.Linear, _linear),
     (nn.Bilinear, _bilinear),

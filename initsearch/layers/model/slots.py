@@ -1,4 +1,4 @@
-"""What `describe` says of a model: a `Slot` per parameter, cut into `ParameterPart`s drawn apart."""
+"""The description of a model: a `Slot` per parameter, with the `ParameterPart`s that are drawn separately."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,15 +11,15 @@ from initsearch.initializers import Initializer
 
 @dataclass(frozen=True)
 class ParameterPart:
-    """A part of a parameter that is a matrix of its own: a gate, a query projection, a group.
+    """A part of a parameter that is a matrix by itself: a gate, a query projection, a group.
 
     Attributes:
-        index: Where it is in the parameter; `None` is all of it.
+        index: Its place in the parameter; `None` means all of it.
         fan_in: Inputs that reach one output through this part.
         fan_out: Outputs that one input reaches through this part.
-        label: What it is (`forget`, `query`, ...); empty when there is nothing to tell apart.
+        label: What it is (`forget`, `query`, ...); empty if the parts have no names.
         transposed: Whether the parameter has its inputs before its outputs (transposed
-            convolutions), so that `view` swaps the two.
+            convolutions); `view` then swaps the two.
     """
 
     index: tuple[slice | int, ...] | None
@@ -39,7 +39,7 @@ class Slot:
     """One parameter of a model, as its module uses it.
 
     A parametrized weight (weight_norm, spectral_norm, ...) is one slot under the name by which the
-    module reads it, whatever is stored beneath. A tied parameter is one slot under its first name.
+    module reads it, however it is stored. A tied parameter is one slot under its first name.
 
     Attributes:
         name: Qualified name, without the prefixes of `torch.compile` and `DataParallel`.
@@ -52,31 +52,32 @@ class Slot:
         shape: Its shape.
         dtype: Its type.
         requires_grad: False for a frozen parameter.
-        fan_in: Inputs per output, such that Var[out] = fan_in * Var[weight] * E[in^2]; a bias has
-            its weight's. From the module, not from the bare shape: see `initsearch.layers.model.kinds`.
+        fan_in: Inputs per output: Var[out] = fan_in * Var[weight] * E[in^2]. A bias has its weight's
+            fans. They come from the module, not from the bare shape: see
+            `initsearch.layers.model.kinds`.
         fan_out: Outputs per input, likewise for the backward pass.
-        parts: The parts to be drawn one by one; at least one, together all of the parameter.
-        role: `first`: the layer reads the model's input, which has passed no other weight layer.
-            `head`: its output is the model's, as it is or through an output function (softmax,
-            sigmoid, tanh, ...), or else the last before any other activation there. `hidden`: all
-            else. `None` for what is no weight layer.
-        activation: What follows the layer: `relu`, `gelu`, `attention`, `swiglu`, ...; `none` where
-            only other weight layers or the output read it; `None` where it is not known.
+        parts: The parts that are drawn one by one: at least one; together they are the parameter.
+        role: `first`: the layer reads the model's input, with no other weight layer before it.
+            `head`: its output is the model's, directly or through an output function (softmax,
+            sigmoid, tanh, ...); if another activation stands there, the last layer before it.
+            `hidden`: all other weight layers. `None` for other parameters.
+        activation: What follows the layer: `relu`, `gelu`, `attention`, `swiglu`, ...; `none` if
+            only other weight layers or the model's output read it; `None` if that is not known.
         activation_source: `trace` (seen in a forward pass), `modules` (from the order of the
             modules), or `unknown`.
-        torch_default: What the framework draws it from; `None` where that is not known.
+        torch_default: The distribution that the framework draws it from; `None` if not known.
         tied_names: Its other names.
-        note: What else there is to know; empty if nothing.
+        note: Remarks; empty if there are none.
         aliases: For tied parameters, the slots of the other names: the same memory, in other
             modules.
-        activation_function: The activation as a function of a tensor, where it is elementwise and
-            known; with the settings that the model has (slope, approximation).
-        stored_as: The names under which `state_dict` has it.
-        branch: Where it stands in a residual branch: in the `last` weight layer, in an `inner` one,
-            or in the norm after the last (`last_norm`); `None` outside of branches, and where the
-            forward pass is not known. See `initsearch.layers.trace.branches` for what is a branch.
-        branch_layers: How many weight layers stand in the longest chain of that branch.
-        branches: How many residual branches the model has.
+        activation_function: The activation as a function of a tensor, if it is elementwise and
+            known, with the model's settings (slope, approximation).
+        stored_as: Its names in `state_dict`.
+        branch: Its place in a residual branch: the `last` weight layer, an `inner` one, or the norm
+            after the last (`last_norm`); `None` outside branches, and if the forward pass is not
+            known. `initsearch.layers.trace.branches` defines what a branch is.
+        branch_layers: The number of weight layers in the longest chain of that branch.
+        branches: The number of residual branches of the model.
     """
 
     name: str
@@ -107,10 +108,10 @@ class Slot:
 
     @property
     def forget_gate(self) -> int | None:
-        """The part that is an LSTM's forget gate, in the one of its two biases that holds it.
+        """The number of the part that is an LSTM's forget gate; `None` for all but `bias_ih`.
 
-        The gate's bias is the sum of `bias_ih` and `bias_hh`: only the first has a forget gate
-        here, so that whoever sets it to one sets it once.
+        The gate's bias is the sum of `bias_ih` and `bias_hh`. Only the first counts here: a forget
+        bias of one is set once.
         """
         if self.kind != "lstm" or self.category != "bias" or "bias_ih" not in self.name:
             return None

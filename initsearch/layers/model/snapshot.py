@@ -1,8 +1,8 @@
-"""What a model holds besides its parameters, saved and restored in place.
+"""Everything that a model holds, saved and restored in place.
 
 A forward pass may change more than buffers: queues, counters, caches, arrays and generators, nested to any
-depth. A `Snapshot` follows everything that the modules' attributes lead to and restores the very objects,
-whose identity the model may rely on. It enters
+depth. A `Snapshot` follows everything that the modules' attributes lead to and restores the objects
+themselves, since the model may rely on their identity. It enters
 
 - modules, registered or not;
 - dicts, lists, sets and deques, their subclasses too (`Counter`, `defaultdict`, `OrderedDict`), and tuples;
@@ -54,7 +54,7 @@ class Snapshot:
         # The objects themselves are kept: the id of one that is gone may be given to another.
         self._seen: dict[int, object] = {}
         self._waiting: list[Any] = list(modules)
-        # Modules of torch alone say nothing of where the model's own code is.
+        # torch's own modules do not show in which package the model's code is.
         self._packages = {_package(type(module)) for module in self._waiting} - _OUTSIDE
         while self._waiting:
             self._save(self._waiting.pop())

@@ -15,7 +15,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from initsearch.errors import ModelError
 
-# As many power iterations as torch itself makes when it sets spectral_norm up.
+# The number of power iterations with which torch itself sets up spectral_norm.
 _SPECTRAL_ITERATIONS = 15
 
 
@@ -25,11 +25,11 @@ class Stored:
 
     Attributes:
         module: The module that reads it.
-        attribute: The name by which it does so.
-        by: `plain`, or what makes it: `parametrization`, `weight_norm`, `spectral_norm`, `pruning`
-            (the last three are torch's older kind, a hook that sets the attribute before each
-            forward).
-        originals: What is stored, by name relative to the module.
+        attribute: The name by which the module reads it.
+        by: `plain`, or what computes it: `parametrization`, `weight_norm`, `spectral_norm`,
+            `pruning` (the last three are torch's older kind, a hook that sets the attribute before
+            each forward).
+        originals: The stored parameters, by name relative to the module.
     """
 
     module: nn.Module
@@ -39,7 +39,7 @@ class Stored:
 
     @property
     def how(self) -> str:
-        """What stands between the stored and the logical parameter, for a reader."""
+        """What computes the parameter from what is stored, in words."""
         if self.by != "parametrization":
             return self.by
         steps = self.module.parametrizations[self.attribute]  # type: ignore[index]
@@ -69,9 +69,13 @@ class Stored:
     def write(self, name: str, value: Tensor) -> None:
         """Make the module compute with `value`, or with what the parametrization makes of it.
 
+        Args:
+            name: The parameter's qualified name, for errors.
+            value: Of the parameter's shape.
+
         Raises:
             ModelError: The parametrization cannot be set, or has no finite weight for this value
-                (zeros under weight_norm). The module then is as it was.
+                (zeros under weight_norm). The module is then as it was.
         """
         before = [(tensor, tensor.detach().clone()) for tensor in self._kept()]
         held = self.module.__dict__.get(self.attribute)
@@ -84,18 +88,18 @@ class Stored:
         except (NotImplementedError, RuntimeError, ValueError) as error:
             self._restore(before, held)
             raise ModelError(
-                f"{name}: its {self.by} must be one that can be set, but refused: "
+                f"{name}: its {self.by} must be one that can be set, but failed with "
                 f"{_first_line(error)}; leave it as it is (keep)"
             ) from error
         if not good:
             self._restore(before, held)
             raise ModelError(
-                f"{name}: its {self.by} has no finite weight for the values drawn (a row of zeros "
-                "has no direction); choose an initializer without zero rows, or keep"
+                f"{name}: its {self.by} gives no finite weight for the values drawn (a row of zeros "
+                "has no direction); use an initializer without rows of zeros, or keep"
             )
 
     def _kept(self) -> Iterator[Tensor]:
-        """What is stored, and what is derived from it in buffers (singular vectors, say)."""
+        """What is stored, and what buffers derive from it (such as singular vectors)."""
         for _, original in self.originals:
             yield original
         if self.by == "parametrization":
@@ -108,7 +112,7 @@ class Stored:
         with torch.no_grad():
             for tensor, value in before:
                 tensor.copy_(value)
-        if held is not None:  # by torch's older hooks, the weight itself
+        if held is not None:  # the weight itself, as torch's older hooks keep it
             setattr(self.module, self.attribute, held)
 
     def _write(self, value: Tensor) -> None:
@@ -124,7 +128,7 @@ class Stored:
         self._refresh()
 
     def _refresh(self) -> None:
-        """Bring up to date what is derived from the originals."""
+        """Update what is derived from the originals."""
         module, name = self.module, self.attribute
         if self.by == "parametrization":
             for step in module.parametrizations[name]:  # type: ignore[index]
@@ -176,7 +180,7 @@ def stored_parameters(module: nn.Module) -> Iterator[Stored]:
 
 
 def _hooked(module: nn.Module) -> Iterator[tuple[str, tuple[str, str]]]:
-    """What torch's older hooks store: parameter -> (the attribute that they set, which hook)."""
+    """Parameters of torch's older hooks: name -> (the attribute that the hook sets, which hook)."""
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, WeightNorm):
             yield f"{hook.name}_g", (hook.name, "weight_norm")
@@ -194,13 +198,13 @@ def _hook(module: nn.Module, attribute: str, kind: type) -> Any:
             getattr(hook, "_tensor_name", None),
         ):
             return hook
-    raise ModelError(f"{type(module).__name__}.{attribute}: its {kind.__name__} hook is gone")
+    raise ModelError(f"{type(module).__name__}.{attribute}: its {kind.__name__} hook is missing")
 
 
 def _settle(step: _SpectralNorm, module: nn.Module, name: str) -> None:
-    """Let the power iteration find the new weight's largest singular value.
+    """Run the power iteration for the new weight's largest singular value.
 
-    It starts from a fixed vector, so that the result is a function of the weight alone.
+    It starts from a fixed vector: the result is a function of the weight alone.
     """
     if step.__dict__.get("_buffers", {}).get("_u") is None:
         return

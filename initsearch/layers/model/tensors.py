@@ -1,4 +1,4 @@
-"""Finding the tensors in whatever a model takes or returns."""
+"""The tensors in what a model takes or returns."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -24,11 +24,11 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 
 def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """`value` with each tensor in nested lists, tuples and dicts changed; all else as it is."""
+    """`value` with `change` applied to each tensor in nested lists, tuples and dicts."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, PackedSequence):
-        return value  # its tensors are not independent of each other
+        return value  # its tensors depend on each other
     if isinstance(value, tuple):
         changed = [mapped(each, change) for each in value]
         return type(value)(*changed) if hasattr(value, "_fields") else tuple(changed)

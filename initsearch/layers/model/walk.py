@@ -1,4 +1,4 @@
-"""The modules and parameters of a model, by names that no wrapper changes."""
+"""The modules and parameters of a model, by names without the prefixes of wrappers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 from initsearch.errors import ModelError
 from initsearch.layers.model.stored import Stored, stored_parameters
 
-# What these hold is found under the one name; their own name is no part of a parameter's.
+# A wrapper, and the attribute that holds the module inside, which is left out of a parameter's name.
 _WRAPPERS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.DataParallel, "module"),
     (nn.parallel.DistributedDataParallel, "module"),
@@ -74,8 +74,8 @@ def submodule(model: nn.Module, name: str) -> nn.Module:
 def walk(model: nn.Module) -> Iterator[tuple[str, nn.Module, tuple[nn.Module, ...]]]:
     """Each name of each module with the module and its ancestors, outermost first.
 
-    A module that stands in two places comes twice. Parametrizations are not entered: what they
-    store belongs to the module that reads it.
+    A module with two names comes twice. Parametrizations are not entered: what they store belongs to
+    the module that reads it.
     """
     yield from _walk(unwrap(model), "", ())
 
@@ -99,9 +99,9 @@ class Site:
     """One name of a parameter.
 
     Attributes:
-        name: Qualified name.
-        module_name: Qualified name of the module that owns it there.
-        stored: How that module holds it.
+        name: The qualified name.
+        module_name: The qualified name of the module that owns it.
+        stored: How that module stores it.
         ancestors: The modules around that module, outermost first.
     """
 
@@ -116,7 +116,7 @@ class NamedParameter:
     """A parameter of the model under all its names.
 
     Attributes:
-        sites: Where it is: more than once if it is tied; the first gives it its name.
+        sites: One per name. A tied parameter has several; the first gives it its name.
     """
 
     sites: list[Site] = field(default_factory=list)
@@ -130,15 +130,15 @@ class NamedParameter:
 def parameters(model: nn.Module) -> list[NamedParameter]:
     """The logical parameters in the order of their registration, tied ones once.
 
-    Two names are tied if they lead to the same memory, whether or not the parameter is one object.
+    Two names are tied if they lead to the same memory, even through two parameter objects.
     """
-    entries: dict[object, NamedParameter] = {}
+    found: dict[object, NamedParameter] = {}
     for module_name, module, ancestors in walk(model):
         for stored in stored_parameters(module):
             qualified = f"{module_name}.{stored.attribute}" if module_name else stored.attribute
-            entry = entries.setdefault(_identity(stored), NamedParameter())
-            entry.sites.append(Site(qualified, module_name, stored, ancestors))
-    return list(entries.values())
+            parameter = found.setdefault(_identity(stored), NamedParameter())
+            parameter.sites.append(Site(qualified, module_name, stored, ancestors))
+    return list(found.values())
 
 
 def _identity(stored: Stored) -> object:

@@ -1,7 +1,7 @@
 """The names of activations, as functions, as modules and as gated units.
 
-A function is known by its own name whether it is called from `torch`, `torch.nn.functional`, a
-module or as a tensor's method, in place or not. Users' own modules are judged in `_hooks`.
+A function is recognized by its own name, called from `torch`, `torch.nn.functional`, a module or as a
+tensor's method, in place or not. `layers.trace.modules` classifies users' own modules.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +13,13 @@ from torch import Tensor
 
 from initsearch.layers.trace.record import ATTENTION
 
-# Functions that are activations under their own name.
+# Elementwise functions that are activations under their own name.
 ELEMENTWISE = frozenset(
     """
     relu relu6 leaky_relu rrelu elu selu celu gelu silu mish tanh sigmoid logsigmoid softplus
     softsign softshrink hardshrink tanhshrink hardswish hardsigmoid hardtanh prelu threshold
     sin cos exp abs erf
-    """.split()  # noqa: SIM905 - a list of one name a line would be four times as long
+    """.split()  # noqa: SIM905 - easier to read than a list of strings
 )
 _SPELLINGS = {
     "log_sigmoid": "logsigmoid",
@@ -36,15 +36,15 @@ _SPELLINGS = {
     "clamp_max": "clamp",
     "clip": "clamp",
 }
-# Activations that look at more than one entry.
+# Activations that read more than one entry.
 _WIDE = frozenset({"softmax", "log_softmax", "glu", ATTENTION})
 
-#: An output function: a layer before it, at the end of a model, is the head all the same.
+#: Output functions: the last layer of a model is its head even with one of these after it.
 OUTPUT_FUNCTIONS = frozenset(
     {"softmax", "log_softmax", "sigmoid", "logsigmoid", "hardsigmoid", "tanh", "softplus", "exp"}
 )
 
-# x * f(x), by f. Two names joined by > are one applied to the other's result.
+# The name of x * f(x), by f. Two names joined by > are the second applied to the result of the first.
 SELF_GATED = {
     "sigmoid": "silu",
     "hardsigmoid": "hardswish",
@@ -53,10 +53,10 @@ SELF_GATED = {
     "tanh": "gelu",
     "erf": "gelu",
 }
-# f(a) * b with a and b from parallel layers or halves of one layer, by f.
+# The name of f(a) * b with a and b from parallel layers or halves of one layer, by f.
 GATED = {"sigmoid": "glu", "silu": "swiglu", "gelu": "geglu", "relu": "reglu", "tanh": "tanh_glu"}
 
-# Classes that are called other than their function.
+# Classes whose name is not that of their function.
 _CLASSES = {
     "swish": "silu",
     "hswish": "hardswish",
@@ -147,7 +147,7 @@ class Applied:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> "Applied | None":
-        """The activation of a call; None where it is not one number's function of one number."""
+        """The activation of a call; None if it is not a function of one number."""
         settings = tuple(args[1:])
         wide = any(isinstance(value, Tensor) and value.numel() > 1 for value in settings)
         if name in _WIDE or wide or not args:
@@ -156,18 +156,18 @@ class Applied:
         return cls(function, settings, named)
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        """The activation of a tensor, which is not changed (the call may have been in place)."""
+        """The activation of a tensor. The tensor is not changed, even if the call was in place."""
         return self.function(tensor.clone(), *self.args, **self.kwargs)  # type: ignore[no-any-return]
 
 
 def class_name(module: torch.nn.Module) -> str:
-    """What an activation module is called: its class in lower case, by the common spelling."""
+    """The name of an activation module: its class in lower case, in the usual spelling."""
     name = type(module).__name__.lower().removesuffix("activation") or "activation"
     return _CLASSES.get(name, name)
 
 
 def module_activation(module: torch.nn.Module) -> str | None:
-    """The activation that a module of torch's is, by its class; None for any other module."""
+    """The activation that a module of torch is, by its class; None for any other module."""
     if not type(module).__module__.startswith("torch.nn.modules.activation"):
         return None
     bare = type(module).__name__.lower().removesuffix("2d")

@@ -1,16 +1,16 @@
-"""Residual branches, found in what a forward pass showed.
+"""Residual branches, found in a trace.
 
-An addition (or difference) of two tensors joins a branch and its shortcut if both come of one
-value. What lies on one side alone is compared: the side with the longer chain of weight layers is
-the branch, the other (nothing, or a projection such as a downsampling 1x1 convolution) its
-shortcut. Sums of sides that are equally long (token and position embeddings), that share a weight
-(the two products of a recurrent cell), or of which the shorter carries what the longer does not
-read (other values, a highway's gate) join no branch. A layer belongs to the first addition that it
-leads to: of nested branches the outer one has what is left, and a shortcut's layers belong to none.
+An addition (or difference) of two tensors joins a branch and its shortcut if both come from one value. The
+layers that are on one side only are compared: the side with the longer chain of weight layers is the branch,
+the other (empty, or a projection such as a downsampling 1x1 convolution) is its shortcut. An addition joins no
+branch if its sides are equally long (token and position embeddings), if they share a weight (the two products
+of a recurrent cell), or if the shorter side carries something that the longer does not read (other values, a
+highway's gate). A layer belongs to the first addition after it: an outer branch has the layers that its inner
+branches leave, and the layers of a shortcut belong to no branch.
 
-The last layer of a branch is the one whose zero would make the branch zero: the nearest before the
-addition; past it may come norms, activations, and a gate that only scales (squeeze and excitation),
-whose own layers are inner ones.
+The last layer of a branch is the one that would make the branch zero if it were zero: the nearest one before
+the addition. Norms, activations and a gate that only scales (squeeze and excitation) may follow it; the gate's
+own layers are inner ones.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from itertools import takewhile
 
 from initsearch.layers.trace.record import LayerCall, Side, Trace
 
-#: Places in a branch: its last weight layers, its other ones, a norm after the last weight layer.
+#: Places in a branch: a weight layer that is not the last, the last one, a norm after the last one.
 BRANCH_PLACES = ("inner", "last", "last_norm")
 
 
@@ -29,9 +29,9 @@ class Branch:
 
     Attributes:
         layers: The calls of its weight layers, by index, in execution order.
-        last: Those of them that come last.
-        norm: The parameters of the norm after the last; empty if there is none.
-        depth: How many weight layers stand in its longest chain.
+        last: The last of them; several if parallel layers are added.
+        norm: The parameters of the norm after the last layer; empty if there is none.
+        depth: The number of weight layers in its longest chain.
     """
 
     layers: tuple[int, ...]
@@ -42,7 +42,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class InBranch:
-    """Where a parameter stands in a residual branch; fields as in `Slot`."""
+    """The place of a parameter in a residual branch; fields as in `Slot`."""
 
     branch: str
     branch_layers: int
@@ -50,7 +50,7 @@ class InBranch:
 
 def residual_branches(found: Trace) -> list[Branch]:
     """The residual branches of a model, in the order of their additions."""
-    # Calls that a pass in training mode showed besides come last, with that pass's own numbers.
+    # Calls that only the pass in training mode has come last, with the indices of that pass.
     numbered = takewhile(lambda pair: pair[0] == pair[1].index, enumerate(found.calls))
     calls = [call for _, call in numbered]
     history = _histories(calls)
@@ -64,7 +64,7 @@ def residual_branches(found: Trace) -> list[Branch]:
 
 
 def places_in(branches: Sequence[Branch], calls: Sequence[LayerCall]) -> dict[str, InBranch]:
-    """Where each parameter of a branch stands; what is used more than once, by its first use."""
+    """The place of each parameter of a branch; if it is used more than once, of its first use."""
     places: dict[str, InBranch] = {}
     for branch in branches:
         for index in branch.layers:
@@ -77,7 +77,7 @@ def places_in(branches: Sequence[Branch], calls: Sequence[LayerCall]) -> dict[st
 
 
 def _histories(calls: Sequence[LayerCall]) -> list[frozenset[int]]:
-    """For each call, itself and all from which its input comes."""
+    """For each call, itself and all calls that its input depends on."""
     history: list[frozenset[int]] = []
     for call in calls:
         before = (history[source] for source in call.sources)
@@ -103,7 +103,7 @@ def _branch(
     if {calls[i].weight for i in own[long]} & {calls[i].weight for i in apart[short]}:
         return None
     reads = [_union([call.sources for call in calls], mine) & common for mine in apart]
-    # What the shortcut carries, the branch's layers must read.
+    # The layers of the branch must read all that the shortcut carries.
     carried = (sides[short].sources & common) | reads[short]
     if not carried <= reads[long]:
         return None
@@ -119,7 +119,7 @@ def _union(sets: Sequence[frozenset[int]], indices: Iterable[int]) -> frozenset[
 
 
 def _lasts(history: Sequence[frozenset[int]], ends: frozenset[int]) -> frozenset[int]:
-    """Of the layers at a side's end, those that come of no other of them: the rest only scales."""
+    """The layers at the end of a side that depend on no other of them; the others only scale."""
     return frozenset(end for end in ends if history[end] & ends == {end})
 
 

@@ -1,4 +1,4 @@
-"""How a model is called: with the batch that is given, or with one that fits its first layer."""
+"""The arguments to call a model with: from a batch, or guessed from its first layer."""
 
 import inspect
 import math
@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from initsearch.layers.model.tensors import mapped, tensors
 from initsearch.layers.model.walk import walk
 
-# Sizes of a guessed input, the likely and the cheap first.
+# Sizes of a guessed input by its number of spatial dimensions, likely and cheap ones first.
 _LENGTHS = {
     1: (64, 128, 256, 1024, 32, 16, 8, 784, 16000),
     2: (32, 28, 64, 224, 96, 128, 256, 299, 16, 8),
@@ -34,7 +34,7 @@ class Call:
         return self._mapped(lambda tensor: tensor.to(device))
 
     def shortened(self, samples: int) -> "Call":
-        """The call with the first samples only, where the tensors share a first dimension."""
+        """The call with the first samples of all tensors that have the same first dimension."""
         first = next((t for t in tensors((self.args, self.kwargs)) if t.ndim), None)
         if first is None or first.shape[0] <= samples:
             return self
@@ -48,12 +48,12 @@ class Call:
 
 
 def calls_for(model: nn.Module, batch: Any) -> list[Call]:
-    """The ways in which a model may mean to be called with a batch, the likeliest first.
+    """The ways in which a model may be called with a batch, the likeliest first.
 
-    A tensor is the argument. A mapping gives arguments by name (those that `forward` has), else it
-    is the argument. A list or tuple gives the arguments one by one if `forward` takes as many; a
-    pair of inputs and labels (as a data loader yields it) gives the inputs alone, where `forward`
-    needs but one argument; else it is the argument.
+    A tensor is the argument. A mapping gives arguments by name, as far as `forward` has them; otherwise
+    it is the argument. A list or tuple gives the arguments one by one if `forward` takes that many; a
+    pair of inputs and labels (as a data loader yields it) gives the inputs alone if `forward` needs
+    only one argument; otherwise it is the argument.
     """
     needed, most, names = _signature(model)
     whole = Call((batch,))
@@ -71,9 +71,9 @@ def calls_for(model: nn.Module, batch: Any) -> list[Call]:
 
 
 def guesses(model: nn.Module) -> Iterator[Call]:
-    """Inputs that might fit a model of which no batch is known, the likeliest first.
+    """Inputs that might fit a model without a known batch, the likeliest first.
 
-    From what the model says of itself (`example_input_array`, `dummy_inputs`, an image size), then
+    They come from the model's own attributes (`example_input_array`, `dummy_inputs`, an image size), then
     from the shape of its first weight layer.
     """
     for hint in ("example_input_array", "dummy_inputs"):
@@ -86,7 +86,7 @@ def guesses(model: nn.Module) -> Iterator[Call]:
 
 
 def _signature(model: nn.Module) -> tuple[int, float, set[str] | None]:
-    """How many positional arguments `forward` needs and takes, and which names (None: any)."""
+    """The number of positional arguments `forward` needs and takes, and all names (None: any)."""
     needed, most = 0, 0.0
     names: set[str] | None = set()
     for name, parameter in inspect.signature(model.forward).parameters.items():
@@ -104,7 +104,7 @@ def _signature(model: nn.Module) -> tuple[int, float, set[str] | None]:
 
 
 def _fitting(model: nn.Module) -> Iterator[Tensor]:
-    """What the first embedding and the first other weight layer could read, in their order."""
+    """Inputs for the first embedding and for the first other weight layer, in their order."""
     found: dict[str, Iterator[Tensor]] = {}
     for _, module, _ in walk(model):
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
@@ -129,7 +129,7 @@ def _noise(module: nn.Module, shapes: Iterable[tuple[int, ...]]) -> Iterator[Ten
 
 
 def _shapes(model: nn.Module, module: nn.Module) -> list[tuple[int, ...]]:
-    """Shapes of inputs that a module could read, two samples each."""
+    """Shapes of inputs that fit a module, two samples each."""
     if isinstance(module, _ConvNd):
         rank = len(module.kernel_size)
         hinted = _image_size(model) if rank == 2 else None
@@ -148,7 +148,7 @@ def _shapes(model: nn.Module, module: nn.Module) -> list[tuple[int, ...]]:
 
 
 def _image_size(model: nn.Module) -> tuple[int, int] | None:
-    """The image size that torchvision's or timm's models tell."""
+    """The image size that models of torchvision or timm state."""
     config = getattr(model, "default_cfg", None)
     size = config.get("input_size") if isinstance(config, Mapping) else None
     for value in (getattr(model, "image_size", None), getattr(model, "img_size", None), size):

@@ -3,8 +3,7 @@
 Every tensor has a `Lineage`. A weight operation (one that multiplies by a parameter) is a layer: its output
 is pending until an activation consumes it. Norms, dropout, pooling, reshapes, sums and all operations that
 are not known keep it pending. Tensors that are computed from parameters alone (a weight under weight_norm, a
-low-rank product) have the names of these parameters as their lineage, so that a weight is recognized in
-whatever form it is used.
+low-rank product) have the names of these parameters as their lineage: a weight is recognized in any form.
 """
 
 import inspect

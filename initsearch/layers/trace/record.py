@@ -1,13 +1,13 @@
-"""What a trace holds: the calls of weight layers and what consumes their outputs."""
+"""The result of tracing: the calls of weight layers and what consumes their outputs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-#: Says that only another weight layer or the model's output reads a layer's output.
+#: The use of a layer's output that only another weight layer or the model's output reads.
 NONE = "none"
-#: Names what queries, keys and values go into.
+#: The use of queries, keys and values.
 ATTENTION = "attention"
 
 
@@ -17,8 +17,8 @@ class Use:
 
     Attributes:
         name: The activation's name.
-        step: When it happened, counted in the model's operations.
-        function: The activation as a function of one tensor, where it is elementwise and known.
+        step: When it happened, as the number of the model's operation.
+        function: The activation as a function of one tensor, if it is elementwise and known.
     """
 
     name: str
@@ -31,17 +31,17 @@ class LayerCall:
     """One call of a weight layer.
 
     Attributes:
-        index: Its place among all calls.
+        index: Its number among all calls.
         operation: What ran (`linear`, `conv2d`, `lstm`, `embedding`, ...).
         parameters: The slots that it used, by name.
         weight: The slot of its weight: the first of `parameters` that has two dimensions.
         module_name: The module in which it ran; empty for the model itself.
-        repeat: How many calls with this weight came before it: 0 for the first.
-        sources: The nearest weight layers before it, by index: empty where it reads the raw input.
-        reads_input: Whether what it reads comes from the model's input.
+        repeat: The number of earlier calls with this weight: 0 for the first.
+        sources: The nearest weight layers before it, by index; empty if it reads the raw input.
+        reads_input: Whether what it reads depends on the model's input.
         uses: What consumes its output, in execution order.
-        is_output: Whether its output is the model's, as it is or through an output function.
-        fans: For a product with a bare parameter: fan_in and fan_out, as it is used.
+        is_output: Whether its output is the model's, directly or through an output function.
+        fans: For a product with a bare parameter: fan_in and fan_out by the way it is used.
     """
 
     index: int
@@ -70,7 +70,7 @@ class Side:
     Attributes:
         sources: The nearest weight layers on the way here, by index.
         from_input: Whether it depends on the model's input.
-        norm: The parameters of the norm that it passed last, if no weight layer came after it.
+        norm: The parameters of the last norm before it, if no weight layer came after that norm.
     """
 
     sources: frozenset[int]
@@ -80,12 +80,12 @@ class Side:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a forward pass showed.
+    """What was seen in a forward pass.
 
     Attributes:
         calls: The calls of weight layers, in execution order.
-        first_use: When each parameter was first used, by slot name.
-        joins: The additions of two tensors that both come of layers or the input, in order.
+        first_use: The step at which each parameter was first used, by slot name.
+        joins: The additions of two tensors that both depend on layers or the input, in order.
     """
 
     calls: tuple[LayerCall, ...]
@@ -98,35 +98,34 @@ class Trace:
 
 
 class Observer:
-    """Watches a trace as it happens; override what is of interest.
+    """Is notified during a trace; override the methods of interest.
 
-    Operations inside these methods are not traced. Tensors are the model's own: look, and do not
-    change them. A later in-place operation may overwrite them, so that what is wanted must be
-    computed at once.
+    Operations inside these methods are not traced. The tensors are the model's own and must not be
+    changed. A later in-place operation may overwrite them: compute what is needed at once.
     """
 
     def started(self) -> None:
-        """A forward pass begins; one before it failed, and what it told does not count."""
+        """A forward pass begins. If one ran before, it failed, and its notifications do not count."""
 
     def produced(self, call: LayerCall, output: Tensor) -> None:
         """A layer was called: `output` is the bare result, before norm and activation.
 
         Calls that return no tensor of their own, such as the packed projection of attention, are
-        not told.
+        not reported.
         """
 
     def activating(self, call: LayerCall, name: str, tensor: Tensor) -> None:
-        """An activation is about to consume what came of a layer's output: the pre-activation."""
+        """An activation is about to consume `tensor`, the pre-activation, which comes from a layer."""
 
     def activated(self, call: LayerCall, name: str, tensor: Tensor) -> None:
-        """That activation's result."""
+        """An activation has consumed it: `tensor` is the result."""
 
 
 def following(uses: list[Use]) -> Use | None:
     """The use that names a layer's activation: the first in execution order that is not `none`.
 
-    A layer that feeds several activations takes the one that consumes it first. `none` holds only
-    where there is nothing else; a layer without any use is not known.
+    A layer that feeds several activations takes the one that consumes it first. `none` is returned only
+    if there is no activation, and `None` if there is no use at all.
     """
     ordered = sorted(uses, key=lambda use: use.step)
     return next((use for use in ordered if use.name != NONE), ordered[0] if ordered else None)
