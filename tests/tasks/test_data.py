@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import pickle
 import shutil
 import time
@@ -534,6 +535,48 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
         load_data({"name": "image_folder", "root": str(tmp_path)})
     assert str(link) in one_line(error)
     assert "remove that file" in one_line(error)
+
+
+def labels_of(folder: Path) -> list[int]:
+    images = load_data({"name": "image_folder", "root": str(folder)})
+    return sorted([*images.train_y.tolist(), *images.test_y.tolist()])
+
+
+@pytest.mark.parametrize("target", ["..", ".", "../b"])
+def test_a_link_to_a_folder_adds_no_images_to_its_class(tmp_path: Path, target: str) -> None:
+    write_images(tmp_path, {"a": 12, "b": 12})
+    (tmp_path / "a" / "more").symlink_to(target, target_is_directory=True)
+    assert labels_of(tmp_path) == [0] * 12 + [1] * 12
+
+
+def test_a_second_name_of_an_image_in_its_class_is_ignored(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 12, "b": 12})
+    (tmp_path / "a" / "again.png").symlink_to("000.png")
+    assert labels_of(tmp_path) == [0] * 12 + [1] * 12
+
+
+def test_a_class_may_be_a_link_to_its_folder(tmp_path: Path) -> None:
+    write_images(tmp_path / "elsewhere", {"a": 12})
+    write_images(tmp_path / "data", {"b": 12})
+    (tmp_path / "data" / "a").symlink_to(tmp_path / "elsewhere" / "a", target_is_directory=True)
+    assert labels_of(tmp_path / "data") == [0] * 12 + [1] * 12
+
+
+@pytest.mark.parametrize("place", ["train/b/000.png", "test/a/100.png"])
+def test_an_image_in_two_classes_or_parts_is_refused(tmp_path: Path, place: str) -> None:
+    write_images(tmp_path / "train", {"a": 6, "b": 6})
+    write_images(tmp_path / "test", {"a": 3, "b": 3})
+    (tmp_path / place).unlink(missing_ok=True)
+    (tmp_path / place).symlink_to(tmp_path / "train" / "a" / "005.png")
+    with pytest.raises(DataError, match="one class and one part") as error:
+        load_data({"name": "image_folder", "root": str(tmp_path)})
+    assert "train/a/005.png" in one_line(error)
+
+
+def test_a_named_pipe_is_no_image(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 12, "b": 12})
+    os.mkfifo(tmp_path / "a" / "x.png")
+    assert labels_of(tmp_path) == [0] * 12 + [1] * 12
 
 
 def test_images_of_16_bits_are_refused_not_clipped(tmp_path: Path) -> None:

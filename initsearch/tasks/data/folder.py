@@ -1,13 +1,14 @@
 """A folder of images by class, decoded once and cached in a file for later processes."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from initsearch.errors import ConfigError, DataError
 from initsearch.tasks.data.cached import cached
@@ -42,8 +43,8 @@ def load(settings: DataSettings) -> ImageData:
 
     Raises:
         ConfigError: `settings.root` is missing.
-        DataError: There is no such folder, it has no images by class, a file cannot be decoded, or
-            the images differ in size and `settings.image_size` is not given.
+        DataError: There is no such folder, it has no images by class, a file is in two classes or parts,
+            a file cannot be decoded, or the images differ in size and `settings.image_size` is not given.
     """
     if settings.root is None:
         raise ConfigError(
@@ -80,6 +81,7 @@ def _list_images(folder: Path) -> _Listing:
         )
     numbers = {name: number for number, name in enumerate(classes)}
     samples: list[tuple[str, int]] = []
+    names: dict[Path, str] = {}  # by the file that it leads to, the name under which it is listed
     n_train = 0
     for part in (*train, *test):
         if not _class_folders(part):
@@ -93,15 +95,50 @@ def _list_images(folder: Path) -> _Listing:
                 f"{part} has classes that {train[0]} does not have ({', '.join(foreign)}): "
                 "rename or remove those folders"
             )
-        try:
-            samples += make_dataset(part, numbers, extensions=IMG_EXTENSIONS)
-        except FileNotFoundError as error:  # a class without a single image
-            raise DataError(f"{part}: {error}; add images, or remove the class") from error
+        for name in classes:
+            found = _images_of(part / name, names)
+            if not found:
+                raise DataError(
+                    f"{part} must have an image of each class, but found none for the class {name}: add "
+                    f"images ({', '.join(IMG_EXTENSIONS)}), or remove the class"
+                )
+            samples += [(file, numbers[name]) for file in found]
         if part in train:
             n_train = len(samples)
     files = [file for file, _ in samples]
     labels = torch.tensor([number for _, number in samples])
     return _Listing(files, labels, len(files) - n_train, tuple(classes))
+
+
+def _images_of(folder: Path, names: dict[Path, str]) -> list[str]:
+    """The image files of one class in one part of the data set, in the order of their names.
+
+    Args:
+        folder: The class's folder.
+        names: All files of the data set that were found before; those found here are added.
+
+    Raises:
+        DataError: A file belongs to another class or part as well.
+    """
+    found: list[str] = []
+    # os.walk does not follow links: one that leads to a parent would list the whole data set again.
+    for place, _, files in sorted(os.walk(folder)):
+        for file in sorted(files):
+            path = Path(place, file)
+            if not file.lower().endswith(IMG_EXTENSIONS):
+                continue
+            if path.exists() and not path.is_file():
+                continue  # reading a named pipe would never end
+            target = path.resolve()
+            if target not in names:
+                names[target] = str(path)
+                found.append(str(path))
+            elif not Path(names[target]).is_relative_to(folder):
+                raise DataError(
+                    f"each image must belong to one class and one part, but {path} and {names[target]} are "
+                    "the same file: remove one of them"
+                )
+    return found
 
 
 def _parts(folder: Path) -> tuple[list[Path], list[Path]]:
