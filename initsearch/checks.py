@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 from unicodedata import category
 
-from initsearch.errors import ConfigError, quoted, unknown_name
+from initsearch.errors import LONGEST, ConfigError, quoted, unknown_name
 
 # Control characters, and halves of surrogate pairs, which UTF-8 cannot write.
 _UNPRINTED = ("Cc", "Cs")
@@ -27,7 +27,7 @@ def check_int(argument: str, value: object, minimum: int | None = 1) -> int:
     Raises:
         ConfigError: It is not.
     """
-    # A YAML `true` is an int to Python, but nobody means a size by it.
+    # A YAML `true` is an int in Python, but never meant as a number.
     wrong_type = isinstance(value, bool) or not isinstance(value, int)
     if wrong_type or not isinstance(value, int) or (minimum is not None and value < minimum):
         rule = "an integer" if minimum is None else f"an integer >= {minimum}"
@@ -115,10 +115,10 @@ def is_list(value: object) -> TypeGuard[Sequence[Any]]:
 
 
 def check_name(argument: str, value: object) -> str:
-    """The value, if it can name something in a file, a study and a terminal: text without control characters.
+    """The value, if it can name something in a file, a study and a terminal.
 
     Raises:
-        ConfigError: It is not text, or blank, or has characters that cannot be printed or written.
+        ConfigError: It is not text, or it is blank, too long, or has characters that cannot be printed.
     """
     if not isinstance(value, str):
         raise ConfigError(
@@ -127,6 +127,11 @@ def check_name(argument: str, value: object) -> str:
     if not value.strip() or any(category(character) in _UNPRINTED for character in value):
         raise ConfigError(
             f"{argument} must be text without control characters, but got {quoted(value)}: choose another name"
+        )
+    if len(value) > LONGEST:
+        raise ConfigError(
+            f"{argument} must have at most {LONGEST} characters, but got {len(value)} ({quoted(value)}): "
+            "shorten it"
         )
     return value
 

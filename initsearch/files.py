@@ -61,7 +61,7 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, so that each is still there after a power cut."""
+    """Make a folder and its parents, each synced: they are still there after a power cut."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)

@@ -10,7 +10,9 @@ from initsearch.checks import (
     check_int,
     check_keys,
     check_mapping,
+    check_name,
     check_number,
+    is_list,
 )
 from initsearch.errors import ConfigError
 
@@ -25,6 +27,9 @@ def test_what_passes_is_returned() -> None:
     assert check_flag("screen", False) is False
     assert check_choice("mode", "fan_in", ["fan_in"]) == "fan_in"
     assert check_mapping("where", {"a": 1}, "{}") == {"a": 1}
+    assert check_name("plan", "größe 👩‍🔬 a/b") == "größe 👩‍🔬 a/b"
+    assert is_list((1, 2))
+    assert not any(is_list(value) for value in ("ab", b"ab", {"a": 1}, None))
     check_keys("key", {"a": 1}, ["a", "b"])
 
 
@@ -45,6 +50,10 @@ def test_what_passes_is_returned() -> None:
         (lambda: check_choice("mode", ["fan_in"], ["fan_in"]), "unknown mode"),
         (lambda: check_choice("mode", "fan_inn", ["fan_in"]), "did you mean fan_in"),
         (lambda: check_mapping("where", "relu", "{a: relu}"), "where must be a mapping, but got 'relu'"),
+        (lambda: check_name("plan", None), "plan must be text, but got None: write it in quotes"),
+        (lambda: check_name("plan", "a\x1b"), r"plan must be text without control characters, but got"),
+        (lambda: check_name("plan", "\ud800"), "plan must be text without control characters"),
+        (lambda: check_name("plan", "x" * 201), "plan must have at most 200 characters, but got 201"),
         (lambda: check_keys("key", {"biass": 1}, ["bias"]), "unknown key 'biass': did you mean bias"),
         (lambda: check_keys("key", {None: 1}, ["bias"]), "unknown key None: choose one of: bias"),
     ],

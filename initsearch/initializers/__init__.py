@@ -1,4 +1,9 @@
-"""The mathematics: one family per file, a registry, presets of one line each."""
+"""Initializers: each fills one tensor by a formula, and its fields are its tunables.
+
+There is one family per file, a registry of names, and presets of one line each over the families. Begin reading
+at `base.py` (what all initializers share), then `simple.py` and `scaling.py` (two families) and `registry.py`
+(how a name becomes an initializer).
+"""
 
 from initsearch.initializers import presets as presets
 from initsearch.initializers.activation_scaling import ActivationScaling as ActivationScaling

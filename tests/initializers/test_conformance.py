@@ -1,11 +1,11 @@
-"""One suite over every entry of the registry, and a proof that none is left out.
+"""One suite over every entry of the registry, and a test that no entry is left out.
 
-What an entry draws is held against `ORACLES`: the law of one entry, written down independently of
-the package with scipy's distributions, or a property of the whole tensor.
+The draws of an entry are compared with `ORACLES`: its distribution, written with scipy independently of the
+package, or a property of the whole tensor.
 
-False alarms: seeds are fixed, so the suite gives the same answer each time. With a fresh seed, a
-right initializer would fail its Kolmogorov-Smirnov test with probability 1e-6, and its tests of
-mean and deviation, at six standard errors, with about 2e-9 each: 1e-4 for the whole table.
+False alarms: seeds are fixed, so the suite gives the same result each time. With another seed, a correct
+initializer would fail its Kolmogorov-Smirnov test with probability 1e-6, and its tests of mean and deviation,
+at six standard errors, with about 2e-9 each: 1e-4 for the whole table.
 """
 
 import copy
@@ -132,7 +132,7 @@ ORACLES: dict[str, Law] = {
     "activation_scaling": normal(he_std),  # its default activation is ReLU
     "caffe": uniform(lecun_limit),
     "edge_of_chaos": normal(lambda fan_in, fan_out: math.sqrt(1.76095 / fan_in)),
-    # Of a tensor that stands in no branch.
+    # For a tensor outside of branches.
     "fixup_scaled": normal(lambda fan_in, fan_out: math.sqrt(2 / fan_out)),
     "glorot_normal": normal(glorot_std),
     "glorot_uniform": uniform(glorot_limit),
@@ -177,20 +177,20 @@ PROPERTIES: dict[str, Property] = {
     "delta_orthogonal": orthonormal_centre,
     "dirac": passes_channels,
     "identity": eye,
-    "lsuv": orthonormal,  # before a plan scales it by a batch: see tests/plan/test_lsuv.py
+    "lsuv": orthonormal,  # before a plan scales it on a batch: see tests/plan/test_lsuv.py
     "ones": all_equal(1.0),
     "orthogonal": orthonormal,
     "sparse": sparse_columns,
     "zeros": all_equal(0.0),
 }
-# What some need besides a tensor and its fans.
+# The needs of some initializers besides a tensor and its fans.
 NEEDS = {"fixup_scaled": {"branch"}, "lsuv": {"batch"}}
 NAMES = sorted(ORACLES | PROPERTIES)
 RANDOM = [name for name in NAMES if name not in NOT_RANDOM]
 
 
 def builtin_names() -> set[str]:
-    """What initsearch itself brings: other tests may have entered their own."""
+    """The built-in names: other tests may have registered their own."""
     return {name for name, entry in registry.entries() if entry.builtin}
 
 
@@ -225,9 +225,9 @@ def test_a_new_entry_without_an_oracle_is_noticed(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", sorted(ORACLES))
-def test_entries_follow_the_declared_law(name: str) -> None:
+def test_entries_follow_the_declared_distribution(name: str) -> None:
     initializer = get_initializer(name)
-    # Fans that no tensor of this shape has, and that differ: they are used, each in its place.
+    # Two different fans that no tensor of this shape has show that each is used in its place.
     fan_in, fan_out = 37.0, 91.0
     tensor = torch.empty(200, 250)
     initializer.fill_(tensor, fan_in, fan_out, torch.Generator().manual_seed(3))
@@ -245,7 +245,7 @@ def test_entries_follow_the_declared_law(name: str) -> None:
     assert std == pytest.approx(law.std(), rel=1e-5)
     error = std / math.sqrt(values.size)
     assert abs(values.mean() - mean) < 6 * error
-    fourth = float(law.stats("k")) + 3  # kurtosis gives the standard error of a variance
+    fourth = float(law.stats("k")) + 3  # the kurtosis gives the standard error of a variance
     assert abs(values.var() / std**2 - 1) < 6 * math.sqrt((fourth - 1) / values.size)
 
 
@@ -301,7 +301,7 @@ def test_complex_variance_is_split_evenly(name: str) -> None:
     initializer.fill_(tensor, 37.0, 91.0, torch.Generator().manual_seed(1))
     law = ORACLES[name](37.0, 91.0)
     for part in (tensor.real, tensor.imag):
-        # Each part has the law, shrunk by sqrt(2): together they have the variance asked for.
+        # Each part has the distribution scaled by 1/sqrt(2): together they have the declared variance.
         scaled = part.double().flatten().numpy() * math.sqrt(2)
         assert stats.kstest(scaled, law.cdf).pvalue > FALSE_ALARM
     assert abs(np.corrcoef(tensor.real.flatten(), tensor.imag.flatten())[0, 1]) < 6 / math.sqrt(5e4)
@@ -327,8 +327,8 @@ def test_depends_on_the_generator_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_a_generator_moves_on(name: str) -> None:
-    # One initializer reused with one generator must not repeat its draws.
+def test_a_generator_advances(name: str) -> None:
+    # An initializer that is used twice with one generator must not repeat its draws.
     shape = shapes_of(name)[0]
     generator = torch.Generator().manual_seed(0)
     initializer = get_initializer(name)
@@ -459,7 +459,7 @@ def test_specs_and_copies_round_trip(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_labels_lead_back(name: str) -> None:
+def test_labels_of_presets_are_names(name: str) -> None:
     initializer = get_initializer(name)
     label = initializer.label()
     assert get_initializer(label) == initializer, "a default or preset is labelled by its name"

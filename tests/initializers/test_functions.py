@@ -1,4 +1,4 @@
-"""A user's own function or class as an initializer."""
+"""Users' own functions and classes as initializers."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ HERE = __name__
 
 
 def numpy_he(tensor: Tensor, *, fan_in: float, scale: float = 2.0) -> None:
-    """The blog post's formula, from NumPy's global generator."""
+    """A blog post's formula, with NumPy's global generator."""
     drawn = np.random.randn(*tensor.shape) * np.sqrt(scale / fan_in)
     tensor.copy_(torch.from_numpy(drawn))
 
@@ -105,7 +105,7 @@ def test_numpy_s_formula_has_its_deviation() -> None:
     assert float(fill(spec, shape=(500, 200)).std()) == pytest.approx(0.2, rel=0.02)
 
 
-def test_without_a_generator_the_global_state_is_used_and_moves() -> None:
+def test_without_a_generator_the_global_state_is_used_and_advances() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         drawn = get_initializer(given_generator).fill_(torch.zeros(5))
@@ -114,7 +114,7 @@ def test_without_a_generator_the_global_state_is_used_and_moves() -> None:
         assert not torch.equal(drawn, get_initializer(given_generator).fill_(torch.zeros(5)))
 
 
-def test_a_failing_function_still_leaves_the_global_state() -> None:
+def test_a_failing_function_leaves_the_global_state_as_it_was() -> None:
     def fails(tensor: Tensor) -> None:
         torch.rand(3)
         np.random.rand(3)
@@ -136,13 +136,13 @@ def test_fans_are_passed_by_name() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.complex64])
-def test_scaling_what_is_there_works_in_every_layout(dtype: torch.dtype) -> None:
+def test_scaling_present_values_works_in_every_layout(dtype: torch.dtype) -> None:
     tensor = torch.full((3, 4), 100.0, dtype=dtype).t()
     get_initializer(one_percent_of_itself).fill_(tensor, generator=torch.Generator())
     torch.testing.assert_close(tensor, torch.ones(4, 3, dtype=dtype))
 
 
-def test_registered_by_name_and_as_it_is() -> None:
+def test_a_function_is_registered_with_and_without_a_name() -> None:
     @register("mine")
     def first(tensor: Tensor, strength: float = 3.0) -> None:
         tensor.fill_(strength)
@@ -156,7 +156,7 @@ def test_registered_by_name_and_as_it_is() -> None:
     assert float(fill({"name": "mine", "strength": 4})[0, 0]) == 4
     assert float(fill("second")[0, 0]) == 5
     assert get_initializer({"name": "mine", "strength": 4}).label() == "mine(strength=4)"
-    # The function itself is the same initializer as its name.
+    # The function itself and its name give the same initializer.
     assert get_initializer(first) == get_initializer("mine")
     assert first(torch.zeros(1)) is None, "the decorator hands the function back"
     assert pickle.loads(pickle.dumps(get_initializer("mine"))) == get_initializer("mine")
@@ -196,7 +196,7 @@ def test_dotted_paths_lead_to_functions_classes_and_instances() -> None:
     assert pickle.loads(pickle.dumps(get_initializer(path))) == get_initializer(path)
 
 
-def test_a_path_stays_a_path_for_a_registered_function() -> None:
+def test_a_registered_function_found_by_its_path_keeps_the_path() -> None:
     register("numpy_he")(numpy_he)
     assert get_initializer(f"{HERE}.numpy_he").spec() == {"name": f"{HERE}.numpy_he"}
     assert get_initializer(numpy_he).spec() == {"name": "numpy_he"}
@@ -211,7 +211,7 @@ def test_torch_s_own_functions_are_initializers() -> None:
     assert get_initializer(nn.init.zeros_).label() == "torch.nn.init.zeros_"
 
 
-def test_lambdas_fill_but_cannot_be_written_down() -> None:
+def test_lambdas_fill_but_cannot_be_written_to_a_plan() -> None:
     initializer = get_initializer(lambda tensor: torch.full_like(tensor, 2))
     assert torch.equal(initializer.fill_(torch.zeros(3)), torch.full((3,), 2.0))
     with pytest.raises(ConfigError, match=r"cannot be written into a plan file: define it"):
@@ -295,7 +295,7 @@ def test_register_refuses_names_and_things() -> None:
 
 
 def test_defining_the_same_function_again_replaces_it() -> None:
-    # A notebook cell that is run twice.
+    # As when a notebook cell is run twice.
     for value in (1.0, 2.0):
 
         def again(tensor: Tensor, value: float = value) -> None:

@@ -1,4 +1,4 @@
-"""Random specs on random tensors: a right tensor, or an error of one line that changes nothing."""
+"""Random specs on random tensors: a valid tensor, or an error of one line that changes nothing."""
 
 import math
 from collections.abc import Callable
@@ -55,7 +55,7 @@ FANS = st.one_of(st.none(), st.floats(), st.floats(1, 1e9), st.sampled_from([0, 
 
 
 def refusal(call: Callable[[], object]) -> str | None:
-    """The message with which initsearch refuses, or None; any other exception goes through."""
+    """The message of an initsearch error, or None; any other exception is raised."""
     try:
         call()
     except InitSearchError as error:
@@ -64,14 +64,14 @@ def refusal(call: Callable[[], object]) -> str | None:
 
 
 def known_fields(name: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Of random fields, those the scheme has: unknown ones have their own test."""
+    """Those of the random fields that the scheme has; unknown fields have their own test."""
     own = get_initializer(name).__dataclass_fields__
     return {key: value for key, value in fields.items() if key in own}
 
 
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(st.sampled_from(NAMES), FIELDS, SHAPES, DTYPES, FANS, FANS)
-def test_a_right_tensor_or_one_line(
+def test_a_valid_tensor_or_one_line(
     name: str,
     fields: dict[str, Any],
     shape: tuple[int, ...],
@@ -110,7 +110,7 @@ def test_a_right_tensor_or_one_line(
     ),
     st.floats(0.01, 6),
 )
-def test_truncation_holds_its_bounds_and_moments(fields: dict[str, Any], width: float) -> None:
+def test_truncation_keeps_its_bounds_and_moments(fields: dict[str, Any], width: float) -> None:
     fields["high"] = fields["low"] + width
     spec = {"name": "truncated_normal", **fields}
     tensor = torch.empty(20_000, dtype=torch.float64)

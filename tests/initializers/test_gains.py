@@ -1,4 +1,4 @@
-"""Gains and the edge of chaos: the literature's figures, scipy's quadrature, closed forms."""
+"""Gains and the edge of chaos, against published figures, scipy's quadrature and closed forms."""
 
 import math
 from collections.abc import Callable
@@ -77,7 +77,7 @@ NUMPY: dict[str, Callable[[float], float]] = {
 
 @pytest.mark.parametrize("activation", sorted(NUMPY))
 @pytest.mark.parametrize("variance", [0.3, 1.0, 4.0])
-def test_second_moments_are_scipy_s(activation: str, variance: float) -> None:
+def test_second_moments_equal_scipy_s(activation: str, variance: float) -> None:
     from initsearch.initializers.gains import find_activation
 
     expected = expectation(lambda z: NUMPY[activation](z) ** 2, variance)
@@ -88,8 +88,8 @@ def gelu_slope(z: float) -> float:
     return float(special.ndtr(z)) + z * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
-def test_slope_moments_are_scipy_s() -> None:
-    # Hand-written derivatives: nothing of torch's autograd in the oracle.
+def test_slope_moments_equal_scipy_s() -> None:
+    # Hand-written derivatives: the oracle does not use torch's autograd.
     for variance in (0.3, 1.0, 4.0):
         for function, slope in (
             (F.gelu, gelu_slope),
@@ -131,7 +131,7 @@ class Squashed(nn.Module):
         return self.dropout(torch.tanh(self.sharpness * inputs))
 
 
-def test_modules_and_functions_of_one_s_own() -> None:
+def test_users_modules_and_functions_have_a_gain() -> None:
     assert gain(Squashed()) == pytest.approx(gain("tanh"), rel=1e-9)
     expected = 1 / math.sqrt(expectation(lambda z: math.tanh(2 * z) ** 2))
     module = Squashed(2.0)

@@ -1,9 +1,9 @@
 """Agreement with other frameworks' own initializers, and with closed forms.
 
-Tensors of 4 million entries pin standard deviation, limits and truncation to 0.5%. That is ten
-standard errors of a normal's deviation, so a right formula does not fail by chance, while Keras's
-correction for truncation left out (12%) or a wrong factor (sqrt(2) and more) is seen. Laws are told
-apart by Kolmogorov-Smirnov tests that a right one fails with probability 1e-6; seeds are fixed.
+Tensors of 4 million entries determine standard deviation, limits and truncation to 0.5%. That is ten standard
+errors of a normal's deviation: a correct formula does not fail by chance, and a missing correction for
+truncation (12%) or a wrong factor (sqrt(2) and more) is detected. Distributions are compared by
+Kolmogorov-Smirnov tests, which a correct one fails with probability 1e-6; seeds are fixed.
 """
 
 import math
@@ -86,7 +86,9 @@ KERAS: list[tuple[Spec, keras.initializers.Initializer]] = [
 
 
 @pytest.mark.parametrize(("spec", "oracle"), KERAS, ids=[str(spec)[:60] for spec, _ in KERAS])
-def test_keras_draws_the_same_law(spec: Spec, oracle: keras.initializers.Initializer) -> None:
+def test_keras_draws_the_same_distribution(
+    spec: Spec, oracle: keras.initializers.Initializer
+) -> None:
     theirs = oracle(shape=(IN, OUT)).numpy().ravel()
     bounded = "untruncated" not in str(spec) and "'normal', 'std'" not in str(spec)
     agree(ours(spec), theirs, bounded)
@@ -121,7 +123,7 @@ JAX: list[tuple[Spec, Any]] = [
 
 
 @pytest.mark.parametrize(("spec", "oracle"), JAX, ids=[str(spec)[:60] for spec, _ in JAX])
-def test_jax_draws_the_same_law(spec: Spec, oracle: Any) -> None:
+def test_jax_draws_the_same_distribution(spec: Spec, oracle: Any) -> None:
     theirs = np.asarray(oracle(jax.random.key(1), (IN, OUT))).ravel()
     untruncated = spec == "glorot_normal" or "geo" in str(spec)
     agree(ours(spec), theirs, not untruncated)
@@ -260,7 +262,7 @@ def test_linear_s_own_reset_is_torch_default() -> None:
     torch.testing.assert_close(drawn, layer.weight.detach())
 
 
-def test_torch_s_sparse_has_the_same_law() -> None:
+def test_torch_s_sparse_has_the_same_distribution() -> None:
     theirs = torch.empty(301, 200)
     nn.init.sparse_(theirs, 0.3, std=0.02, generator=torch.Generator().manual_seed(1))
     drawn = torch.from_numpy(ours({"name": "sparse", "sparsity": 0.3, "std": 0.02}, (301, 200)))

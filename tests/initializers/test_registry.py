@@ -232,7 +232,7 @@ def test_the_catalogue_has_every_name_once() -> None:
     assert sorted(named) == sorted(name for name, entry in registry.entries() if entry.builtin)
 
 
-def test_the_catalogue_tells_tunables_and_settings() -> None:
+def test_the_catalogue_shows_tunables_and_settings() -> None:
     table = catalogue_table()
     assert "`factor=2`, `mode=fan_in`, `distribution=normal`, `dialect=torch`" in table
     assert (

@@ -1,4 +1,4 @@
-"""Plans that speak of residual branches: conditions, named plans, Fixup's scale."""
+"""Plans with rules on residual branches: conditions, named plans, Fixup's scale."""
 
 import math
 import warnings
@@ -23,14 +23,14 @@ def test_zero_gamma_zeroes_the_last_norm_of_each_branch_alone() -> None:
     model = torchvision.models.resnet18()
     twin = torchvision.models.resnet18(zero_init_residual=True)
     InitPlan.from_spec("zero_gamma").apply(model, batch=IMAGE)
-    # torchvision's own option is the reference for which gains are zero.
+    # The reference for which gains are zero is torchvision's own option.
     norms = [name for name, _ in twin.named_parameters() if "bn" in name or "downsample.1" in name]
     for name in norms:
         assert torch.equal(model.get_parameter(name), twin.get_parameter(name)), name
     assert bool((blocks_of(model)[0].conv2.weight != 0).any())
 
 
-def test_zero_last_makes_blocks_their_shortcuts() -> None:
+def test_with_zero_last_each_block_equals_its_shortcut() -> None:
     model = torchvision.models.resnet18().eval()
     report = InitPlan.from_spec("zero_last").apply(model, batch=IMAGE)
     x = torch.randn(2, 64, 8, 8).relu()
@@ -59,8 +59,8 @@ def test_fixup_has_the_paper_s_scales() -> None:
     assert shortcut.std().item() == pytest.approx(math.sqrt(2 / 64), rel=0.03)
 
 
-def test_fixup_begins_as_its_shortcuts_whatever_the_depth() -> None:
-    """The output's variance of 30 blocks without norms stays that of the stem."""
+def test_a_fixup_net_of_any_depth_starts_as_its_shortcuts() -> None:
+    """After 30 blocks without norms the variance is still that of the stem."""
 
     class Deep(nn.Module):
         def __init__(self) -> None:
@@ -89,7 +89,7 @@ def test_fixup_begins_as_its_shortcuts_whatever_the_depth() -> None:
         assert model.features(x).var() > 1e6 * model.stem(x).var()
 
 
-def test_fixup_scaled_by_hand_and_outside_of_branches() -> None:
+def test_fixup_scaled_with_given_numbers_and_outside_of_branches() -> None:
     given = get_initializer({"name": "fixup_scaled", "branches": 16, "layers": 3})
     assert given.moments(10.0, 50.0) == (0.0, pytest.approx(math.sqrt(2 / 50) * 0.5))
     model = torchvision.models.resnet18()
@@ -118,7 +118,7 @@ def test_a_branch_of_one_layer_has_no_inner_layers() -> None:
         InitPlan.from_spec({"rules": [rule]}).apply(Single(), batch=torch.randn(3, 4))
 
 
-def test_branches_as_a_condition() -> None:
+def test_the_position_in_a_branch_is_a_condition() -> None:
     spec = {
         "rules": [
             {"where": {"branch": ["last", "last_norm"]}, "weight": "zeros", "bias": "keep"},
@@ -154,7 +154,7 @@ def test_named_plans_are_listed_suggested_and_written_out(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["fixup", "zero_gamma", "zero_last"])
-def test_without_branches_the_rules_warn_and_the_rest_is_he(name: str) -> None:
+def test_without_branches_the_rules_warn_and_all_weights_are_he_s(name: str) -> None:
     model = nn.Sequential(nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 4))
     with pytest.warns(NoEffectWarning, match="branch.*applies to no parameter"):
         InitPlan.from_spec(name).apply(model, batch=torch.randn(2, 300))
@@ -173,7 +173,7 @@ BIASED = {"name": "edge_of_chaos", "bias_variance": 0.3}
         {"default": {"weight": BIASED}},
     ],
 )
-def test_a_prescribed_bias_is_drawn_where_none_is_named(spec: object) -> None:
+def test_a_prescribed_bias_is_drawn_if_no_other_is_given(spec: object) -> None:
     model = nn.Sequential(
         nn.Linear(30, 2000), nn.Tanh(), nn.Linear(2000, 2000), nn.BatchNorm1d(2000)
     )
@@ -187,7 +187,7 @@ def test_a_prescribed_bias_is_drawn_where_none_is_named(spec: object) -> None:
     assert torch.count_nonzero(model[3].bias) == 0
 
 
-def test_a_named_bias_goes_before_a_prescribed_one() -> None:
+def test_a_given_bias_overrides_a_prescribed_one() -> None:
     model = nn.Sequential(nn.Linear(30, 200), nn.Tanh(), nn.Linear(200, 200))
     rules = [
         {"where": {"name": "2.bias"}, "bias": "ones"},

@@ -1,4 +1,4 @@
-"""`InitCallback` and plans that need a batch: where it comes from, and what it leaves alone."""
+"""`InitCallback` with plans that need a batch: where the batch comes from, and what stays unchanged."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from initsearch import InitCallback, InitReport
 from initsearch.errors import ModelError
 
-# Lightning's own, of its loaders.
+# A warning of Lightning about loaders.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning"),
@@ -45,7 +45,7 @@ def loader(generator: torch.Generator | None = None) -> DataLoader[tuple[Tensor,
 
 
 def variances(net: nn.Sequential) -> list[float]:
-    """Of the outputs of the two layers on all data."""
+    """The variances of the outputs of the two layers on all data."""
     with torch.no_grad():
         hidden = net[0](X)
         return [hidden.var().item(), net[2](hidden.relu()).var().item()]
@@ -95,9 +95,9 @@ def test_the_callback_takes_a_batch_from_the_training_data(
     with_plan = module()
     fit(with_plan, callback, **data())
     assert isinstance(callback.report, InitReport)
-    # Half of the data stands for all of it; the learning rate is zero.
+    # The callback saw half of the data, and the learning rate is zero.
     assert all(abs(variance - 1) < 0.4 for variance in variances(with_plan.net))
-    # The order of the training data is as without the callback.
+    # The order of the training data is the same as without the callback.
     torch.manual_seed(1)
     without = module()
     fit(without, None, **data())

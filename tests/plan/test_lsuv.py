@@ -1,4 +1,4 @@
-"""LSUV: against a plain implementation with one whole forward per attempt, and its stated rules."""
+"""LSUV, against a plain implementation with one forward of the whole model per attempt; and its rules."""
 
 import copy
 import random
@@ -18,7 +18,7 @@ MEASURED = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
 
 
 def outputs_of(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
-    """Each measured module's output by name, in execution order; training mode, by plain hooks."""
+    """The output of each measured module by name, in execution order; in training mode, by plain hooks."""
     found: dict[str, Tensor] = {}
     handles = [
         module.register_forward_hook(
@@ -40,7 +40,7 @@ def variances(model: nn.Module, batch: Tensor) -> dict[str, float]:
 
 
 def plain_lsuv(model: nn.Module, batch: Tensor, tolerance: float = 0.1, attempts: int = 10) -> None:
-    """Mishkin and Matas 2016, algorithm 1, after the orthogonal fill: forwards of the whole model."""
+    """Mishkin and Matas 2016, algorithm 1, after the orthogonal fill, with forwards of the whole model."""
     for name in outputs_of(model, batch):
         layer = model.get_submodule(name)
         for _ in range(attempts):
@@ -52,7 +52,7 @@ def plain_lsuv(model: nn.Module, batch: Tensor, tolerance: float = 0.1, attempts
 
 
 class Mixed(nn.Module):
-    """Convolutions with groups and stride, a transposed one, norms, a shortcut, and biases."""
+    """Convolutions with groups and stride, a transposed convolution, norms, a shortcut, and biases."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ IMAGES = 5 * torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("bias", ["zeros", {"name": "normal", "std": 0.3}])
-def test_is_the_plain_algorithm(bias: object) -> None:
+def test_equals_the_plain_algorithm(bias: object) -> None:
     model = Mixed()
     plan = {"rules": [{"weight": "lsuv", "bias": bias}]}
     InitPlan.from_spec(plan).apply(model, seed=3, batch=IMAGES)
@@ -106,7 +106,7 @@ def test_every_layer_of_a_published_model_has_unit_variance(name: str) -> None:
 
 
 def test_layers_run_twice_at_most() -> None:
-    """No forward of the model per layer or attempt: each layer runs once, and once anew if scaled."""
+    """No forward of the whole model per layer or attempt: each layer runs once, and again if it is scaled."""
     ran: list[str] = []
 
     class Counted(nn.Linear):
@@ -123,7 +123,7 @@ def test_layers_run_twice_at_most() -> None:
     assert len(ran) - described <= 20
 
 
-def test_leaves_all_but_the_weights() -> None:
+def test_changes_nothing_but_the_weights() -> None:
     model = Mixed().eval()
     model.norm.running_mean.fill_(0.5)
     model(IMAGES).sum().backward()
@@ -148,7 +148,7 @@ def test_leaves_all_but_the_weights() -> None:
         assert parameter.grad_fn is None
 
 
-def test_a_rule_scales_its_layers_alone_behind_the_others_as_filled() -> None:
+def test_a_rule_scales_only_its_layers_with_all_others_already_filled() -> None:
     model = Mixed()
     rules = [
         {"where": {"name": "up"}, "weight": "lsuv", "bias": "zeros"},
@@ -168,7 +168,7 @@ def test_the_tolerance_and_the_attempts_are_tunable() -> None:
     InitPlan.from_spec(loose).apply(model, batch=batch)
     weight = model[0].weight.detach()
     torch.testing.assert_close(weight @ weight.T, torch.eye(16), atol=1e-5, rtol=0)
-    # With a bias of variance .5 one division does not do.
+    # With a bias of variance .5 one division is not enough.
     model[0].bias.data.copy_(torch.randn(16) * 0.7)
     for attempts in (1, 10):
         spec = {"name": "lsuv", "max_attempts": attempts, "tolerance": 0.01}
@@ -182,14 +182,14 @@ def test_the_tolerance_and_the_attempts_are_tunable() -> None:
 
 
 class Standardized(nn.Linear):
-    """Its output does not know the weight's scale."""
+    """A layer whose output does not depend on the scale of its weight."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight / self.weight.norm(), self.bias)
 
 
 class Odd(nn.Module):
-    """What is no plain layer."""
+    """Layers with special rules."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -224,7 +224,7 @@ class Odd(nn.Module):
 TOKENS = torch.randint(20, (16, 6), generator=torch.Generator().manual_seed(0))
 
 
-def test_what_is_no_plain_layer_has_stated_rules() -> None:
+def test_special_layers_follow_the_documented_rules() -> None:
     model, filled = Odd(), Odd()
     report = InitPlan.from_spec("lsuv").apply(model, batch=TOKENS)
     InitPlan.from_spec("orthogonal").apply(filled, batch=TOKENS)
@@ -256,7 +256,7 @@ def test_what_is_no_plain_layer_has_stated_rules() -> None:
     with torch.no_grad():
         model.train()(TOKENS)
     for name in ("embedding", "attention", "twice", "normed"):
-        # Tied and used again: by the first use.
+        # A tied weight that is used again is scaled by its first use.
         assert seen[name][0].var().item() == pytest.approx(1, abs=0.11), name
     assert abs(seen["twice"][1].var().item() - 1) > 0.2
     assert bool((model.embedding.weight[0] == 0).all())
@@ -264,14 +264,14 @@ def test_what_is_no_plain_layer_has_stated_rules() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e18])
-def test_outputs_far_from_one_are_measured_all_the_same(scale: float) -> None:
+def test_very_large_and_very_small_outputs_are_measured_too(scale: float) -> None:
     model = nn.Sequential(nn.Linear(30, 40), nn.ReLU(), nn.Linear(40, 10))
     batch = torch.randn(50, 30) * scale
     InitPlan.from_spec("lsuv").apply(model, batch=batch)
     assert all(abs(v - 1) < 0.1 for v in variances(model, batch).values())
 
 
-def test_rescues_a_deep_net_that_its_fill_leaves_dead() -> None:
+def test_a_deep_net_gets_a_signal_that_its_fill_alone_does_not_give() -> None:
     layers = [layer for _ in range(30) for layer in (nn.Linear(64, 64), nn.ReLU())]
     model, batch = nn.Sequential(*layers), torch.randn(100, 64)
     InitPlan.from_spec("orthogonal").apply(model, batch=batch)
@@ -288,7 +288,7 @@ def test_frozen_layers_are_not_scaled() -> None:
     assert torch.equal(model.up.weight, before)
 
 
-def test_without_a_batch_one_line_and_nothing_changed() -> None:
+def test_without_a_batch_there_is_one_line_and_no_change() -> None:
     model = Mixed()
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(ModelError, match=r"\w+.weight: lsuv needs a batch.*pass batch=") as raised:
@@ -299,7 +299,7 @@ def test_without_a_batch_one_line_and_nothing_changed() -> None:
         InitPlan.from_spec("lsuv").apply(model, batch=torch.randn(3, 4))
 
 
-def test_plans_say_what_they_need() -> None:
+def test_plans_report_what_they_need() -> None:
     assert InitPlan.from_spec("he_normal").needs == frozenset()
     assert InitPlan.from_spec("fixup").needs == {"branch"}
     assert InitPlan.from_spec({"default": {"weight": "lsuv"}}).needs == {"batch"}

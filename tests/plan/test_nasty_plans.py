@@ -16,14 +16,14 @@ from initsearch.plan import list_plans
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
 
-# Other names of a setting are the same object.
+# Aliases are the same object.
 SCHEMES = sorted(name for name, entry in entries() if entry.builtin and entry.alias_of is None)
-# Nothing is a direction in a row of zeros, nor a largest singular value of a matrix of them.
+# A row of zeros has no direction, and a matrix of zeros no largest singular value above zero.
 NORMED = {f"{way}{norm}.weight" for way in ("", "old_") for norm in ("weight_norm", "spectral")}
 
 
 def must_refuse(scheme: str, slot: Slot) -> bool:
-    """Whether a scheme's own words exclude a weight."""
+    """Whether a scheme's documentation excludes a weight."""
     view = slot.parts[0].view(torch.empty(slot.shape))
     if scheme == "identity":
         return view.ndim != 2
@@ -32,7 +32,7 @@ def must_refuse(scheme: str, slot: Slot) -> bool:
         return view.ndim not in (3, 4, 5) or (scheme == "delta_orthogonal" and not expands)
     if scheme == "fixup_scaled":
         return slot.branch is not None and slot.branch_layers < 2
-    # Nine tenths of a column of eight are all of it.
+    # Nine tenths of a column of eight, rounded up, are the whole column.
     return scheme in ("zeros", "constant", "sparse") and slot.name in NORMED
 
 
@@ -52,7 +52,9 @@ def apply(plan: str, model: Nasty) -> InitReport:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         if plan in list_plans():
-            warnings.simplefilter("ignore", NoEffectWarning)  # no norm ends a branch here
+            warnings.simplefilter(
+                "ignore", NoEffectWarning
+            )  # no branch of the model ends with a norm
         return InitPlan.from_spec(plan).apply(model, seed=1, batch=TOKENS)
 
 
@@ -70,7 +72,7 @@ def test_every_parameter_is_accounted_for(model: Nasty, slots: dict[str, Slot], 
         assert row.std == pytest.approx(now.float().std(correction=0).item(), abs=1e-5)
         if row.initializer == "keep":
             assert torch.equal(now, before[parameter]), parameter
-            # Kept for a reason: not the plan's business, frozen, or refused with the words why.
+            # Kept for a reason: not matched by the plan, frozen, or refused with a note.
             outside = name == "keep" or slot.category not in ("weight", "bias")
             assert outside or "frozen" in row.note or "kept: " in row.note, (parameter, row.note)
         elif slot.category == "bias" and name != "torch_default":
@@ -86,7 +88,7 @@ def test_every_parameter_is_accounted_for(model: Nasty, slots: dict[str, Slot], 
         assert refused == set()
 
 
-def test_a_rule_that_names_a_layer_raises_what_a_bare_name_keeps(model: Nasty) -> None:
+def test_a_rule_with_a_condition_raises_where_a_bare_name_keeps(model: Nasty) -> None:
     for where, weight, error in (
         ({"kind": "conv2d"}, "identity", ConfigError),
         ({"name": "weight_norm"}, "zeros", ModelError),
@@ -111,8 +113,8 @@ def test_an_initializer_that_fills_nothing_is_an_error() -> None:
         InitPlan.from_spec("dirac").apply(model, batch=torch.randn(2, 4))
 
 
-def test_what_is_refused_in_part_is_left_whole() -> None:
-    """Its first group fits, its second does not: neither is touched."""
+def test_a_parameter_that_is_refused_in_part_stays_as_it_was() -> None:
+    """The first group fits, the second does not: neither is filled."""
     from initsearch import Initializer
 
     class Picky(Initializer):

@@ -1,4 +1,4 @@
-"""Plans: which rule decides, what a fill depends on, and what is refused."""
+"""Plans: which rule applies, what a fill depends on, and what is refused."""
 
 import copy
 import math
@@ -15,7 +15,7 @@ from initsearch.errors import ConfigError, ModelError, NoEffectWarning
 
 
 class Net(nn.Module):
-    """Functional activations, a norm in between, and a residual add."""
+    """Functional activations, a norm in between, and a residual addition."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ def by_name(plan: InitPlan, model: nn.Module, seed: int = 0) -> dict[str, str]:
     }
 
 
-def test_the_first_rule_that_speaks_of_a_part_decides() -> None:
+def test_the_first_matching_rule_that_sets_a_part_applies() -> None:
     plan = InitPlan.from_spec(
         {
             "rules": [
@@ -96,7 +96,7 @@ def test_a_fill_depends_on_seed_and_name_alone() -> None:
     torch.rand(5)
     plan.apply(second, seed=3, batch=BATCH)
     assert torch.equal(first.inner.weight, second.inner.weight)
-    # Alone, with other parameters kept, it is the same still.
+    # The values are the same if all other parameters are kept.
     third = Net()
     InitPlan.from_spec(
         {"rules": [{"where": {"name": "inner.weight"}, "weight": "glorot_normal"}]}
@@ -120,7 +120,7 @@ def test_schemes_scale_one_base_noise() -> None:
     assert torch.allclose(he.inner.weight, math.sqrt(2) * lecun.inner.weight)
 
 
-def test_frozen_parameters_are_left_unless_asked_for() -> None:
+def test_frozen_parameters_are_kept_unless_included() -> None:
     model = Net()
     model.stem.weight.requires_grad_(False)
     before = model.stem.weight.clone()
@@ -144,7 +144,7 @@ def test_a_plan_file_reads_back_as_the_same_plan(tmp_path) -> None:
             "default": {"weight": "lecun_uniform"},
         }
     )
-    plan.save(tmp_path / "plan.yaml", comment="tie: as good as equal")
+    plan.save(tmp_path / "plan.yaml", comment="tie: equivalent")
     assert InitPlan.load(tmp_path / "plan.yaml") == plan
     assert InitPlan.from_spec(str(tmp_path / "plan.yaml")) == plan
     assert (tmp_path / "plan.yaml").read_text().startswith("# tie")
@@ -164,7 +164,7 @@ def test_a_plan_that_touches_nothing_is_an_error() -> None:
         plan.apply(Net(), batch=BATCH)
 
 
-def test_the_report_is_a_table_of_what_stands_in_the_model() -> None:
+def test_the_report_is_a_table_of_the_model_s_parameters() -> None:
     model = Net()
     report = InitPlan.from_spec("he_normal").apply(model, batch=BATCH)
     frame = report.to_frame().set_index("parameter")
@@ -199,13 +199,13 @@ def test_the_report_is_a_table_of_what_stands_in_the_model() -> None:
         ("missing/plan.yaml", "cannot be read"),
     ],
 )
-def test_a_bad_plan_is_told_in_one_line(spec, message: str) -> None:
+def test_a_bad_plan_is_refused_in_one_line(spec, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as raised:
         InitPlan.from_spec(spec)
     assert "\n" not in str(raised.value)
 
 
-def test_a_plan_of_omegaconf_s_own_containers_is_read_as_one_of_pythons() -> None:
+def test_omegaconf_s_containers_are_read_like_python_s() -> None:
     spec = {
         "rules": [{"where": {"activation": ["relu", "gelu"]}, "weight": "he_normal"}],
         "default": {"weight": "zeros"},

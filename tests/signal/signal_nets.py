@@ -15,12 +15,12 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def classes(samples: int, count: int = 10, seed: int = 0) -> Tensor:
-    """Labels at random."""
+    """Random labels."""
     return torch.randint(0, count, (samples,), generator=torch.Generator().manual_seed(seed))
 
 
 def row(report: SignalReport, layer: str) -> LayerSignal:
-    """The one row of a layer."""
+    """The row of a layer that is called once."""
     (found,) = (each for each in report.rows if each.layer == layer)
     return found
 
@@ -41,7 +41,7 @@ def mlp(
 
 
 def weights(model: nn.Module) -> list[nn.Linear]:
-    """Its dense layers."""
+    """The dense layers of a model."""
     return [module for module in model.modules() if isinstance(module, nn.Linear)]
 
 
@@ -54,7 +54,7 @@ def fill(layer: nn.Module, std: float, bias: float = 0.0, seed: int = 0) -> None
 
 
 class Residual(nn.Module):
-    """x + F(x) three times, without norms; `last` says how the branches end.
+    """x + F(x) three times, without norms; `last` is how the branches end.
 
     `zero`: the second convolution of each branch is zero (the zeroed residual branch); `fixup`:
     also the head; `skip_init`: a scalar gain of zero instead; `gamma`: a batch norm of gain zero.
@@ -96,7 +96,7 @@ class Residual(nn.Module):
 
 
 class Tagger(nn.Module):
-    """Words in, words out: an embedding tied to the head, attention, an LSTM, a layer used twice."""
+    """A language model: an embedding tied to the head, attention, an LSTM, a layer used twice."""
 
     def __init__(self, words: int = 40, width: int = 16) -> None:
         super().__init__()

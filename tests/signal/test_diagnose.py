@@ -1,4 +1,4 @@
-"""`diagnose`: every kind of model, no trace left in it, the table, and bad arguments."""
+"""`diagnose`: all kinds of models, which stay unchanged; the table; and bad arguments."""
 
 import copy
 import random
@@ -15,7 +15,7 @@ import initsearch
 from initsearch.errors import ConfigError, ModelError
 from initsearch.signal import diagnose, exact_checks
 
-# --- all kinds of models ---------------------------------------------------------------------------
+# --- all kinds of models -------------------------------------------------------------------------
 
 
 def test_words_attention_lstm_and_a_layer_used_twice() -> None:
@@ -39,7 +39,7 @@ def test_words_attention_lstm_and_a_layer_used_twice() -> None:
     assert all(each.weight_gradient for each in report.rows)
 
 
-def test_parametrized_weights_and_a_gate_made_by_hand() -> None:
+def test_parametrized_weights_and_a_gate_computed_by_hand() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -91,7 +91,7 @@ def test_several_inputs_labels_and_losses() -> None:
     assert diagnose(dense, (a.view(2, 1, 4, 4), maps)).loss_value == pytest.approx(expected)
 
 
-def test_wrapped_models_are_their_inside() -> None:
+def test_a_wrapped_model_is_diagnosed_as_the_model_inside() -> None:
     model, batch = mlp(8, 2), (noise(12, 20), classes(12))
     plain = diagnose(model, batch)
     for wrapped in (nn.DataParallel(model), torch.compile(model, backend="eager")):
@@ -120,11 +120,11 @@ def test_frozen_layers_show_their_gradients_and_stay_frozen() -> None:
     assert [each.check for each in diagnose(model, noise(12, 20)).exact] == ["no_gradient"]
 
 
-# --- it leaves no trace ----------------------------------------------------------------------------
+# --- the model stays unchanged -------------------------------------------------------------------
 
 
 def everything(model: nn.Module) -> list[Any]:
-    """All state that a look at the model could disturb."""
+    """All state that a diagnosis could change."""
     return [
         [(name, p.clone(), p._version, p.requires_grad) for name, p in model.named_parameters()],
         [(name, buffer.clone()) for name, buffer in model.named_buffers()],
@@ -167,7 +167,7 @@ def test_nothing_changes(plan: str | None) -> None:
     model[7].bias.requires_grad_(False)
     before = everything(model)
     report = diagnose(model, (x, y), plan=plan)
-    # A parameter that the plan fills is written twice; all else is as it was to the bit.
+    # A parameter that the plan fills is written twice; everything else is the same to the bit.
     after = everything(model)
     if plan is not None:
         for state in (before, after):
@@ -177,7 +177,7 @@ def test_nothing_changes(plan: str | None) -> None:
     assert report.plan == (plan or "")
 
 
-def test_a_plan_shows_what_the_model_would_be() -> None:
+def test_a_plan_shows_the_model_as_it_would_be_initialized() -> None:
     model = mlp(16, 2)
     filled = copy.deepcopy(model)
     batch = (noise(12, 20), classes(12))
@@ -191,7 +191,7 @@ def test_it_is_the_function_of_the_package() -> None:
     assert initsearch.diagnose is diagnose
 
 
-# --- the table -------------------------------------------------------------------------------------
+# --- the table -----------------------------------------------------------------------------------
 
 
 def test_the_table_and_the_frame_have_a_row_per_layer() -> None:
@@ -207,7 +207,7 @@ def test_the_table_and_the_frame_have_a_row_per_layer() -> None:
     assert "histogram" not in frame
 
 
-# --- bad arguments ---------------------------------------------------------------------------------
+# --- bad arguments -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The exact checks: they find what cannot learn, and condemn nothing that can."""
+"""The exact checks: they find models that cannot learn, and no model that can."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from initsearch.signal import ExactFinding, exact_checks
 
 
 def batch(samples: int = 64, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    """Noise and labels that can be learned from it."""
+    """Noise, and labels that can be learned from it."""
     x = torch.randn(samples, 20, generator=torch.Generator().manual_seed(0)).to(dtype)
     return x, x[:, :10].argmax(1)
 
@@ -24,7 +24,7 @@ def images() -> tuple[Tensor, Tensor]:
 
 
 def train(model: nn.Module, data: tuple[Tensor, Tensor], steps: int = 60, lr: float = 0.5) -> float:
-    """How far plain gradient descent brings the loss down."""
+    """By how much plain gradient descent reduces the loss."""
     x, y = data
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     first = last = F.cross_entropy(model(x), y).item()
@@ -41,7 +41,7 @@ def checks(findings: tuple[ExactFinding, ...]) -> set[str]:
     return {each.check for each in findings}
 
 
-# --- what learns is never condemned -------------------------------------------------------------
+# --- models that learn pass all checks -----------------------------------------------------------
 
 
 def zero_first(activation: type[nn.Module]) -> nn.Module:
@@ -147,7 +147,7 @@ GOOD: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_what_learns_is_not_condemned(name: str) -> None:
+def test_a_model_that_learns_passes_all_checks(name: str) -> None:
     torch.manual_seed(0)
     model = GOOD[name]()
     assert exact_checks(model, batch()) == ()
@@ -156,14 +156,14 @@ def test_what_learns_is_not_condemned(name: str) -> None:
 
 
 @pytest.mark.parametrize("last", ["zero", "fixup", "skip_init", "gamma"])
-def test_zeroed_residual_branches_are_not_condemned(last: str) -> None:
+def test_zeroed_residual_branches_pass_all_checks(last: str) -> None:
     torch.manual_seed(0)
     model = Residual(last)
     assert exact_checks(model, images()) == ()
     assert train(model, images(), steps=60, lr=0.2) > 0.1
 
 
-def test_equal_units_beside_a_shortcut_are_not_condemned() -> None:
+def test_equal_units_beside_a_shortcut_pass_all_checks() -> None:
     class Beside(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -183,14 +183,14 @@ def test_equal_units_beside_a_shortcut_are_not_condemned() -> None:
     assert train(model, batch()) > 0.1
 
 
-def test_a_signal_that_all_but_vanishes_is_no_certain_sign() -> None:
+def test_a_signal_that_almost_vanishes_is_no_proof() -> None:
     model = mlp(32, 10).double()
     for layer in weights(model):
         fill(layer, 0.01)
     assert exact_checks(model, batch()) == ()
 
 
-# --- what cannot learn is found ------------------------------------------------------------------
+# --- models that cannot learn are found ----------------------------------------------------------
 
 
 def constant(activation: type[nn.Module], value: float, depth: int = 2) -> nn.Module:
@@ -204,13 +204,13 @@ def constant(activation: type[nn.Module], value: float, depth: int = 2) -> nn.Mo
 @pytest.mark.parametrize(
     ("activation", "value"), [(nn.Sigmoid, 0.0), (nn.Sigmoid, 0.3), (nn.Tanh, 0.05), (nn.ReLU, 0.1)]
 )
-def test_units_that_stay_one_unit_are_found(activation: type[nn.Module], value: float) -> None:
+def test_units_that_stay_identical_are_found(activation: type[nn.Module], value: float) -> None:
     model = constant(activation, value, depth=1)
     (finding,) = exact_checks(model, batch())
     assert (finding.check, finding.where) == ("symmetric", "0.weight")
     assert "16 units of 0.weight" in finding.message
     train(model, batch())
-    # In float64 rounding does not part them: they are still one.
+    # In float64 rounding does not make them different: they are still identical.
     hidden = model[0].weight
     assert torch.allclose(hidden, hidden[:1].expand_as(hidden), rtol=0, atol=1e-9)
 
@@ -229,14 +229,14 @@ def test_constant_convolutions_before_a_flattened_head_are_found() -> None:
     nn.init.zeros_(model[0].bias)
     nn.init.constant_(model[5].weight, 0.1)
     assert checks(exact_checks(model, images())) == {"symmetric"}
-    # One outgoing weight that differs, and the units part.
+    # With one different outgoing weight, the units become different.
     with torch.no_grad():
         model[5].weight[0, 0] += 0.5
     assert exact_checks(model, images()) == ()
 
 
 @pytest.mark.parametrize("depth", [1, 3])
-def test_an_all_zero_net_moves_but_its_output_bias(depth: int) -> None:
+def test_an_all_zero_net_only_changes_its_output_bias(depth: int) -> None:
     for activation in (nn.ReLU, nn.Tanh):
         model = constant(activation, 0.0, depth)
         (finding,) = exact_checks(model, batch())
@@ -292,7 +292,7 @@ def test_what_overflows_forward_and_backward() -> None:
     assert "backward" in finding.message
 
 
-def test_masked_logits_are_finite_enough() -> None:
+def test_logits_masked_by_infinity_pass() -> None:
     class Masked(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -306,7 +306,7 @@ def test_masked_logits_are_finite_enough() -> None:
     assert exact_checks(Masked(), batch(dtype=torch.float32)) == ()
 
 
-# --- seams ---------------------------------------------------------------------------------------
+# --- effects on the model and its optimizer ------------------------------------------------------
 
 
 def test_the_model_is_left_as_it_was() -> None:
@@ -330,7 +330,7 @@ def test_an_optimizer_that_steps_in_the_backward_pass_does_not_step() -> None:
     assert steps == []
 
 
-def test_a_wholly_frozen_model_is_told() -> None:
+def test_a_model_with_all_parameters_frozen_is_refused() -> None:
     model = mlp(8, 1).requires_grad_(False)
     with pytest.raises(ModelError, match="requires a gradient"):
         exact_checks(model, batch(dtype=torch.float32))

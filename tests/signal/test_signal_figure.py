@@ -1,4 +1,4 @@
-"""The picture: a histogram per layer on one scale, deviations over depth, verdicts in words."""
+"""The figure: a histogram per layer on one scale, deviations over depth, verdicts as words."""
 
 import itertools
 import math
@@ -55,14 +55,14 @@ def test_layers_far_apart_share_a_logarithmic_scale(std: float, linear: bool) ->
     assert ("logarithmic" not in shapes.get_xlabel()) is linear
     low, high = shapes.get_xlim()
     assert low == -high
-    # Every outline lies within the axes, and none is so narrow that it could not be seen.
+    # Every outline is within the axes and wide enough to be visible.
     for shape in shapes.collections:
         box = shape.get_paths()[0].get_extents()
         assert low <= box.x0 < box.x1 <= high
         assert box.x1 - box.x0 > (high - low) / 60
 
 
-def test_an_outline_is_the_histogram_seen_on_the_scale() -> None:
+def test_an_outline_is_the_histogram_on_the_scale() -> None:
     values = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
     shape = histogram(values)
     assert shape is not None

@@ -1,4 +1,4 @@
-"""The numbers of a report, against closed forms, NumPy and autograd by hand."""
+"""The numbers of a report, against closed forms, NumPy and hand-written autograd."""
 
 import math
 
@@ -29,7 +29,7 @@ def test_a_scaled_rotation_scales_signal_and_gradient_by_its_factor() -> None:
         gain = math.prod(factors[: number + 1])
         assert each.pre_spread == pytest.approx(gain * spread_of(x), rel=1e-5)
         assert each.post_std == each.pre_std == each.output_std
-        # Backwards: what comes in from above, times the factors of the layers behind.
+        # The gradient at the output, times the factors of the later layers.
         rest = math.prod(factors[number + 1 :])
         top = report.rows[-1].pre_gradient
         assert top is not None
@@ -39,7 +39,7 @@ def test_a_scaled_rotation_scales_signal_and_gradient_by_its_factor() -> None:
     assert report.rows[-1].gradient_ratio is None
 
 
-def test_the_default_gradient_from_above_is_standard_normal_noise_over_the_samples() -> None:
+def test_the_default_gradient_at_the_output_is_standard_normal_noise_over_the_samples() -> None:
     model = nn.Linear(5, 400, bias=False)
     (only,) = diagnose(model, noise(50, 5)).rows
     assert only.gradient_std == pytest.approx(1 / 50, rel=0.02)
@@ -47,7 +47,7 @@ def test_the_default_gradient_from_above_is_standard_normal_noise_over_the_sampl
 
 
 class Plain(nn.Module):
-    """Functional and in-place activations, as far as a forward pass can be written by hand."""
+    """Functional and in-place activations, in a net whose forward pass is easily written by hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ def test_saturated_units_of_tanh_and_sigmoid_are_counted() -> None:
     ("activation", "dead"),
     [(nn.ReLU6, True), (nn.GELU, True), (nn.Hardswish, True), (nn.LeakyReLU, False)],
 )
-def test_which_activations_can_die(activation: type[nn.Module], dead: bool) -> None:
+def test_which_activations_have_dead_units(activation: type[nn.Module], dead: bool) -> None:
     model = nn.Sequential(nn.Linear(4, 6), activation(), nn.Linear(6, 2))
     fill(model[0], 0.1, bias=-20.0)
     first, _ = diagnose(model, noise(32, 4)).rows
@@ -147,7 +147,7 @@ def test_which_activations_can_die(activation: type[nn.Module], dead: bool) -> N
     assert first.saturated == 0.0
 
 
-def test_an_activation_in_place_is_judged_by_what_it_read() -> None:
+def test_an_in_place_activation_is_measured_by_its_input() -> None:
     model = nn.Sequential(nn.Linear(4, 6), nn.ELU(inplace=True), nn.Linear(6, 2))
     fill(model[0], 0.1, bias=-20.0)
     first, _ = diagnose(model, noise(32, 4)).rows
@@ -156,7 +156,7 @@ def test_an_activation_in_place_is_judged_by_what_it_read() -> None:
     assert first.post_mean == pytest.approx(-1.0)
 
 
-def test_what_does_not_depend_on_the_input_has_no_spread_at_all() -> None:
+def test_values_that_do_not_depend_on_the_input_have_no_spread() -> None:
     model = nn.Linear(16, 64)
     nn.init.zeros_(model.weight)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The verdicts: on nets that are known to learn or not, and on deliberate zeros."""
+"""The verdicts, on nets that are known to learn or not, and on deliberate zeros."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ DEEP = [
 @pytest.mark.parametrize(("plan", "first", "last"), DEEP)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_thirty_relu_layers(plan: Any, first: set[str], last: set[str], seed: int) -> None:
-    # He et al. 2015: 30 layers learn with He's rule alone; measured on this width besides.
+    # He et al. 2015: 30 layers learn with He's rule only. Also measured on this width.
     model = mlp(128, 30, inputs=784)
     report = diagnose(model, (noise(64, 784, seed=seed), classes(64)), plan=plan, seed=seed)
     assert report.rows[0].verdict in first
@@ -33,7 +33,7 @@ def test_thirty_relu_layers(plan: Any, first: set[str], last: set[str], seed: in
 
 
 @pytest.mark.parametrize(("plan", "learns"), [("glorot_normal", True), ("torch_default", False)])
-def test_ten_relu_layers_are_told_apart_as_training_tells_them(plan: str, learns: bool) -> None:
+def test_the_verdicts_on_ten_relu_layers_agree_with_training(plan: str, learns: bool) -> None:
     # 400 steps on MNIST: Glorot .94, torch's default .11.
     report = diagnose(mlp(128, 10, inputs=784), noise(64, 784), plan=plan)
     assert (set(words(report)) == {"healthy"}) is learns
@@ -46,7 +46,7 @@ def test_unit_normal_weights_saturate_tanh() -> None:
     assert "over 50%" in report.rows[1].reason
 
 
-def test_the_post_s_convnet_grows_and_shrinks_as_it_says() -> None:
+def test_the_convnet_of_a_known_post_grows_and_shrinks_as_published() -> None:
     # "LTFN 6: Weight Initialization": [-1, 1] to +-20,000 by layer 4, and .02 to .0002.
     def convnet() -> nn.Module:
         layers: list[nn.Module] = []
@@ -66,7 +66,7 @@ def test_the_post_s_convnet_grows_and_shrinks_as_it_says() -> None:
     assert set(words(good)) == {"healthy"}
 
 
-def test_what_is_not_finite_has_exploded() -> None:
+def test_values_that_are_not_finite_have_exploded() -> None:
     model = mlp(16, 3)
     with torch.no_grad():
         model[2].weight.fill_(3e38)
@@ -77,7 +77,7 @@ def test_what_is_not_finite_has_exploded() -> None:
     assert str(report).splitlines()[-1].startswith("non_finite: ")
 
 
-def test_one_unit_layers_are_symmetric() -> None:
+def test_layers_of_identical_units_are_symmetric() -> None:
     model = mlp(16, 2, nn.Sigmoid).double()
     for layer in weights(model):
         nn.init.constant_(layer.weight, 0.1)
@@ -99,7 +99,7 @@ def test_a_deliberate_zero_is_healthy_and_explained(last: str) -> None:
     assert "zero" in note
 
 
-def test_a_layer_behind_a_tiny_gain_is_healthy_and_explained() -> None:
+def test_a_layer_before_a_tiny_gain_is_healthy_and_explained() -> None:
     model = Residual("skip_init")
     with torch.no_grad():
         for gain in model.gains:
