@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from initsearch.execution import JobExecutor
+    from initsearch.search.progress import Progress
     from initsearch.search.settings import StudySettings
+    from initsearch.search.study import Study
     from initsearch.search.tracker import Tracker
+    from initsearch.search.verdict import Verdict
 
 #: What a training needs, imported by worker processes before the first one.
 PRELOAD = (
@@ -39,21 +42,24 @@ def run(config: "DictConfig") -> None:
     if settings.workers == 1:  # it is this process that trains
         keep_freed_memory()
     # Imported after the settings are checked: a mistyped name is told at once.
-    from initsearch.tracking import check_store
+    from initsearch.tracking import prepare_store
 
     output_dir = writable(settings.output_dir)
-    check_store(output_dir)
+    repairs = prepare_store(output_dir)
     with _executor(settings) as executor:
         from initsearch.search.study import Study
         from initsearch.tracking import SearchProgress, TrackerGroup, print_verdict, ui_command
 
-        tracker = TrackerGroup(partial(_trackers, output_dir))
-        with SearchProgress() as progress, contextlib.closing(tracker):
-            study = Study(settings, tracker, progress)
-            try:
-                verdict = study.finished or study.run(executor)
-            finally:  # the workers first: what they still train nobody waits for, or is trained anew
-                executor.terminate()
+        with SearchProgress() as progress:
+            for line in repairs:
+                progress.message(line)
+            tracker = TrackerGroup(partial(_trackers, output_dir, progress))
+            with contextlib.closing(tracker):
+                study = Study(settings, tracker, progress)
+                try:
+                    verdict = _answer(study, output_dir, progress) or study.run(executor)
+                finally:  # the workers first: what they still train nobody waits for, or is trained anew
+                    executor.terminate()
     study.tidy()
     console = Console()
     if not console.is_terminal:
@@ -75,11 +81,22 @@ def _executor(settings: "StudySettings") -> "JobExecutor":
     )
 
 
-def _trackers(output_dir: "Path") -> "list[Tracker]":
+def _answer(study: "Study", output_dir: "Path", progress: "Progress") -> "Verdict | None":
+    """The verdict of a finished study; None if it must run, or MLflow's records of it be made again."""
+    from initsearch.tracking import has_records
+
+    verdict = study.finished
+    if verdict is None or has_records(output_dir, study.name) or not study.has_results:
+        return verdict
+    progress.message(f"MLflow has no records of {study.name}: making them again from its results")
+    return None
+
+
+def _trackers(output_dir: "Path", progress: "Progress") -> "list[Tracker]":
     """What keeps a study's records; the report comes first, since MLflow keeps its figures."""
     from initsearch.tracking import MlflowTracker, ReportTracker
 
-    return [ReportTracker(), MlflowTracker.in_folder(output_dir)]
+    return [ReportTracker(), MlflowTracker.in_folder(output_dir, progress.message)]
 
 
 def program() -> NoReturn:

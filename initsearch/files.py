@@ -46,6 +46,29 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     _sync_folder(target.parent)
 
 
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove what killed processes left of writing a file; nobody may be writing it now."""
+    target = Path(path)
+    for leftover in target.parent.glob(f".{hex_digest(target.name, 4)}.*.tmp*"):
+        leftover.unlink()
+
+
+def short_name(name: str, most: int = 120) -> str:
+    """A name that a file may have: one of more than `most` bytes is cut, and ends in a digest of the whole.
+
+    File systems take 255 bytes, of which suffixes and temporary names need some.
+
+    Args:
+        name: Without slashes.
+        most: Bytes of UTF-8 at most.
+    """
+    encoded = name.encode()
+    if len(encoded) <= most:
+        return name
+    ending = f"-{hex_digest(name, 4)}"
+    return encoded[: most - len(ending)].decode(errors="ignore") + ending
+
+
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
     """Write a text (as UTF-8) or bytes to a file, whole or not at all; see `written_aside`.
 

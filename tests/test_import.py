@@ -42,8 +42,8 @@ def test_the_callback_needs_neither_optuna_hydra_nor_mlflow() -> None:
 def test_a_verdict_is_printed_without_mlflow() -> None:
     code = """
 import initsearch.search.study
-from initsearch.tracking import SearchProgress, TrackerGroup, check_store, print_verdict, ui_command
-check_store("out"), ui_command("out")
+from initsearch.tracking import SearchProgress, TrackerGroup, prepare_store, print_verdict, ui_command
+prepare_store("out"), ui_command("out")
 """
     loaded = loaded_after(code)
     assert {"rich", "optuna"} <= loaded

@@ -71,6 +71,11 @@ class Study:
         return verdict if same else None
 
     @property
+    def has_results(self) -> bool:
+        """Whether the results of its trainings are kept, from which all else can be made again."""
+        return any((self.folder / "jobs").glob("*.json"))
+
+    @property
     def _last(self) -> Verdict | None:
         """The verdict that this study gave last, whatever it was asked."""
         file = self.folder / "verdict.json"

@@ -15,8 +15,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 if TYPE_CHECKING:
     from initsearch.tracking.group import TrackerGroup as TrackerGroup
     from initsearch.tracking.report import ReportTracker as ReportTracker
+    from initsearch.tracking.store.condition import has_records as has_records
+    from initsearch.tracking.store.condition import prepare_store as prepare_store
     from initsearch.tracking.store.mlflow_tracker import MlflowTracker as MlflowTracker
-    from initsearch.tracking.store.places import check_store as check_store
     from initsearch.tracking.store.places import ui_command as ui_command
     from initsearch.tracking.words.progress_bar import SearchProgress as SearchProgress
     from initsearch.tracking.words.terminal import print_verdict as print_verdict
@@ -26,7 +27,8 @@ _MODULES = {
     "ReportTracker": "report",
     "SearchProgress": "words.progress_bar",
     "TrackerGroup": "group",
-    "check_store": "store.places",
+    "has_records": "store.condition",
+    "prepare_store": "store.condition",
     "print_verdict": "words.terminal",
     "ui_command": "store.places",
 }
@@ -36,7 +38,8 @@ __all__ = [
     "ReportTracker",
     "SearchProgress",
     "TrackerGroup",
-    "check_store",
+    "has_records",
+    "prepare_store",
     "print_verdict",
     "ui_command",
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from initsearch.tracking.store.database import open_client, quiet
+from initsearch.tracking.store.database import open_client
 from initsearch.tracking.store.mlflow_tracker import MlflowTracker
 from initsearch.tracking.store.places import tracking_uri
 
@@ -35,5 +35,4 @@ def tracker(output: Path) -> MlflowTracker:
 @pytest.fixture
 def client(output: Path) -> MlflowClient:
     """An eye of its own on the same store."""
-    with quiet():
-        return MlflowClient(tracking_uri=f"sqlite:///{output}/mlflow.db")
+    return open_client(tracking_uri(output))

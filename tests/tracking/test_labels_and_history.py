@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from initsearch.errors import ConfigError
 from initsearch.search.tracker import Measurement
 from initsearch.tracking.history import HistoryRecorder
 from initsearch.tracking.store.labels import (
-    candidate_labels,
+    CandidateLabels,
     flatten,
     param_value,
     tag_value,
@@ -29,6 +30,12 @@ def test_any_text_makes_a_param_and_a_tag(key: str, value: str) -> None:
     _validate_tag(valid_key(key), tag_value(value))
     assert len(param_value(value)) <= 6000
     assert len(tag_value(value)) <= 8000
+    assert tag_value(value).replace("\n", "").isprintable() or not value.isprintable()
+
+
+def test_control_characters_are_written_out() -> None:
+    assert param_value("a\x1b[31m\r\u202eb") == r"a\x1b[31m\r\u202eb"
+    assert tag_value("two\nlines \x00") == "two\nlines \\x00"
 
 
 def test_plain_keys_stay_as_they_are() -> None:
@@ -47,26 +54,78 @@ def test_settings_are_flattened_without_loss() -> None:
     }
 
 
+RELU_AND_HEAD = {
+    "relu": {
+        "where": {"activation": "relu"},
+        "weight": {"variance_scaling": {"mode": ["fan_in", "fan_out"]}, "orthogonal": None},
+    },
+    "head": {"where": {"role": "head"}, "weight": "glorot_uniform"},
+}
+HEAD = {"where": {"role": "head"}, "weight": "glorot_uniform"}
+RELU = {
+    "where": {"activation": "relu"},
+    "weight": {"name": "variance_scaling", "factor": 1.5, "mode": "fan_out"},
+}
+
+
+def labels_of(plan: dict, groups: dict | None = None) -> dict[str, str]:
+    study = made_up_study(Path())
+    study = replace(study, settings={**study.settings, "space": {"groups": groups or {}}})
+    candidate = replace(made_up_candidate(0, "x"), plan=plan, params={})
+    return CandidateLabels(study).of(candidate)
+
+
 @pytest.mark.parametrize(
-    ("plan", "mode", "distribution", "activation"),
+    ("plan", "mode", "distribution", "factor", "activation"),
     [
-        ({"name": "he_uniform"}, "fan_in", "uniform", "relu"),
-        ({"rules": [{"weight": "lecun_normal"}]}, "fan_in", None, "relu"),
-        ({"rules": [{"where": {"role": "head"}, "weight": "zeros"}]}, "", "", "relu"),
-        ({"rules": [{"where": {"activation": "selu"}, "bias": "zeros"}]}, "", "", "selu"),
-        ({"rules": [], "default": {"weight": "keep", "bias": "keep"}}, "", "", "relu"),
-        ({"default": {"weight": {"name": "glorot_normal"}}}, "fan_avg", "normal", "relu"),
+        ({"name": "he_uniform"}, "fan_in", "uniform", "2", "relu"),
+        ({"rules": [{"weight": "glorot_normal"}]}, "fan_avg", "normal", "1", "relu"),
+        ({"rules": [{"where": {"role": "head"}, "weight": "zeros"}]}, "", "", "", "relu"),
+        ({"rules": [{"where": {"activation": "selu"}, "bias": "zeros"}]}, "", "", "", "selu"),
+        ({"rules": [], "default": {"weight": "keep", "bias": "keep"}}, "", "", "", "relu"),
+        ({"default": {"weight": {"name": "glorot_normal"}}}, "fan_avg", "normal", "1", "relu"),
+        ({"rules": [{"weight": "some.module:function"}]}, "", "", "", "relu"),
     ],
 )
 def test_modes_are_read_off_plans(
-    tmp_path, plan: dict, mode: str, distribution: str | None, activation: str
+    plan: dict, mode: str, distribution: str, factor: str, activation: str
 ) -> None:
-    candidate = replace(made_up_candidate(0, "x"), plan=plan, params={})
-    labels = candidate_labels(made_up_study(tmp_path), candidate)
-    assert labels["mode"] == mode
-    assert labels["activation"] == activation
-    if distribution is not None:
-        assert labels["distribution"] == distribution
+    labels = labels_of(plan)
+    found = [labels[key] for key in ("mode", "distribution", "factor", "activation")]
+    assert found == [mode, distribution, factor, activation]
+
+
+def test_the_mode_is_that_of_the_group_that_varies_the_head_s_has_its_own_key() -> None:
+    for rules in ([RELU, HEAD], [HEAD, RELU]):
+        labels = labels_of({"rules": rules}, RELU_AND_HEAD)
+        assert (labels["mode"], labels["factor"]) == ("fan_out", "1.5")
+        assert labels["head.scheme"] == "glorot_uniform"
+        assert (labels["head.mode"], labels["head.factor"]) == ("fan_avg", "1")
+        assert "relu.mode" not in labels
+
+
+def test_a_scheme_without_a_mode_does_not_take_the_head_s() -> None:
+    plan = {"rules": [RELU | {"weight": "orthogonal"}, HEAD]}
+    labels = labels_of(plan, RELU_AND_HEAD)
+    assert (labels["mode"], labels["distribution"], labels["factor"]) == ("", "", "")
+    assert labels["head.mode"] == "fan_avg"
+
+
+def test_of_several_groups_that_vary_the_first_is_the_main_one() -> None:
+    groups = {**RELU_AND_HEAD, "head": {**HEAD, "weight": ["glorot_uniform", "zeros"]}}
+    labels = labels_of({"rules": [RELU, HEAD]}, groups)
+    assert (labels["mode"], labels["head.mode"]) == ("fan_out", "fan_avg")
+    swapped = {"head": groups["head"], "relu": groups["relu"]}
+    labels = labels_of({"rules": [HEAD, RELU]}, swapped)
+    assert (labels["mode"], labels["relu.mode"]) == ("fan_avg", "fan_out")
+
+
+def test_whole_plans_go_by_what_holds_for_the_rest_of_the_model() -> None:
+    labels = labels_of({"rules": [HEAD, {"where": {}, "weight": "he_normal"}]})
+    assert (labels["mode"], labels["head.mode"]) == ("fan_in", "fan_avg")
+    baseline = labels_of({"rules": [{"weight": "he_normal", "bias": "zeros"}]}, RELU_AND_HEAD)
+    assert baseline["mode"] == "fan_in"
+    assert not [key for key in baseline if key.startswith("head.")]
 
 
 def test_the_record_keeps_order_values_and_fates(tmp_path) -> None:

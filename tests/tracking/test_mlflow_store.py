@@ -21,9 +21,10 @@ from studies import FEW, made_up_study, made_up_verdict, tell
 from initsearch.errors import ConfigError
 from initsearch.tracking.group import TrackerGroup
 from initsearch.tracking.report import ReportTracker
+from initsearch.tracking.store.condition import prepare_store
 from initsearch.tracking.store.database import open_client
 from initsearch.tracking.store.mlflow_tracker import MlflowTracker
-from initsearch.tracking.store.places import check_store, tracking_uri, ui_command
+from initsearch.tracking.store.places import tracking_uri, ui_command
 
 # What a fresh store does at its first use, seen from a program of the user's that treats warnings as errors.
 FRESH = """
@@ -101,7 +102,7 @@ def test_a_store_that_cannot_be_opened_says_why_at_once(tmp_path: Path, kind: st
             (output / "mlflow.db").mkdir()
     looks = [lambda folder: open_client(tracking_uri(folder))]
     if output.is_dir():  # else `config.writable` tells of it
-        looks.append(check_store)
+        looks.append(prepare_store)
     for look in looks:
         with pytest.raises(ConfigError, match=r"cannot open the MLflow store .* output_dir=") as no:
             look(output)
@@ -109,7 +110,7 @@ def test_a_store_that_cannot_be_opened_says_why_at_once(tmp_path: Path, kind: st
 
 
 def test_a_store_that_is_not_there_yet_is_no_obstacle(tmp_path: Path) -> None:
-    check_store(tmp_path)
+    prepare_store(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

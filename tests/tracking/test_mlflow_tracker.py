@@ -23,7 +23,8 @@ from studies import (
 )
 
 from initsearch.errors import ConfigError, InitSearchError
-from initsearch.search.tracker import Measurement, StudyInfo
+from initsearch.search.tracker import CandidateInfo, Measurement, StudyInfo
+from initsearch.tracking.store import runs
 from initsearch.tracking.store.mlflow_tracker import MlflowTracker
 
 
@@ -83,23 +84,27 @@ def test_a_candidate_says_what_it_is_as_params_and_as_tags(
     assert json.loads(run.data.params["plan"]) == plan
 
 
-def test_a_preset_tells_its_mode_and_distribution(
+def test_a_filter_by_mode_finds_the_candidates_that_tried_it(
     tracker: MlflowTracker, client: MlflowClient, study: StudyInfo
 ) -> None:
-    plan = {
-        "rules": [
-            {"where": {"activation": "tanh"}, "weight": "glorot_uniform"},
-            {"where": {"activation": "relu"}, "weight": {"name": "he_normal", "mode": "fan_out"}},
-        ],
-        "default": {"weight": "keep", "bias": "keep"},
+    head = {"where": {"role": "head"}, "weight": "glorot_uniform"}
+    groups = {
+        "relu": {
+            "where": {"activation": "relu"},
+            "weight": {"variance_scaling": {"mode": ["fan_in", "fan_out"]}},
+        },
+        "head": head,
     }
-    tracker.start_study(study)
-    tracker.start_candidate(replace(made_up_candidate(0, "two"), plan=plan))
+    tracker.start_study(replace(study, settings={"space": {"groups": groups}}))
+    for number, mode in enumerate(("fan_in", "fan_out")):
+        weight = {"name": "variance_scaling", "mode": mode}
+        rules = [{"where": {"activation": "relu"}, "weight": weight}, head]
+        tracker.start_candidate(replace(made_up_candidate(number, mode), plan={"rules": rules}))
     tracker.close()
-    tags = runs_of(client, "candidate")["two"].data.tags
-    assert tags["mode"] == "fan_avg+fan_out"
-    assert tags["distribution"] == "normal+uniform"
-    assert tags["activation"] == "relu+tanh"
+    (experiment,) = client.search_experiments(filter_string="name = 'mnist'")
+    found = client.search_runs([experiment.experiment_id], "params.mode = 'fan_in'")
+    assert [run.info.run_name for run in found] == ["fan_in"]
+    assert found[0].data.params["head.mode"] == "fan_avg"
 
 
 def test_every_measurement_arrives_at_its_step(
@@ -169,8 +174,8 @@ def test_values_that_are_not_finite_stay_so(
     ("status", "reason", "mlflow_status"),
     [
         ("complete", "", "FINISHED"),
-        ("pruned", "rung 1: below the better half", "FINISHED"),
-        ("diverged", "the loss was NaN at step 12", "FINISHED"),
+        ("pruned", "rung 1: below the better half", "KILLED"),
+        ("diverged", "the loss was NaN at step 12", "FAILED"),
         ("failed", "out of memory", "FAILED"),
     ],
 )
@@ -254,9 +259,9 @@ def test_the_candidates_learn_their_place(
     tell(tracker, study, verdict, extra=1)
     children = runs_of(client, "candidate")
     leader, last = verdict.candidates[0], verdict.candidates[-1]
-    assert children[leader.name].data.tags["verdict"] == "tied"
+    assert children[leader.name].data.tags["standing"] == "tied"
     assert children[leader.name].data.tags["rank"] == "1"
-    assert children[last.name].data.tags["verdict"] == "behind"
+    assert children[last.name].data.tags["standing"] == "behind"
     assert children[last.name].data.metrics["race/gap_to_leader"] == last.gap_to_leader
 
 
@@ -268,7 +273,7 @@ def test_telling_everything_again_changes_nothing(
         "select run_uuid, name, status, start_time from runs order by run_uuid",
         "select * from metrics order by run_uuid, key, step, timestamp",
         "select * from params order by run_uuid, key",
-        "select * from tags order by run_uuid, key",
+        "select * from tags where key != 'paused_seconds' order by run_uuid, key",
     )
     tell(tracker, study, verdict, extra=2)
     before = [rows(output, query) for query in contents]
@@ -425,6 +430,114 @@ def test_studies_side_by_side_make_the_table_of_winners(
     )
     table = {run.data.tags["architecture"]: run.data.tags["winner"] for run in found}
     assert table == {"convnet": "he_normal", "mlp-30": "none"}
+    experiment = client.get_experiment_by_name("mnist").experiment_id
+    filtered = client.search_runs([experiment], filter_string="tags.verdict != ''")
+    assert {run.info.run_id for run in filtered} == {run.info.run_id for run in found}
+
+
+def test_only_the_verdict_s_baseline_is_marked_as_the_baseline(
+    tracker: MlflowTracker, client: MlflowClient, study: StudyInfo
+) -> None:
+    class Enqueuing(MlflowTracker):
+        """Every candidate is one that was enqueued as a known baseline."""
+
+        def start_candidate(self, candidate: CandidateInfo) -> None:
+            super().start_candidate(replace(candidate, baseline=True))
+
+    tracker.__class__ = Enqueuing
+    tell(tracker, study, made_up_verdict(FEW), extra=1)
+    children = runs_of(client, "candidate")
+    assert {run.data.tags["enqueued"] for run in children.values()} == {"true"}
+    marked = [name for name, run in children.items() if run.data.tags["baseline"] == "true"]
+    assert marked == ["torch_default"]
+
+
+class Clock:
+    """Stands in for the time of day, in seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000_000.0
+        monkeypatch.setattr(runs, "_now", lambda: round(1000 * self.now))
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def durations(client: MlflowClient, level: str) -> dict[str, float]:
+    return {
+        name: (run.info.end_time - run.info.start_time) / 1000
+        for name, run in runs_of(client, level).items()
+    }
+
+
+def test_each_candidate_has_its_own_start_and_end(
+    tracker: MlflowTracker,
+    client: MlflowClient,
+    study: StudyInfo,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    tracker.start_study(study)
+    tracker.start_candidate(made_up_candidate(0, "he_normal"))
+    clock.wait(1)
+    tracker.start_candidate(made_up_candidate(1, "zeros"))
+    clock.wait(4)
+    tracker.measure("zeros", [Measurement("val_accuracy", 0.1, 10)])
+    tracker.end_candidate("zeros", "pruned", "behind")
+    clock.wait(15)
+    tracker.measure("he_normal", [Measurement("val_accuracy", 0.9, 10)])
+    clock.wait(30)
+    # The study reports complete candidates when it ends.
+    tracker.end_candidate("zeros", "pruned", "behind")
+    tracker.end_candidate("he_normal", "complete", "")
+    tracker.end_study(made_up_verdict(FEW), {})
+    tracker.close()
+    assert durations(client, "candidate") == {"he_normal": 20, "zeros": 4}
+    assert durations(client, "study") == {"convnet on mnist": 50}
+    started = {name: run.info.start_time for name, run in runs_of(client, "candidate").items()}
+    assert started["zeros"] - started["he_normal"] == 1000
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_duration_leaves_the_pause_before_a_resumption_out(
+    client: MlflowClient,
+    study: StudyInfo,
+    output: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    killed: bool,
+) -> None:
+    clock = Clock(monkeypatch)
+    for run, (work, pause) in enumerate([(10, 1000), (20, 5000), (30, 0)]):
+        tracker = MlflowTracker.in_folder(output)
+        tracker.start_study(study)
+        tracker.start_candidate(made_up_candidate(0, "one"))
+        clock.wait(work)
+        tracker.measure("one", [Measurement("val_accuracy", 0.1, run)])
+        if run == 2:
+            tracker.end_candidate("one", "complete", "")
+            tracker.end_study(made_up_verdict(FEW), {})
+        if not killed or run == 2:
+            tracker.close()
+        clock.wait(pause)
+    assert durations(client, "candidate") == {"one": 60}
+    assert durations(client, "study") == {"convnet on mnist": 60}
+    (parent,) = runs_of(client, "study").values()
+    assert float(parent.data.tags["paused_seconds"]) == 6000
+
+
+def test_names_cannot_fake_lines_or_move_the_cursor(
+    tracker: MlflowTracker, client: MlflowClient, study: StudyInfo, output: Path
+) -> None:
+    odd = "he\x1b[2J_normal\n\u202e"
+    for teller in (tracker, MlflowTracker.in_folder(output)):
+        teller.start_study(replace(study, dataset="image_folder:a\x07b"))
+        teller.start_candidate(made_up_candidate(0, odd))
+        teller.measure(odd, [Measurement("val_accuracy", 0.5, 1)])
+        teller.end_candidate(odd, "pruned", f"behind {odd}")
+        teller.close()
+    (run,) = runs_of(client, "candidate", r"image_folder:a\x07b").values()
+    assert run.info.run_name == run.data.tags["candidate"] == r"he\x1b[2J_normal\n\u202e"
+    assert all(value.replace("\n", "").isprintable() for value in run.data.tags.values())
 
 
 def test_nothing_global_is_touched(tracker: MlflowTracker, study: StudyInfo) -> None:

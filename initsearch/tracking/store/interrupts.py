@@ -1,4 +1,4 @@
-"""Ctrl-C, put off until a record is whole."""
+"""Ctrl-C, deferred until a record is whole."""
 
 import signal
 import threading
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block.
+    """Defer Ctrl-C to the end of the block.
 
-    Cut off within a transaction, MLflow leaves its database locked, so that the study's end could not be
-    recorded. Outside of the main thread, which alone hears of signals, this does nothing.
+    Cut off within a transaction, MLflow leaves its database locked, and the study's end could not be recorded.
+    Outside of the main thread, the only one that receives signals, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
