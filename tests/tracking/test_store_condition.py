@@ -220,7 +220,9 @@ def test_another_program_s_database_is_refused_and_left_alone(tmp_path: Path) ->
     assert (tmp_path / "mlflow.db").read_bytes() == before
 
 
-def test_a_store_that_is_deleted_in_mid_study_ends_it_with_one_line(output: Path) -> None:
+def test_a_store_that_is_deleted_in_mid_study_ends_it_with_one_line(
+    output: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     tracker = MlflowTracker.in_folder(output)
     tracker.start_study(made_up_study(output / "convnet-1a2b"))
     tracker.start_candidate(made_up_candidate(0, "he_normal"))
@@ -229,6 +231,7 @@ def test_a_store_that_is_deleted_in_mid_study_ends_it_with_one_line(output: Path
         tracker.measure("he_normal", [Measurement("val_accuracy", 0.5, 1)])
     assert "\n" not in str(error.value)
     tracker.close()
+    assert capfd.readouterr().err == ""
     study_in(output)
     assert finished_runs(output) == 1
 

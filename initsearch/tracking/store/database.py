@@ -130,19 +130,23 @@ def _without_waiting_for_the_disk() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep a store's creation off the screen: MLflow's steps, SQLAlchemy's own deprecations."""
+    """Keep what MLflow and SQLAlchemy say of a store's creation, or of themselves, off the screen."""
+    with _without_logs(), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", category=DeprecationWarning, module=r"(mlflow|sqlalchemy)\."
+        )
+        warnings.filterwarnings("ignore", message=r"The ``noload`` loader strategy is deprecated")
+        yield
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """Keep MLflow's steps off the screen, and the traceback that it logs of each error that it raises."""
     logger = logging.getLogger("mlflow.store.db.utils")
     level = logger.level
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", category=DeprecationWarning, module=r"(mlflow|sqlalchemy)\."
-            )
-            warnings.filterwarnings(
-                "ignore", message=r"The ``noload`` loader strategy is deprecated"
-            )
-            yield
+        yield
     finally:
         logger.setLevel(level)
 
@@ -156,11 +160,12 @@ def errors_in_one_line(uri: str) -> Iterator[None]:
             deleted, a server does not answer.
     """
     try:
-        yield
+        with _without_logs():
+            yield
     except (OSError, sqlite3.Error, MlflowException, SQLAlchemyError) as error:
         gone = uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
         reason = "the file was deleted or moved" if gone else first_line(error)
         raise InitSearchError(
-            f"cannot write to the MLflow store {uri!r}: {reason}; mend that, then run the same command again: "
-            "it resumes, and makes the records that are missing"
+            f"cannot write to the MLflow store {uri!r}: {reason}; once that is solved, run the same command "
+            "again: it resumes, and makes the records that are missing"
         ) from error

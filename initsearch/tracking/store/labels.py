@@ -10,7 +10,7 @@ from typing import Any
 from initsearch.initializers import get_initializer, list_initializers
 from initsearch.plan import Where
 from initsearch.search.tracker import CandidateInfo, StudyInfo
-from initsearch.space.space import Group
+from initsearch.space import Group
 from initsearch.tracking.words.escape import visible
 
 # MLflow's own bounds (mlflow.utils.validation); it refuses longer keys and warns about longer
