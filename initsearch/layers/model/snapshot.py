@@ -11,7 +11,7 @@ themselves, since the model may rely on their identity. It enters
 - dataclasses, `SimpleNamespace` and objects of the packages that the model's own modules come from.
 
 It does not enter other objects: they may lead out of the model, to a trainer or a data set. Nor does it
-enter data sets, data modules and optimizers of the model's own package.
+enter data sets, data modules and optimizers of the model's own package. Iterators cannot be set back.
 """
 
 import sys
@@ -51,6 +51,7 @@ class Snapshot:
         self.tensors: list[Tensor] = []
         self.generators: list[Any] = []
         self._restores: list[Callable[[], None]] = []
+        self._empty: list[Any] = []
         # The objects themselves are kept: the id of one that is gone may be given to another.
         self._seen: dict[int, object] = {}
         self._waiting: list[Any] = list(modules)
@@ -62,6 +63,9 @@ class Snapshot:
 
     def restore(self) -> None:
         """Give everything the contents that it had."""
+        for container in self._empty:
+            if container:
+                container.clear()
         for restore in self._restores:
             restore()
 
@@ -70,21 +74,26 @@ class Snapshot:
         if kind in _ATOMS or id(value) in self._seen:
             return
         self._seen[id(value)] = value
-        if isinstance(value, Tensor):
+        if (save := _CONTAINERS.get(kind)) is not None:
+            if value:
+                save(self, value)
+            else:  # as most of a module's dicts of hooks are
+                self._empty.append(value)
+        elif isinstance(value, Tensor):
             if not value.is_meta and not is_lazy(value):
                 self.tensors.append(value)
                 self._restores.append(_saved_tensor(value))
-            return
-        save = next((save for base, save in _CONTAINERS.items() if isinstance(value, base)), None)
-        if save is not None:
-            save(self, value)
         elif is_generator(value):
             self.generators.append(value)
         elif _is_array(value):
             self._save_array(value)
-        # A builtin container has no attributes; one of a subclass may.
-        if kind not in _CONTAINERS and self._is_entered(value):
-            self._save_attributes(value)
+        else:
+            for base, save in _CONTAINERS.items():
+                if isinstance(value, base):
+                    save(self, value)
+                    break
+            if self._is_entered(value):
+                self._save_attributes(value)
 
     def _is_entered(self, value: Any) -> bool:
         if isinstance(value, nn.Module):
