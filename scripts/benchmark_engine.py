@@ -1,15 +1,15 @@
-"""Member-steps per second of a cohort's engines, against a plain PyTorch loop and the machine's peak.
+"""Compare the speed of a cohort's engines with a plain PyTorch loop and with the machine's peak.
 
-A member-step is one optimizer step of one candidate on one batch. The limit is a plain PyTorch loop
-over one model on images that lie in memory. Loop and stacked engines are timed for several cohort
-sizes, interleaved with it, and given as a share of it (more than 1: faster than the plain loop). The
-floating-point operations of a member-step, counted by `torch.utils.flop_counter`, over its time are
-held against what one thread reaches in a large matrix product of the same type.
+A member-step is one optimizer step of one candidate on one batch. The reference is a plain PyTorch
+loop over one model on images in memory. The loop and stacked engines are timed for several cohort
+sizes, interleaved with the reference, and reported as a ratio to it (above 1: faster than the plain
+loop). The floating-point operations of a member-step, counted by `torch.utils.flop_counter`, divided
+by its time are compared with what one thread reaches in a large matrix product of the same type.
 
-Memory is measured in a fresh process for each cohort size: the peak of the resident set above what
-it was once one member had been trained. A straight line through the sizes gives the bytes per member.
+Memory is measured in a fresh process for each cohort size: the peak of the resident set, minus the
+resident set after training one member. A straight line through the sizes gives the bytes per member.
 
-bfloat16 is timed on request: a processor that has no units for it takes minutes.
+bfloat16 is timed on request only: it takes minutes on a CPU without units for it.
 
     python scripts/benchmark_engine.py --output /tmp/engine
     python scripts/benchmark_engine.py --model convnet --engines loop --variants plain channels_last bf16
@@ -53,7 +53,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "mlp": {"name": "mlp", "depth": 2, "width": 128},
     "convnet": {"name": "convnet", "depth": 4, "width": 16},
 }
-STEPS = {"mlp": 64, "convnet": 8}  # member-steps per timed call; more where a step has more members
+STEPS = {"mlp": 64, "convnet": 8}  # member-steps per timed call, at least one step
 #: By variant, the format of its batches, and whether it runs in bfloat16.
 VARIANTS = {
     "plain": (BatchFormat(), False),
@@ -76,13 +76,13 @@ def make_task(model: str, batch: int, data_root: str | None = None) -> ImageClas
 
 
 def batches(block: Block, form: BatchFormat) -> Batches:
-    """Batches without end, ready for a model, with their step."""
+    """Endless batches, ready for a model, with their step."""
     for step, raw in enumerate(block.batches(0, sys.maxsize)):
         yield step, block.ready(raw, form)
 
 
 def plain_loop(task: Task, model: nn.Module, stream: Batches, steps: int) -> None:
-    """The limit: one model, nothing else."""
+    """The reference: train one model, with no other work."""
     optimizer = task.optimizer.build(model.parameters(), RATE)
     for _, (x, y) in itertools.islice(stream, steps):
         optimizer.zero_grad()
@@ -91,7 +91,7 @@ def plain_loop(task: Task, model: nn.Module, stream: Batches, steps: int) -> Non
 
 
 def run_engine(engine: Engine, stream: Batches, steps: int) -> None:
-    """The same steps for every member of a cohort."""
+    """Train every member of a cohort for the same steps."""
     for step, batch in itertools.islice(stream, steps):
         engine.step(batch, step)
 
@@ -130,9 +130,9 @@ def matmul_peak(dtype: torch.dtype, size: int = 2048) -> Callable[[], object]:
 
 
 def peak_memory(model: str, kind: str, count: int, batch: int) -> int:
-    """Bytes that a cohort's first steps took at most, above what one member had taken. Linux only."""
+    """Peak bytes of a cohort's first steps, minus those after training one member. Linux only."""
     torch.set_num_threads(1)
-    keep_freed_memory()  # as workers do; else the resident set swings with what glibc gives back
+    keep_freed_memory()  # as workers do; otherwise the resident set depends on what glibc returns
     task = make_task(model, batch)
     black = (torch.zeros(batch, 1, 28, 28), torch.zeros(batch).long())
     run_engine(make_engine(kind, task, 1, "plain"), iter([(0, black)]), 1)
@@ -150,20 +150,20 @@ def _status(key: str) -> int:
 
 
 def speed(model: str, arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Time all engines, variants and cohort sizes of a model; the report and the costs."""
+    """Time all engines, variants and cohort sizes of a model; return the report and the costs."""
     batch = arguments.batch
     task = make_task(model, batch, arguments.data_root)
     block = task.open(seed=0, device=torch.device("cpu"))
     work = arguments.steps or STEPS[model]
-    (limit,) = make_members(task, 1, BatchFormat())
-    limit_stream = batches(block, BatchFormat())
+    (reference,) = make_members(task, 1, BatchFormat())
+    reference_stream = batches(block, BatchFormat())
     peaks = {"float32": torch.float32}
-    if "bf16" in arguments.variants:  # minutes, on a processor that has no units for it
+    if "bf16" in arguments.variants:  # takes minutes on a CPU without units for it
         peaks["bf16"] = torch.bfloat16
     contenders: dict[str, Callable[[], object]] = {
         f"peak {name}": matmul_peak(dtype) for name, dtype in peaks.items()
     }
-    contenders["plain PyTorch loop"] = lambda: plain_loop(task, limit, limit_stream, work)
+    contenders["plain PyTorch loop"] = lambda: plain_loop(task, reference, reference_stream, work)
     entrants: dict[str, tuple[str, str, int]] = {}
     steps = {count: max(1, work // count) for count in arguments.sizes}
     for kind, variant, count in itertools.product(
@@ -179,9 +179,9 @@ def speed(model: str, arguments: argparse.Namespace) -> tuple[str, dict[str, Any
     peak = {name: 2 * 2048**3 / min(walls(costs[f"peak {name}"])) for name in peaks}
     alone = costs["plain PyTorch loop"]
     rows: list[tuple[object, ...]] = []
-    limit_row = {"plain PyTorch loop": ("plain loop", "plain", 1)}
-    for name, (kind, variant, count) in (limit_row | entrants).items():
-        done = work if name in limit_row else count * steps[count]
+    reference_row = {"plain PyTorch loop": ("plain loop", "plain", 1)}
+    for name, (kind, variant, count) in (reference_row | entrants).items():
+        done = work if name in reference_row else count * steps[count]
         seconds = typical(costs[name]).wall / done
         share = operations / seconds / peak["bf16" if variant == "bf16" else "float32"]
         each = [
@@ -193,12 +193,12 @@ def speed(model: str, arguments: argparse.Namespace) -> tuple[str, dict[str, Any
         "variant",
         "members",
         "member-steps/s",
-        "times the plain loop, wall",
-        "the same, CPU",
-        "of the matmul peak",
+        "ratio to the plain loop, wall",
+        "ratio to the plain loop, CPU",
+        "share of the matmul peak",
     )
     text = (
-        f"Batch {batch}, {work} member-steps a round or more, {arguments.rounds} rounds, one thread; "
+        f"Batch {batch}, at least {work} member-steps per round, {arguments.rounds} rounds, one thread; "
         f"{operations / 1e6:.1f} MFLOP per member-step; peak of one thread "
         + ", ".join(f"{name} {value / 1e9:.0f} GFLOP/s" for name, value in peak.items())
         + f".\n\n{table(headers, rows)}"
@@ -207,9 +207,9 @@ def speed(model: str, arguments: argparse.Namespace) -> tuple[str, dict[str, Any
 
 
 def memory(model: str, arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Peak memory by cohort size, and how straight the line through it is."""
+    """Peak memory by cohort size, and how linear it is."""
     if not Path("/proc/self/status").exists():
-        return "Not measured: it is read from /proc, which Linux alone has.", {}
+        return "Not measured: it is read from /proc, which only Linux has.", {}
     context = multiprocessing.get_context("spawn")
     taken: dict[str, list[int]] = {}
     rows: list[tuple[object, ...]] = []
@@ -230,7 +230,7 @@ def memory(model: str, arguments: argparse.Namespace) -> tuple[str, dict[str, An
         f"peak MB for {', '.join(map(str, arguments.sizes))} members",
         "MB per member",
         "times its parameters",
-        "largest distance from the line, as a share of the peak",
+        "largest deviation from the line, as a share of the peak",
     )
     return table(headers, rows), {"bytes": taken, "parameter bytes": parameters}
 
@@ -246,7 +246,9 @@ def main() -> None:
     arguments_of.add_argument("--sizes", nargs="+", type=int, default=[1, 2, 4, 8, 16])
     arguments_of.add_argument("--steps", type=int, help="member-steps per timed call")
     arguments_of.add_argument("--batch", type=int, default=128)
-    arguments_of.add_argument("--data-root", help="where MNIST lies (default: the data set's own)")
+    arguments_of.add_argument(
+        "--data-root", help="the folder of MNIST (default: that of `data.root`)"
+    )
     arguments = arguments_of.parse_args()
     arguments.rounds = arguments.rounds or (2 if arguments.quick else 6)
     if arguments.quick:
@@ -261,7 +263,7 @@ def main() -> None:
         ):
             sections.append((f"{model}: {title}", text))
             facts[f"{model} {title}"] = found
-    publish("The cohort's engines against their limit", sections, facts, arguments)
+    publish("A cohort's engines against a plain loop", sections, facts, arguments)
 
 
 if __name__ == "__main__":

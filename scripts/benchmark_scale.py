@@ -1,14 +1,13 @@
-"""10,000 candidates told to a study: does the cost per candidate grow?
+"""Measure whether the cost per candidate grows over a study of 10,000 candidates.
 
-A whole study runs as the command line runs it (asking, rungs, journal storage, kept results, race),
-but an executor that trains nothing answers every job at once with made-up curves. What is left is
-the project's own cost per candidate, and Optuna's. It is timed by thousands of candidates, and the
-last thousand is held against the first: a ratio near 1 means that the cost does not grow. The
-interval is a bootstrap over stretches of 20 candidates.
+A whole study runs as on the command line (proposals, rungs, journal storage, saved results, race),
+but its executor trains nothing and returns made-up curves at once. The remaining cost per candidate is
+that of initsearch and Optuna. It is timed per thousand candidates, and the last thousand is compared
+with the first: a ratio near 1 means that the cost does not grow. The interval is a bootstrap over
+stretches of 20 candidates.
 
-The random sampler asks for nothing that grows by itself, so that it shows the project's own cost.
-TPE's cost grows with the number of trials that it models; it is shown apart, over fewer candidates,
-and so is MLflow.
+The random sampler has a constant cost, so it shows the cost of initsearch. The cost of TPE grows with
+the number of trials that it models. TPE and MLflow are measured separately, on fewer candidates.
 
     python scripts/benchmark_scale.py --output /tmp/scale
 """
@@ -74,10 +73,10 @@ SPACE = {
 
 
 class Oracle(JobExecutor):
-    """Trains nothing: answers a job at once with curves made up from names, seed and epoch."""
+    """Trains nothing: returns curves made up from names, seed and epoch."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """The future of an answer that is there."""
+        """A future that is already done."""
         future: Future[Any] = Future()
         future.set_result(_made_up(args[0]))
         return future
@@ -108,7 +107,7 @@ def _curve(job: TrainJob | TestJob, candidate: Candidate) -> Curve:
 
 
 class Stopwatch:
-    """A tracker that notes when each candidate was started; and a progress that shows nothing."""
+    """A tracker that records when each candidate starts, and a progress display that shows nothing."""
 
     def __init__(self) -> None:
         self.starts: list[Cost] = []
@@ -118,7 +117,7 @@ class Stopwatch:
         """Nothing to keep."""
 
     def start_candidate(self, candidate: CandidateInfo) -> None:
-        """Note the time."""
+        """Record the time."""
         self.starts.append(now())
 
     def measure(self, candidate: str, measurements: Sequence[Measurement]) -> None:
@@ -128,7 +127,7 @@ class Stopwatch:
         """Nothing to keep."""
 
     def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
-        """Note when the study is over."""
+        """Record the end of the study."""
         self.ended = now()
 
     def close(self) -> None:
@@ -138,7 +137,7 @@ class Stopwatch:
         """Nothing to show."""
 
     def phase(self, name: str, total: float) -> None:
-        """Note when the search is over."""
+        """Record the end of the search."""
         if name == "race":
             self.searched = now()
 
@@ -165,7 +164,7 @@ def cost_per_candidate(
     """Run a study of made-up curves.
 
     Returns:
-        The cost of a candidate, stretch by stretch, and that of all that follows the search.
+        The cost per candidate of each stretch, and the cost of everything after the search.
     """
     watch = Stopwatch()
     with tempfile.TemporaryDirectory(dir=place) as folder:
@@ -198,7 +197,7 @@ def cost_per_candidate(
 
 
 def report(costs: Sequence[Cost], after: Cost, part: int) -> str:
-    """Milliseconds per candidate by parts, and the ratio of the last to the first."""
+    """Milliseconds per candidate by part of the study, and the ratio of the last part to the first."""
     size = part // STRETCH
     parts = [costs[at : at + size] for at in range(0, len(costs) - size + 1, size)]
     rows = []
@@ -213,13 +212,13 @@ def report(costs: Sequence[Cost], after: Cost, part: int) -> str:
     ratios = [ratio_of_means(of(parts[-1]), of(parts[0])) for of in (walls, cpus)]
     return (
         f"{found}\n\nLast {part} over first {part}: {ratios[0]} of the wall time, "
-        f"{ratios[1]} of the CPU time. All that follows the search (race, verdict, records): "
+        f"{ratios[1]} of the CPU time. Everything after the search (race, verdict, records): "
         f"{after.wall:.1f} s."
     )
 
 
 def main() -> None:
-    """Time the studies and print what each thousand of candidates cost."""
+    """Time the studies and print the cost of each thousand candidates."""
     arguments_of = parser(__doc__)
     arguments_of.add_argument("--candidates", type=int, default=10_000, help="random sampler")
     arguments_of.add_argument(
@@ -229,7 +228,7 @@ def main() -> None:
     arguments_of.add_argument(
         "--place",
         type=Path,
-        help="where the study's files go (default: the system's temporary folder)",
+        help="the folder for the study's files (default: a temporary folder)",
     )
     arguments_of.add_argument(
         "--profile", action="store_true", help="print where the random sampler's study spends time"
@@ -239,8 +238,8 @@ def main() -> None:
         arguments.candidates, arguments.tpe, arguments.mlflow = 400, 100, 100
     profile = cProfile.Profile() if arguments.profile else None
     cases = {
-        "Random sampler: the project's own cost": ("random", arguments.candidates, False),
-        "TPE: the sampler's own cost on top": ("tpe", arguments.tpe, False),
+        "Random sampler: the cost of initsearch": ("random", arguments.candidates, False),
+        "TPE: with the cost of the sampler": ("tpe", arguments.tpe, False),
         "Random sampler with MLflow": ("random", arguments.mlflow, True),
     }
     sections: list[tuple[str, str]] = []

@@ -1,9 +1,9 @@
-"""The contenders of `benchmark_verdict.py`, each timed in a process of its own.
+"""The contenders of `benchmark_verdict.py`, each timed in its own process.
 
     python scripts/verdict_contenders.py '{"name": "B1", "begun": ..., "setting": {...}, ...}'
 
-prints the costs of one candidate on one seed as JSON: cold (from the start of the process: imports,
-reading the data, everything that is done once) and warm (what every further one costs).
+prints the costs of one candidate on one seed as JSON: cold (from the start of the process, including
+imports and loading the data) and warm (each further candidate).
 """
 
 import gc
@@ -24,31 +24,31 @@ from typing import Any
 
 from benchmarking import Cost, cores, now
 
-#: Ours: the trainer's settings, each against the first, which is the plain loop.
+#: Our contenders by the trainer's settings. The first is the plain loop, which the others are compared with.
 TRAINERS: Mapping[str, dict[str, Any]] = {
     "loop": {"engine": "loop", "channels_last": False, "autocast": "none"},
     "stacked": {"engine": "stacked", "channels_last": False, "autocast": "none"},
     "channels_last": {"engine": "loop", "channels_last": True, "autocast": "none"},
     "bf16": {"engine": "loop", "channels_last": True, "autocast": "bf16"},
 }
-#: Ours with the loop's settings: one process that keeps the memory it frees, and one such per core.
+#: Our contenders with the loop's settings: one process that keeps the memory it frees, and one per core.
 PROCESSES = ("kept", "processes")
 OURS = (*TRAINERS, *PROCESSES)
-#: Validations of all images in the whole budget: as many as a search has rungs.
+#: Validations on all images within the full budget: as many as a search has rungs.
 VALIDATIONS = 3
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a process shall time.
+    """What a process times.
 
     Attributes:
         name: `B0`, `B1`, or one of `OURS`.
         setting: The fields of `verdict_baselines.Setting`.
         threads: Threads of the process.
-        cohort: Candidates that ours trains together.
-        share: The share of the epochs that ours trains, for the cost of all of them.
-        begun: `time.time()` when the process was started.
+        cohort: Candidates that our contenders train together.
+        share: The share of the epochs that our contenders train; the cost is scaled to all epochs.
+        begun: `time.time()` at the start of the process.
     """
 
     name: str
@@ -64,8 +64,8 @@ class Timed:
     """Costs of one candidate on one seed.
 
     Attributes:
-        cold: The first one, with all that a process does once.
-        warm: Any further one.
+        cold: The first candidate, including what a process does only once.
+        warm: Each further candidate.
     """
 
     cold: Cost
@@ -73,7 +73,7 @@ class Timed:
 
 
 def run_order(order: Order) -> Timed:
-    """Have a process of its own time a contender."""
+    """Time a contender in a new process."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(order.threads)}
     with tempfile.TemporaryDirectory() as folder:
         order = replace(order, begun=time.time())
@@ -90,12 +90,12 @@ def run_order(order: Order) -> Timed:
     return Timed(Cost(**answer["cold"]), Cost(**answer["warm"]))
 
 
-#: Trains something; returns how many candidate-seeds it was worth, and processor seconds elsewhere.
+#: Trains; returns the number of candidate-seeds trained and the CPU seconds of other processes.
 Unit = Callable[[], tuple[float, float]]
 
 
 def b0(order: Order, stack: ExitStack) -> Unit:
-    """One Optuna trial after another."""
+    """Optuna trials, one after another."""
     from verdict_baselines import Setting, b0_study, b0_trial
 
     setting, study = Setting(**order.setting), b0_study()
@@ -108,7 +108,7 @@ def b0(order: Order, stack: ExitStack) -> Unit:
 
 
 def b1(order: Order, stack: ExitStack) -> Unit:
-    """One Lightning run after another on the images in memory."""
+    """Lightning runs on images in memory, one after another."""
     from verdict_baselines import PLANS, Setting, b1_run
 
     from initsearch.tasks.data import DataSettings, load_data
@@ -126,7 +126,7 @@ def b1(order: Order, stack: ExitStack) -> Unit:
 
 
 def ours(order: Order, stack: ExitStack) -> Unit:
-    """A cohort per process and seed, through the project's own jobs and executor."""
+    """A cohort per process and seed, by the jobs and the executor of initsearch."""
     from verdict_baselines import PLANS, Setting
 
     from initsearch.execution import keep_freed_memory, make_executor
@@ -146,7 +146,7 @@ def ours(order: Order, stack: ExitStack) -> Unit:
     workers = cores() if parallel else 1
     executor = stack.enter_context(make_executor("local", workers=workers))
     stop = setting.epochs * order.share
-    # A share of the epochs validates that share of the images, in one go.
+    # A share of the epochs validates on that share of the images, once.
     points = (stop / 4, stop / 2, stop) if order.share == 1.0 else (stop,)
     validated = round(setting.validation * VALIDATIONS * order.share / len(points))
     candidates = tuple(
@@ -187,16 +187,16 @@ def ours(order: Order, stack: ExitStack) -> Unit:
 
 
 def time_unit(unit: Unit) -> tuple[Cost, float]:
-    """What a unit took, and how many candidate-seeds it was worth."""
+    """The cost of a unit, and the candidate-seeds that it trained."""
     begun = now()
-    worth, elsewhere = unit()
-    gc.collect()  # ends the DataLoader's processes, whose processor time is counted then
+    trained, elsewhere = unit()
+    gc.collect()  # ends the DataLoader's workers, which adds their CPU time
     taken = now().since(begun)
-    return Cost(taken.wall, taken.cpu + elsewhere), worth
+    return Cost(taken.wall, taken.cpu + elsewhere), trained
 
 
 def main() -> None:
-    """Time the contender that the command line orders."""
+    """Time the contender given on the command line."""
     order = Order(**json.loads(sys.argv[1]))
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -207,10 +207,10 @@ def main() -> None:
     make = {"B0": b0, "B1": b1}.get(order.name, ours)
     with ExitStack() as stack:
         unit = make(order, stack)
-        wall, cpu = time.time() - order.begun, now().cpu  # imports, reading: done once
-        first, worth = time_unit(unit)
+        wall, cpu = time.time() - order.begun, now().cpu  # imports and loading: done once
+        first, trained = time_unit(unit)
         second, again = time_unit(unit)
-    cold = Cost(wall + first.wall / worth, cpu + first.cpu / worth)
+    cold = Cost(wall + first.wall / trained, cpu + first.cpu / trained)
     print(json.dumps({"cold": asdict(cold), "warm": asdict(second.times(1 / again))}))
 
 
