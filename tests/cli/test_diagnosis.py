@@ -104,6 +104,7 @@ def test_an_output_that_cannot_be_written_is_one_line(monkeypatch, capsys, tmp_p
     assert "output must be a file that can be written" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "initsearch.diagnosis", "data=digits", "model=mlp"],

@@ -92,7 +92,7 @@ def test_a_shipped_sweep_composes_and_says_what_it_teaches(sweep: str) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         settings = read_settings(compose("config", overrides=[f"+sweep={sweep}"]))
     assert settings.name == sweep
-    assert settings.data["fallback"] == "digits"
+    assert images(settings).data.fallback == "digits"
     lines = (conf_dir() / "sweep" / f"{sweep}.yaml").read_text().splitlines()
     assert lines[0] == "# @package _global_"
     assert re.match(r"# [A-Z\w][\w ,:'()-]{20,}", lines[1]), lines[1]
