@@ -1,12 +1,13 @@
 """How worker processes start: where it is safe, forked from a process that has loaded what they need."""
 
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from initsearch.execution.environment import inherited, same_imports
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
@@ -47,7 +48,7 @@ def start_preloading(modules: Sequence[str]) -> None:
         from multiprocessing.forkserver import ensure_running
 
         context.set_forkserver_preload(["initsearch.execution.preloaded"])
-        with sigint_blocked(), _variable(PRELOAD, ",".join(modules)):
+        with sigint_blocked(), inherited({PRELOAD: ",".join(modules), **same_imports()}):
             ensure_running()
 
 
@@ -65,13 +66,3 @@ def sigint_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
-    """An environment variable that processes started meanwhile inherit."""
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        del os.environ[name]

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from initsearch.errors import InitSearchError
 from initsearch.execution.base import ATTEMPTS, JobExecutor
 from initsearch.execution.call import Answer, pack
+from initsearch.execution.environment import same_imports
 from initsearch.execution.exit_status import SIGKILL, describe_exit, probably_out_of_memory
 
 P = ParamSpec("P")
@@ -68,8 +69,6 @@ class ProgramExecutor(JobExecutor):
         """Run the program once: its exit status, the end of its output, and its answer if it gave one."""
         asked, answered, log = folder / "question", folder / "answer", folder / "log.txt"
         asked.write_bytes(question)
-        # What can be imported here can be imported there; an empty entry is the current folder.
-        path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         with log.open("wb") as out:
             with self._lock:
                 if self._killed:
@@ -78,7 +77,7 @@ class ProgramExecutor(JobExecutor):
                 # a kill reaches all ranks.
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", PROGRAM, str(asked), str(answered), "--lifeline"],
-                    env={**os.environ, "PYTHONPATH": path},
+                    env={**os.environ, **same_imports()},
                     stdin=subprocess.PIPE,
                     stdout=out,
                     stderr=out,

@@ -10,6 +10,7 @@ import pytest
 from page_faults import TAKE
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("glibc_235")
 def test_kept_memory_is_taken_again_without_page_faults() -> None:
     """The kernel's own count: a tensor's pages are faulted in once, not each time it is made."""

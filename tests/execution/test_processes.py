@@ -149,6 +149,36 @@ def test_workers_have_the_gpus_in_turn() -> None:
     assert own_device() is None
 
 
+def test_modules_come_from_where_the_coordinator_imports_them(tmp_path: Path) -> None:
+    """A script's own folder, not the current one, also for what is loaded before workers are forked."""
+    script, current = tmp_path / "script", tmp_path / "current"
+    for folder in (script, current):
+        folder.mkdir()
+        (folder / "own.py").write_text("""
+import os
+loaded_by = os.getpid()
+def where():
+    return __file__, loaded_by != os.getpid()
+""")
+    (script / "app.py").write_text("""
+from initsearch.execution import make_executor
+if __name__ == "__main__":
+    import own
+    for how in ({"workers": 2, "preload": ["own"]}, {"distributed": True}):
+        with make_executor("local", **how) as executor:
+            print(*executor.submit(own.where).result())
+""")
+    done = subprocess.run(
+        [sys.executable, str(script / "app.py")],
+        cwd=current,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [f"{script / 'own.py'} True", f"{script / 'own.py'} False"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["workers", "program"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
