@@ -83,6 +83,18 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
     return Path(path)
 
 
+def put_aside(path: str | os.PathLike[str]) -> Path:
+    """Rename a damaged file, so that it can be written again and looked at later.
+
+    Returns:
+        Its new path: the old name with `.damaged` at the end; an earlier one of that name is replaced.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    return Path(path).replace(f"{os.fspath(path)}.damaged")
+
+
 def _make_folder(folder: Path) -> None:
     """Make a folder and its parents, each synced: they are still there after a power cut."""
     if not folder.is_dir():

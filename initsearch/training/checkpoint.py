@@ -1,6 +1,7 @@
 """`Checkpoint`: a candidate's weights, buffers and optimizer state in a file, between two jobs."""
 
 import os
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,19 @@ class Checkpoint:
         with written_aside(target) as temporary:
             torch.save(vars(self), temporary)
         return str(target)
+
+    @staticmethod
+    def is_whole(path: str | os.PathLike[str]) -> bool:
+        """Whether a file is a complete checkpoint: `torch.save` writes a zip archive with checksums.
+
+        A file that was moved into place may still be cut, empty or full of zeros after a power cut.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return archive.testzip() is None
+        # What zipfile raises for damaged headers, besides its own error.
+        except (OSError, zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OverflowError):
+            return False
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Checkpoint":
