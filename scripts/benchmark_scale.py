@@ -32,7 +32,6 @@ from initsearch.execution import JobExecutor
 from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
 from initsearch.search.study import Study
 from initsearch.search.tracker import (
-    CandidateInfo,
     CandidateStatus,
     Measurement,
     StudyInfo,
@@ -116,7 +115,7 @@ class Stopwatch:
     def start_study(self, study: StudyInfo) -> None:
         """Nothing to keep."""
 
-    def start_candidate(self, candidate: CandidateInfo) -> None:
+    def start_candidate(self, candidate: Candidate) -> None:
         """Record the time."""
         self.starts.append(now())
 

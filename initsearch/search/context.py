@@ -1,4 +1,4 @@
-"""What the phases of a study, its search and its race, have in common."""
+"""What the search and the race of a study share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,25 +7,24 @@ from initsearch.search.blocks import JobMaker
 from initsearch.search.budgets import Budgets
 from initsearch.search.jobs import JobBook
 from initsearch.search.metric import Metric
-from initsearch.search.progress import Progress
 from initsearch.search.settings import StudySettings
-from initsearch.search.tracker import Tracker
+from initsearch.search.tracker import Progress, Tracker
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyContext:
-    """What the phases of a study have in common.
+    """What the search and the race of a study share.
 
     Attributes:
         settings: What is searched.
-        jobs: Has jobs trained, and keeps their results.
+        jobs: Runs jobs and keeps their results.
         maker: Makes the jobs.
         metric: What candidates are compared by.
         budgets: How far they are trained.
         guess: Scores of a model that has learned nothing; see `TaskInfo`.
         test_score: The name of the score on the test set that the verdict reports.
         tracker: Keeps the records.
-        progress: Shows how far it is.
+        progress: Shows how far the study is.
     """
 
     settings: StudySettings

@@ -11,7 +11,7 @@ from pathlib import Path
 from initsearch.digests import short_hash
 from initsearch.errors import InitSearchError
 from initsearch.files import write_whole
-from initsearch.search.progress import Progress
+from initsearch.search.tracker import Progress
 from initsearch.training.job import Candidate, CohortResult, Curve, Job
 from initsearch.training.worker import run_job
 

@@ -7,17 +7,12 @@ rung is never called beaten: early rungs favour fast starters, which is what `ke
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from heapq import heappop, heappush, heappushpop
 
-import optuna
-from optuna.trial import FrozenTrial
 from scipy.stats import kendalltau
 
 from initsearch.errors import ConfigError
-
-#: The user attribute that marks an Optuna trial as a baseline, which is never dropped.
-BASELINE = "baseline"
 
 
 def rung_epochs(max_epochs: float, reduction_factor: float, first: float) -> tuple[float, ...]:
@@ -108,41 +103,6 @@ class RungTable:
 
     def _merit(self, score: float) -> float:
         return -math.inf if math.isnan(score) else self._sign * score
-
-
-class HalvingPruner(optuna.pruners.BasePruner):
-    """`RungTable` as an Optuna pruner, for a study that reports and prunes in Optuna's own way.
-
-    It keeps nothing of its own: at a rung it reads the trials of the study, so that a study that is
-    resumed, or shared by processes, prunes by all that was reported. Reading them costs O(n) per
-    question; a search of many thousands of candidates keeps a `RungTable` instead. Trials with the
-    user attribute `baseline` are never pruned, and count among the competition.
-
-    Args:
-        reduction_factor: About one in so many goes on; above 1.
-        rungs: Steps, as reported to Optuna, at which to prune; None prunes at every reported step.
-    """
-
-    def __init__(self, reduction_factor: float, rungs: Sequence[int] | None = None) -> None:
-        _check_factor(reduction_factor)
-        self._factor = reduction_factor
-        self._rungs = None if rungs is None else frozenset(rungs)
-
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether the trial ends at the step that it reported last; Optuna calls this."""
-        step = trial.last_step
-        if step is None or (self._rungs is not None and step not in self._rungs):
-            return False
-        if trial.user_attrs.get(BASELINE):
-            return False
-        table = RungTable(
-            self._factor, higher_is_better=study.direction == optuna.study.StudyDirection.MAXIMIZE
-        )
-        for other in study.get_trials(deepcopy=False):
-            if step in other.intermediate_values:
-                table.add(step, other.number, other.intermediate_values[step])
-        table.add(step, trial.number, trial.intermediate_values[step])
-        return not table.keep(step, trial.number)
 
 
 def kendall(

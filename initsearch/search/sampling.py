@@ -1,21 +1,19 @@
 """Optuna's part: who proposes candidates, and who drops them at a rung."""
 
 import math
-import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from initsearch.errors import ConfigError
+from initsearch.search.trial_store import experimental
 from initsearch.space import Space
 
 #: `auto`: every candidate of a space that is finite and fits into `n_trials`, else TPE.
 SAMPLERS = ("auto", "tpe", "random", "grid")
-PRUNERS = ("halving", "median", "none")
 
 #: So often TPE draws once more for a trial that would repeat another; where all do, little is left to propose.
 MOST_REDRAWS = 20
@@ -45,14 +43,6 @@ def resolve_sampler(name: str, space: Space, n_trials: int, n_fixed: int) -> str
             "replace its ranges by lists of choices, or use sampler=tpe"
         )
     return name
-
-
-@contextmanager
-def experimental() -> Iterator[None]:
-    """Use a feature that Optuna calls experimental, knowingly: without its warning at every trial."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
 
 
 def make_sampler(
@@ -127,10 +117,3 @@ class _Tpe(optuna.samplers.TPESampler):
 
 def _seed_of(trial_seed: int, parameter: str) -> int:
     return zlib.crc32(f"{trial_seed}:{parameter}".encode())
-
-
-def make_pruner(name: str) -> optuna.pruners.BasePruner:
-    """Optuna's pruner for a study; `halving` is decided by the search's own table of rungs."""
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=4)
-    return optuna.pruners.NopPruner()

@@ -11,7 +11,8 @@ from initsearch.errors import ConfigError, unknown_name
 from initsearch.plan import InitPlan
 from initsearch.race.rules import RaceRules
 from initsearch.search.metric import make_metric
-from initsearch.search.sampling import PRUNERS, SAMPLERS
+from initsearch.search.sampling import SAMPLERS
+from initsearch.search.trial_store import PRUNERS
 from initsearch.space import Space
 from initsearch.tasks import Task
 from initsearch.training.trainer_settings import TrainerSettings

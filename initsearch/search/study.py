@@ -11,10 +11,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-import optuna
 from filelock import FileLock, Timeout
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.files import write_whole
@@ -22,19 +19,19 @@ from initsearch.layers import describe
 from initsearch.plan import InitPlan, Where
 from initsearch.search.blocks import JobMaker, search_seed
 from initsearch.search.budgets import make_budgets
-from initsearch.search.conclusion import Findings, conclude
-from initsearch.search.confirmation import TEST_WORK, Confirmation, RaceResult, shortlist
+from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.context import StudyContext
 from initsearch.search.engine import engine_choice
 from initsearch.search.jobs import JobBook
 from initsearch.search.metric import Metric, make_metric
-from initsearch.search.progress import Progress
-from initsearch.search.records import Record
-from initsearch.search.sampling import experimental, make_pruner
+from initsearch.search.race_runner import TEST_WORK, RaceResult, RaceRunner
+from initsearch.search.search_loop import SearchLoop
 from initsearch.search.settings import StudySettings
-from initsearch.search.thinning import Search
-from initsearch.search.tracker import StudyInfo, Tracker
+from initsearch.search.shortlist import baseline_of, shortlist, too_few
+from initsearch.search.tracker import BufferedTracker, Progress, StudyInfo, Tracker
+from initsearch.search.trial_store import TrialStore
 from initsearch.search.verdict import ImageCounts, Verdict
+from initsearch.search.verdict_builder import Findings, build_verdict
 from initsearch.training.job import Candidate
 
 
@@ -130,53 +127,46 @@ class Study:
         self._tell_of_idle_workers(limit)
         jobs = JobBook(self.folder / "jobs", executor, self._progress, cohort_limit=limit)
         context = StudyContext(
-            settings,
-            jobs,
-            maker,
-            self._metric,
-            budgets,
-            self._info.guess,
-            self._info.test_score,
-            tracker,
-            self._progress,
+            settings=settings,
+            jobs=jobs,
+            maker=maker,
+            metric=self._metric,
+            budgets=budgets,
+            guess=self._info.guess,
+            test_score=self._info.test_score,
+            tracker=BufferedTracker(tracker),
+            progress=self._progress,
         )
         self._plan_work(budgets.full)
-        search = Search(context, self._open_study())
-        if settings.workers > 1:
-            search.begin()  # workers need not wait for records to be opened, which takes MLflow seconds
-        tracker.start_study(self._study_info())
-        records = search.run()
+        search = self._start_search(context)
+        candidates = search.finish()
         baseline = next(iter(settings.baselines))
-        entrants = shortlist(records, baseline, self._metric, settings.race.shortlist)
+        entrants = shortlist(candidates, baseline, self._metric, settings.race.shortlist)
         if len(entrants) < 2:
-            raise InitSearchError(_nobody(records))
-        named = next(
-            (r.proposal.name for r in entrants if r.proposal.info.scheme == baseline),
-            entrants[0].proposal.name,
-        )
-        confirmation = Confirmation(context)
-        result = confirmation.run(entrants, named)
-        leader = result.race.decisions[-1].leader
-        test = confirmation.test(list(dict.fromkeys((leader, named))), entrants, result)
-        verdict = conclude(
-            settings,
-            self.dataset,
-            self._info.requested,
-            self._metric,
+            raise InitSearchError(too_few(candidates))
+        named = baseline_of(entrants, baseline).name
+        runner = RaceRunner(context, [entrant.candidate for entrant in entrants])
+        result = runner.run(named)
+        test = runner.test((result.leader, named), result)
+        verdict = build_verdict(
             Findings(
-                records,
-                entrants,
-                named,
-                result,
-                budgets.rungs,
-                test,
-                clock.seconds,
-                jobs.cpu_seconds,
-                ImageCounts(**self._info.sizes),
-                self._earlier_alphas,
+                candidates=candidates,
+                entrants=entrants,
+                baseline=named,
+                race=result,
+                rungs=budgets.rungs,
+                test=test,
+                wall_seconds=clock.seconds,
+                cpu_seconds=jobs.cpu_seconds,
+                images=ImageCounts(**self._info.sizes),
+                earlier_alphas=self._earlier_alphas,
             ),
+            settings=settings,
+            metric=self._metric,
+            dataset=self.dataset,
+            requested=self._info.requested,
         )
-        self._end_candidates(records)
+        self._end_candidates(candidates)
         self._save_winner(verdict)
         tracker.end_study(verdict, self._report_facts(result))
         self.tidy()
@@ -252,21 +242,21 @@ class Study:
                 f"no layer of {self.settings.architecture} is like {where}: what the space says of it is idle"
             )
 
-    def _open_study(self) -> optuna.Study:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = JournalStorage(
-            JournalFileBackend(str(self.settings.output_dir / "optuna.journal"))
+    def _start_search(self, context: StudyContext) -> SearchLoop:
+        """Start the search and its records; workers need not wait for MLflow, which takes seconds to open."""
+        trials = TrialStore(
+            self.settings.output_dir / "optuna.journal",
+            self.name,
+            metric=self._metric.name,
+            higher_is_better=self._metric.higher_is_better,
+            pruner=self.settings.search.pruner,
         )
-        study = optuna.create_study(
-            study_name=self.name,
-            storage=storage,
-            direction="maximize" if self._metric.higher_is_better else "minimize",
-            load_if_exists=True,
-            pruner=make_pruner(self.settings.search.pruner),
-        )
-        with experimental():
-            study.set_metric_names([self._metric.name])
-        return study
+        if self.settings.workers == 1:  # a job is trained when it is submitted
+            context.tracker.start_study(self._study_info())
+            return SearchLoop.start(context, trials)
+        search = SearchLoop.start(context, trials)
+        context.tracker.start_study(self._study_info())
+        return search
 
     def _study_info(self) -> StudyInfo:
         return StudyInfo(
@@ -281,10 +271,10 @@ class Study:
             n_trials=self.settings.n_trials,
         )
 
-    def _end_candidates(self, records: Sequence[Record]) -> None:
-        for record in records:
+    def _end_candidates(self, candidates: Sequence[TrainedCandidate]) -> None:
+        for candidate in candidates:
             self._tracker.end_candidate(
-                record.proposal.name, record.status or "failed", record.reason
+                candidate.name, candidate.status or "failed", candidate.reason
             )
 
     def _report_facts(self, result: RaceResult) -> dict[str, Any]:
@@ -322,22 +312,6 @@ class _Clock:
 
     def close(self) -> None:
         write_whole(self._file, json.dumps({"seconds": self.seconds}))
-
-
-def _nobody(records: Sequence[Record]) -> str:
-    counts = {
-        status: sum(r.status == status for r in records)
-        for status in ("diverged", "failed", "complete")
-    }
-    reasons = sorted(
-        {record.reason for record in records if record.reason and record.status != "pruned"}
-    )
-    return (
-        f"a race needs two candidates, but of {len(records)} only {counts['complete']} came through "
-        f"({counts['diverged']} diverged, {counts['failed']} failed: {'; '.join(reasons[:2])}): "
-        "lower optimizer.lr, widen the space, or raise n_trials; tracebacks of failures lie in the study's "
-        "folder, jobs/failed-*.txt, and once mended they are tried again under another seed= or output_dir="
-    )
 
 
 def _dump(settings: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from initsearch.search.tracker import (
-    CandidateInfo,
+    Candidate,
     CandidateStatus,
     Measurement,
     StudyInfo,
@@ -31,7 +31,7 @@ class TrackerGroup:
         self._trackers = self._trackers or tuple(self._make())
         self._tell(lambda tracker: tracker.start_study(study))
 
-    def start_candidate(self, candidate: CandidateInfo) -> None:
+    def start_candidate(self, candidate: Candidate) -> None:
         """See `Tracker`."""
         self._tell(lambda tracker: tracker.start_candidate(candidate))
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from initsearch.errors import unknown_name
-from initsearch.search.tracker import CandidateInfo, CandidateStatus, Measurement, StudyInfo
+from initsearch.search.tracker import Candidate, CandidateStatus, Measurement, StudyInfo
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class CandidateHistory:
         series: Value by step, by the measurement's key (`val_accuracy`, `val_accuracy/seed_3`).
     """
 
-    info: CandidateInfo
+    info: Candidate
     status: CandidateStatus | None = None
     reason: str = ""
     series: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class HistoryRecorder:
         self._candidates: dict[str, CandidateHistory] = {}
         self._series: dict[str, dict[str, dict[int, float]]] = {}
 
-    def start_candidate(self, candidate: CandidateInfo) -> None:
+    def start_candidate(self, candidate: Candidate) -> None:
         """A candidate begins; a known one keeps its measurements."""
         known = self._candidates.get(candidate.name)
         self._candidates[candidate.name] = (

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from initsearch.errors import InitSearchError
-from initsearch.search.tracker import CandidateInfo, CandidateStatus, Measurement, StudyInfo
+from initsearch.search.tracker import Candidate, CandidateStatus, Measurement, StudyInfo
 from initsearch.search.verdict import Verdict
 from initsearch.tracking.figures import write_figures
 from initsearch.tracking.history import HistoryRecorder
@@ -26,7 +26,7 @@ class ReportTracker:
         """Begin an empty record: a resumed study tells everything again."""
         self._recorder = HistoryRecorder(study)
 
-    def start_candidate(self, candidate: CandidateInfo) -> None:
+    def start_candidate(self, candidate: Candidate) -> None:
         """See `Tracker`."""
         self._heard().start_candidate(candidate)
 

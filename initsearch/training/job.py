@@ -12,21 +12,37 @@ from initsearch.training.trainer_settings import TrainerSettings
 
 @dataclass(frozen=True)
 class Candidate:
-    """A plan and the learning rate it is trained with.
+    """A plan with the learning rate it is trained with, as a study or a user asks for it.
+
+    A result depends on name, plan and learning rate alone; the rest says where the candidate came from.
 
     Attributes:
-        name: Unique in its study.
+        name: Readable, and unique in its study.
         plan: The plan's specification, as `InitPlan.from_spec` reads it.
         lr: Learning rate, above 0.
+        number: Its number in the study, from 0.
+        scheme: Its scheme family.
+        params: What Optuna sampled (`relu.scheme`, `relu.variance_scaling.factor`, ...).
+        baseline: Whether it is one of the study's known baselines.
+        twin_of: The number of an earlier candidate with the same plan and learning rate, whose result it takes.
     """
 
     name: str
     plan: Mapping[str, Any]
     lr: float
+    number: int = 0
+    scheme: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    baseline: bool = False
+    twin_of: int | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.lr, int | float) and math.isfinite(self.lr) and self.lr > 0):
             raise ConfigError(f"lr of candidate {self.name!r} must be above 0, but got {self.lr!r}")
+
+    def key(self) -> dict[str, Any]:
+        """Plain data on which the candidate's results depend: the rest says where it came from."""
+        return {"name": self.name, "plan": self.plan, "lr": self.lr}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +93,11 @@ class Job:
         key = {
             "task": self.task.key(),
             "trainer": self.trainer.model_dump(mode="json"),
-            "candidate": asdict(candidate),
+            "candidate": candidate.key(),
             "seed": self.seed,
         }
         if self.stacked:
-            key["cohort"] = [asdict(member) for member in self.candidates]
+            key["cohort"] = [member.key() for member in self.candidates]
         return key
 
 

@@ -15,7 +15,7 @@ from initsearch.execution import SerialExecutor
 from initsearch.search import jobs
 from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
 from initsearch.search.study import Study
-from initsearch.search.tracker import CandidateInfo, Measurement, StudyInfo
+from initsearch.search.tracker import Candidate, Measurement, StudyInfo
 from initsearch.search.verdict import Verdict
 from initsearch.space import Space
 from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
@@ -114,7 +114,7 @@ class Listener:
     def start_study(self, study: StudyInfo) -> None:
         self._hear("start_study", study)
 
-    def start_candidate(self, candidate: CandidateInfo) -> None:
+    def start_candidate(self, candidate: Candidate) -> None:
         self._hear("start_candidate", candidate)
 
     def measure(self, candidate: str, measurements: Sequence[Measurement]) -> None:

@@ -3,14 +3,13 @@
 import math
 
 import numpy as np
-import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from initsearch.errors import ConfigError
-from initsearch.search.rungs import HalvingPruner, RungTable, kendall, rung_epochs
+from initsearch.search.rungs import RungTable, kendall, rung_epochs
 
 SCORES = st.lists(
     st.one_of(st.sampled_from([0.1, 0.5, 0.5, 0.9, math.nan]), st.floats(0, 1)),
@@ -75,7 +74,7 @@ def test_asking_for_a_stranger_is_an_error() -> None:
 
 @pytest.mark.parametrize("factor", [1, 0.5, 0, -2, math.inf, math.nan])
 def test_the_factor_must_be_above_one(factor: float) -> None:
-    for build in (RungTable, HalvingPruner, lambda f: rung_epochs(9, f, 1)):
+    for build in (RungTable, lambda f: rung_epochs(9, f, 1)):
         with pytest.raises(ConfigError, match="reduction_factor must be above 1"):
             build(factor)
 
@@ -109,82 +108,6 @@ def test_the_cost_of_a_candidate_does_not_grow_with_their_number() -> None:
     assert min(counts[1:]) > 0
     assert max(counts) < 6 * 14
     assert np.mean(counts[9_000:]) < 2 * np.mean(counts[900:1_000])
-
-
-def run(
-    values: list[list[float]],
-    pruner: optuna.pruners.BasePruner,
-    direction: str,
-    baselines: frozenset[int] = frozenset(),
-    fresh: bool = False,
-) -> list[list[int]]:
-    """Tell each trial's values step by step; the steps that each one reached."""
-    study = optuna.create_study(direction=direction, pruner=pruner)
-    reached: list[list[int]] = []
-    for number, own in enumerate(values):
-        trial = study.ask()
-        if number in baselines:
-            trial.set_user_attr("baseline", True)
-        steps = []
-        for step, value in enumerate(own, start=1):
-            trial.report(value, step)
-            steps.append(step)
-            if fresh:
-                study.pruner = HalvingPruner(2)
-            if trial.should_prune():
-                break
-        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        reached.append(steps)
-    return reached
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-@pytest.mark.parametrize("direction", ["maximize", "minimize"])
-def test_the_pruner_decides_as_the_table_does(direction: str) -> None:
-    rng = np.random.default_rng(3)
-    values = rng.normal(size=(25, 3)).round(1).tolist()
-    values[4][1] = math.nan
-    reached = run(values, HalvingPruner(2), direction)
-    table = RungTable(2, direction == "maximize")
-    expected = []
-    for number, own in enumerate(values):
-        steps = []
-        for step, value in enumerate(own, start=1):
-            steps.append(step)
-            table.add(step, number, value)
-            if not table.keep(step, number):
-                break
-        expected.append(steps)
-    assert reached == expected
-    assert {len(steps) for steps in reached} == {1, 2, 3}
-
-
-def test_the_pruner_keeps_nothing_of_its_own() -> None:
-    values = np.random.default_rng(4).normal(size=(20, 3)).tolist()
-    assert run(values, HalvingPruner(2), "maximize", fresh=True) == run(
-        values, HalvingPruner(2), "maximize"
-    )
-
-
-def test_baselines_are_never_pruned_but_count() -> None:
-    values = [[0.9, 0.9], [0.1, 0.1], [math.nan, 0.1], [0.5, 0.5]]
-    reached = run(values, HalvingPruner(4), "maximize", baselines=frozenset({1, 2}))
-    assert reached == [[1, 2], [1, 2], [1, 2], [1]]
-
-
-def test_only_rungs_prune() -> None:
-    values = [[0.9, 0.9, 0.9], [0.1, 0.1, 0.1]]
-    assert run(values, HalvingPruner(2, rungs=[2]), "maximize")[1] == [1, 2]
-    assert run(values, HalvingPruner(2, rungs=[7]), "maximize")[1] == [1, 2, 3]
-
-
-def test_a_trial_without_a_report_goes_on() -> None:
-    study = optuna.create_study(pruner=HalvingPruner(2))
-    assert not study.ask().should_prune()
 
 
 @pytest.mark.parametrize(

@@ -287,9 +287,7 @@ def test_dropped_candidates_end_when_they_are_dropped(plain) -> None:
         for kind, arguments in plain.listener.calls[:race]
         if kind == "end_candidate"
     }
-    dropped = {
-        name: row["status"] for name, row in plain.search.items() if row["status"] != "complete"
-    }
+    dropped = {name: row.status for name, row in plain.search.items() if row.status != "complete"}
     assert early == dropped
     assert kinds.count("end_candidate") > len(early)
 

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from initsearch.search.tracker import CandidateInfo, Measurement, StudyInfo, Tracker
+from initsearch.search.tracker import Candidate, Measurement, StudyInfo, Tracker
 from initsearch.search.verdict import Evidence, HeldOutScore, Standing, Status, Verdict
 
 SCHEMES = {
@@ -130,9 +130,9 @@ def made_up_study(
     )
 
 
-def made_up_candidate(number: int, name: str, scheme: str | None = None) -> CandidateInfo:
+def made_up_candidate(number: int, name: str, scheme: str | None = None) -> Candidate:
     scheme = scheme or name.partition("(")[0]
-    return CandidateInfo(
+    return Candidate(
         number=number,
         name=name,
         scheme=scheme,

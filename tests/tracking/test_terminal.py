@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from studies import made_up_verdict
 
-from initsearch.search.progress import Progress
+from initsearch.search.tracker import Progress
 from initsearch.tracking.words.progress_bar import SearchProgress
 from initsearch.tracking.words.terminal import print_verdict
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from initsearch.initializers import get_initializer, list_initializers
 from initsearch.plan import Where
-from initsearch.search.tracker import CandidateInfo, StudyInfo
+from initsearch.search.tracker import Candidate, StudyInfo
 from initsearch.space import Group
 from initsearch.tracking.words.escape import visible
 
@@ -43,7 +43,7 @@ class CandidateLabels:
         groups = space.get("groups") if isinstance(space, Mapping) else None
         self._groups = [Group.from_spec(name, spec) for name, spec in (groups or {}).items()]
 
-    def of(self, candidate: CandidateInfo) -> dict[str, str]:
+    def of(self, candidate: Candidate) -> dict[str, str]:
         """The labels of one candidate.
 
         Returns:

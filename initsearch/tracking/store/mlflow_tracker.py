@@ -12,7 +12,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from initsearch.digests import hex_digest
 from initsearch.errors import InitSearchError, unknown_name
 from initsearch.files import short_name
-from initsearch.search.tracker import CandidateInfo, CandidateStatus, Measurement, StudyInfo
+from initsearch.search.tracker import Candidate, CandidateStatus, Measurement, StudyInfo
 from initsearch.search.verdict import Verdict
 from initsearch.tracking.store.condition import prepare_store
 from initsearch.tracking.store.database import errors_in_one_line, open_client
@@ -133,7 +133,7 @@ class MlflowTracker:
             self._runs.pick_up(self._parent, max(seen, default=0))
         self._runs.reopen(self._parent)
 
-    def start_candidate(self, candidate: CandidateInfo) -> None:
+    def start_candidate(self, candidate: Candidate) -> None:
         """Open the candidate's run, or resume it; one that had ended stays ended."""
         study = self._open_study()
         labels = self._labels.of(candidate)

@@ -17,7 +17,7 @@ from initsearch.tracking.words.scale import duration_text
 class SearchProgress:
     """A progress bar in a terminal; in a file or a pipe, a line from time to time.
 
-    Implements `initsearch.search.progress.Progress`. The bar and the time left are those of the whole study:
+    Implements `initsearch.search.tracker.Progress`. The bar and the time left are those of the whole study:
     of all phases that were announced by `plan`, each at its most. The pace is that of what was trained in this
     run. Results that a resumed study finds on disk, and candidates that are dropped, move the bar, but do not
     count for the pace.

@@ -10,7 +10,7 @@ from simulated_jobs import simulate
 from study_runs import Listener, Trained, folder, numbers, run, settings
 
 from initsearch.search.blocks import FIRST_RACE_BLOCK
-from initsearch.search.soft_signs import moves, sign_of
+from initsearch.search.probe import moves, sign_of
 from initsearch.training import CohortResult, Job, TrainJob, run_job
 
 #: Winners that every gradient-based sign condemns: all of them start without a signal.

@@ -1,4 +1,4 @@
-"""From what search, race and test found to the verdict."""
+"""The verdict of a study, built from what its search, race and test found."""
 
 import importlib.metadata
 import math
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 from initsearch.race.rules import Result
 from initsearch.race.sentence import after_races, sentence
-from initsearch.search.confirmation import RaceResult
+from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.metric import Metric
-from initsearch.search.records import Record
+from initsearch.search.race_runner import RaceResult
 from initsearch.search.rungs import kendall
 from initsearch.search.settings import StudySettings
-from initsearch.search.tracker import CandidateInfo
 from initsearch.search.verdict import (
     Evidence,
     HeldOutScore,
@@ -35,25 +34,25 @@ PACKAGES = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Findings:
     """All that a study found.
 
     Attributes:
-        records: What the search found out about each candidate.
+        candidates: The candidates of the search.
         entrants: Those of the short list.
         baseline: The name of the framework's default among the entrants.
         race: The race's scores, decisions and learning curves.
         rungs: The budgets at which candidates were compared, in epochs, the full one last.
-        test: Accuracy on the test set by candidate and block seed.
+        test: Accuracy on the test set by candidate and seed.
         wall_seconds: Time from start to now, over all runs.
         cpu_seconds: Processor time of all jobs.
-        images: How many images a block trained on and validated on, and how many the test set has.
-        earlier: Alphas of the races that this study has decided before, with other limits.
+        images: How many images a seed trained on and validated on, and how many the test set has.
+        earlier_alphas: Alphas of the races that this study has decided before, with other limits.
     """
 
-    records: Sequence[Record]
-    entrants: Sequence[Record]
+    candidates: Sequence[TrainedCandidate]
+    entrants: Sequence[TrainedCandidate]
     baseline: str
     race: RaceResult
     rungs: Sequence[float]
@@ -61,25 +60,25 @@ class Findings:
     wall_seconds: float
     cpu_seconds: float
     images: ImageCounts
-    earlier: Sequence[float] = ()
+    earlier_alphas: Sequence[float] = ()
 
 
-def conclude(
-    settings: StudySettings, dataset: str, requested: str, metric: Metric, found: Findings
+def build_verdict(
+    found: Findings, *, settings: StudySettings, metric: Metric, dataset: str, requested: str
 ) -> Verdict:
     """The verdict of a study.
 
     Args:
+        found: What it found.
         settings: What was searched.
-        dataset: What was trained on.
-        requested: What was asked for.
         metric: What candidates are compared by.
-        found: What came of it.
+        dataset: The data set that was trained on.
+        requested: The data set that was requested.
     """
     race = found.race.race
     decision = race.decisions[-1]
     status = decision.status or "undecided"
-    first = "winner" if status == "winner" else "leader"
+    text = sentence(decision, f"{settings.architecture}/{dataset}", metric.unit, metric.remedy)
     return Verdict(
         status=status,
         winner=decision.leader if status == "winner" else None,
@@ -92,49 +91,49 @@ def conclude(
         alpha=settings.race.alpha,
         margin=settings.race.margin,
         n_seeds=len(race.seeds),
-        candidates=standings(
-            race.results(), {r.proposal.name: r.proposal.info for r in found.entrants}
-        ),
+        candidates=_standings(race.results(), found.entrants),
         tie_set=decision.tie_set,
-        sentence=sentence(
-            decision, f"{settings.architecture}/{dataset}", metric.unit, metric.remedy
-        )
-        + after_races(found.earlier, settings.race.alpha),
+        sentence=text + after_races(found.earlier_alphas, settings.race.alpha),
         test={
-            first: _held_out(decision.leader, found.test),
+            "winner" if status == "winner" else "leader": _held_out(decision.leader, found.test),
             "baseline": _held_out(found.baseline, found.test),
         },
-        evidence=Evidence(
-            request=settings.request(),
-            race_request=settings.race_request(),
-            images=found.images,
-            alphas=(*found.earlier, settings.race.alpha),
-            looks=tuple(race.decisions),
-            rank_agreement=rank_agreement(found.race, metric, found.rungs),
-            initial_loss={
-                name: tuple(curve.initial_loss for curve in curves.values())
-                for name, curves in found.race.curves.items()
-            },
-            final_val_loss={
-                name: _mean(
-                    curve.points[-1].scores.get("val_loss", math.nan)
-                    for curve in curves.values()
-                    if curve.points
-                )
-                for name, curves in found.race.curves.items()
-            },
-            search=tuple(_search_row(record, found.entrants) for record in found.records),
-        ),
+        evidence=_evidence(found, settings, metric),
         wall_seconds=found.wall_seconds,
         cpu_seconds=found.cpu_seconds,
         versions=_versions(),
     )
 
 
-def standings(
-    results: Sequence[Result], candidates: Mapping[str, CandidateInfo]
+def _evidence(found: Findings, settings: StudySettings, metric: Metric) -> Evidence:
+    by_name = found.race.curves.items()
+    return Evidence(
+        request=settings.request(),
+        race_request=settings.race_request(),
+        images=found.images,
+        alphas=(*found.earlier_alphas, settings.race.alpha),
+        looks=tuple(found.race.race.decisions),
+        rank_agreement=rank_agreement(found.race, metric, found.rungs),
+        initial_loss={
+            name: tuple(curve.initial_loss for curve in curves.values()) for name, curves in by_name
+        },
+        final_val_loss={
+            name: _mean(
+                curve.points[-1].scores.get("val_loss", math.nan)
+                for curve in curves.values()
+                if curve.points
+            )
+            for name, curves in by_name
+        },
+        search=tuple(_search_row(c, c in found.entrants) for c in found.candidates),
+    )
+
+
+def _standings(
+    results: Sequence[Result], entrants: Sequence[TrainedCandidate]
 ) -> tuple[Standing, ...]:
-    """What the race says of each candidate, with what the study knows of it: scheme, plan and rate."""
+    """The race's results with what the study knows of each candidate: scheme, plan and learning rate."""
+    candidates = {entrant.name: entrant.candidate for entrant in entrants}
     return tuple(
         Standing(
             **vars(result),
@@ -176,20 +175,21 @@ def _held_out(name: str, test: Mapping[str, Mapping[int, float]]) -> HeldOutScor
     return HeldOutScore(name, _mean(by_seed.values()), dict(by_seed))
 
 
-def _search_row(record: Record, entrants: Sequence[Record]) -> SearchRow:
-    """What the search found out about a candidate, for the verdict's evidence."""
+def _search_row(candidate: TrainedCandidate, raced: bool) -> SearchRow:
+    if candidate.status is None:
+        raise ValueError(f"candidate {candidate.name!r} is still in the search")
     return SearchRow(
-        number=record.proposal.number,
-        name=record.proposal.name,
-        scheme=record.proposal.info.scheme,
-        status=record.status or "failed",
-        reason=record.reason,
-        epoch=record.epoch,
-        score=record.score,
-        scores=dict(record.scores),
-        raced=record in entrants,
-        probe_loss=record.probe_loss,
-        sign=record.sign,
+        number=candidate.candidate.number,
+        name=candidate.name,
+        scheme=candidate.candidate.scheme,
+        status=candidate.status,
+        reason=candidate.reason,
+        epoch=candidate.epoch,
+        score=candidate.score,
+        scores=dict(candidate.scores),
+        raced=raced,
+        probe_loss=candidate.probe_loss,
+        sign=candidate.sign,
     )
 
 

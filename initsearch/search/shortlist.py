@@ -1,0 +1,71 @@
+"""The short list: which candidates of the search enter the race."""
+
+from collections.abc import Sequence
+
+from initsearch.search.candidates import TrainedCandidate
+from initsearch.search.metric import Metric
+from initsearch.search.verdict import CandidateStatus
+
+
+def shortlist(
+    candidates: Sequence[TrainedCandidate], baseline: str, metric: Metric, size: int
+) -> list[TrainedCandidate]:
+    """The best candidate of each scheme that had the full budget, best first, and the baseline.
+
+    If that is a single one, the best of those that were pruned joins it: to be behind at a rung is not to be
+    beaten.
+
+    Args:
+        candidates: The candidates of the search.
+        baseline: The baseline's scheme.
+        metric: Gives the direction.
+        size: Number of schemes at most, the baseline not counted.
+    """
+    best: dict[str, TrainedCandidate] = {}
+    for candidate in _ranked(candidates, "complete", metric):
+        best.setdefault(candidate.candidate.scheme, candidate)
+    rivals = [candidate for scheme, candidate in best.items() if scheme != baseline][:size]
+    entrants = [c for scheme, c in best.items() if scheme == baseline or c in rivals]
+    if baseline not in best:
+        # A baseline that diverged in the search races all the same: its failure is part of the answer.
+        missing = (c for c in candidates if c.candidate.scheme == baseline)
+        entrants += [candidate for candidate in missing if candidate.status != "failed"][:1]
+    if len(entrants) == 1:
+        present = entrants[0].candidate.scheme
+        pruned = _ranked(candidates, "pruned", metric)
+        entrants += [c for c in pruned if c.candidate.scheme != present][:1]
+    return entrants
+
+
+def baseline_of(entrants: Sequence[TrainedCandidate], baseline: str) -> TrainedCandidate:
+    """The entrant that stands for the baseline's scheme; the first one if it could not be trained."""
+    return next((e for e in entrants if e.candidate.scheme == baseline), entrants[0])
+
+
+def too_few(candidates: Sequence[TrainedCandidate]) -> str:
+    """Why there is no race, and what to change, if fewer than two candidates can enter it."""
+    complete = [c for c in candidates if c.status == "complete"]
+    if len(complete) > 1:
+        return (
+            f"a race needs candidates of two schemes, but all {len(complete)} that completed the search are "
+            f"{complete[0].candidate.scheme!r}: widen the space, raise n_trials, or add a baseline"
+        )
+    diverged, failed = (sum(c.status == end for c in candidates) for end in ("diverged", "failed"))
+    reasons = sorted({c.reason for c in candidates if c.status in ("diverged", "failed")})
+    return (
+        f"a race needs two candidates, but of {len(candidates)} only {len(complete)} completed the search "
+        f"({diverged} diverged, {failed} failed: {'; '.join(reasons[:2])}): lower optimizer.lr, widen the "
+        "space, or raise n_trials; tracebacks of failures are in the study's folder, jobs/failed-*.txt, and "
+        "failed candidates are tried again under another seed= or output_dir="
+    )
+
+
+def _ranked(
+    candidates: Sequence[TrainedCandidate], status: CandidateStatus, metric: Metric
+) -> list[TrainedCandidate]:
+    """Those with this status, furthest trained first and the best of them first, without twins."""
+    sign = -1 if metric.higher_is_better else 1
+    return sorted(
+        (c for c in candidates if c.status == status and c.candidate.twin_of is None),
+        key=lambda c: (-c.epoch, sign * c.score, c.candidate.number),
+    )
