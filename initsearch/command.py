@@ -1,7 +1,6 @@
-"""A program of the command line: composes its configuration, runs, and ends in one line of error.
+"""A program of the command line: composes its configuration, runs, and reports an error in one line.
 
-Little is imported before `run_command`: what a program needs takes seconds to load, and Ctrl-C may be pressed
-in them as well.
+`run_command` imports what it needs itself: that takes seconds, in which Ctrl-C must work as well.
 """
 
 import atexit
@@ -16,9 +15,9 @@ from initsearch.errors import InitSearchError, unknown_name
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-#: What a shell reports for a program that Ctrl-C ended.
+#: The exit status that a shell reports for a program that Ctrl-C ended (128 + SIGINT).
 INTERRUPTED = 130
-#: And for one that wrote where nobody reads any more.
+#: And for one whose output is no longer read (128 + SIGPIPE).
 BROKEN_PIPE = 141
 
 
@@ -34,18 +33,18 @@ def run_command(
 ) -> None:
     """Compose a configuration from the command line and run a task with it.
 
-    Whatever goes wrong on purpose (a bad setting, a missing file) is one line on standard error and an
-    exit status of 1; an error that is none of ours keeps its traceback.
+    An `InitSearchError` (a bad setting, a missing file) becomes one line on standard error and an exit status
+    of 1; any other error keeps its traceback.
 
     Args:
         config_name: A file of `conf`, without its ending.
         task: What to do with the composed configuration.
-        stopped: What to say when Ctrl-C ends it.
+        stopped: The message when Ctrl-C ends it.
     """
-    # Hydra prints an exception itself, over many lines, unless it is told to let it through.
+    # Without this, Hydra prints an exception itself, over many lines.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    # A model, an initializer or a config of the user's own lies in the current folder. `python -m` looks
-    # there; a console script does not.
+    # The user's own models and initializers are in the current folder. `python -m` looks there; a console
+    # script does not.
     sys.path.insert(0, str(Path.cwd()))
     try:
         error = _compose_and_run(config_name, task)
@@ -57,18 +56,18 @@ def run_command(
 
 
 def leave() -> NoReturn:
-    """End a program that has done its work: tearing down torch, Lightning and MLflow takes seconds."""
+    """End a finished program at once: tearing down torch, Lightning and MLflow takes seconds."""
     atexit._run_exitfuncs()
     try:
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os._exit(BROKEN_PIPE)
     sys.stderr.flush()
     os._exit(0)
 
 
 def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> str | None:
-    """The error, if one was raised on purpose."""
+    """The message of a known error; None if there was none."""
     import hydra
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
@@ -80,7 +79,7 @@ def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> 
         try:
             task(config)
         except InitSearchError as error:
-            # Out of Hydra's sight: it would print the overrides of a job that fails.
+            # Hydra must not see it: it would print the overrides of a job that fails.
             errors.append(error)
 
     try:

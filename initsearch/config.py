@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from initsearch.choices import as_chosen
+from initsearch.chosen_groups import as_chosen
 from initsearch.command import conf_dir
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.search.settings import RaceSettings, SearchRules, StudySettings

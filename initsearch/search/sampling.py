@@ -1,4 +1,4 @@
-"""Optuna's part: who proposes candidates, and who drops them at a rung."""
+"""How candidates are proposed: the choice of a sampler, and Optuna's samplers with a seed for every draw."""
 
 import math
 import zlib
@@ -15,10 +15,10 @@ from initsearch.space import Space
 #: `auto`: every candidate of a space that is finite and fits into `n_trials`, else TPE.
 SAMPLERS = ("auto", "tpe", "random", "grid")
 
-#: So often TPE draws once more for a trial that would repeat another; where all do, little is left to propose.
+#: Draws after the first where TPE would repeat a candidate; if all repeat one, little is left to try.
 MOST_REDRAWS = 20
 
-#: A grid of more candidates than this is a mistake, not a plan.
+#: A larger grid is most likely a mistake.
 MAX_GRID = 10_000
 
 
@@ -39,8 +39,8 @@ def resolve_sampler(name: str, space: Space, n_trials: int, n_fixed: int) -> str
     if name == "grid" and space.size > MAX_GRID:
         size = "infinitely many" if math.isinf(space.size) else f"{space.size:.0f}"
         raise ConfigError(
-            f"sampler=grid needs a space of at most {MAX_GRID} candidates, but this one has {size}: "
-            "replace its ranges by lists of choices, or use sampler=tpe"
+            f"search.sampler=grid needs a space of at most {MAX_GRID} candidates, but this one has {size}: "
+            "replace its ranges by lists of choices, or use search.sampler=tpe"
         )
     return name
 
@@ -48,22 +48,22 @@ def resolve_sampler(name: str, space: Space, n_trials: int, n_fixed: int) -> str
 def make_sampler(
     name: str, seed: int, is_new: Callable[[Mapping[str, Any]], bool]
 ) -> optuna.samplers.BaseSampler:
-    """The sampler for one trial; a fresh one per trial makes a resumed search propose the same again.
+    """The sampler of one trial; with one per trial, a resumed search proposes the same candidates.
 
     Args:
-        name: `tpe`, or any other for random draws.
-        seed: The trial's.
+        name: `tpe`; any other name draws at random.
+        seed: The trial's seed.
         is_new: Whether parameters that TPE has drawn make a candidate that was not proposed before. If not, it
-            draws again: where the best scheme has nothing to tune, it would propose that one time and again.
-            The first trials, drawn at random until ten have been told, may repeat each other.
+            draws again: if the best scheme has nothing to tune, it would propose that scheme forever. The first
+            trials, drawn at random until ten have ended, may repeat each other.
     """
     return _Tpe(seed, is_new) if name == "tpe" else _Random(seed)
 
 
 class _Random(optuna.samplers.RandomSampler):
-    """Draws each parameter by a seed of its own.
+    """Draws each parameter with a seed of its own.
 
-    A trial that was interrupted between two of its parameters then gets the same second one.
+    A trial that is interrupted between two of its parameters then gets the same second one.
     """
 
     def __init__(self, seed: int) -> None:
@@ -78,13 +78,13 @@ class _Random(optuna.samplers.RandomSampler):
 
 
 class _Tpe(optuna.samplers.TPESampler):
-    """TPE for one trial of a conditional space; parameters that it draws singly have seeds of their own."""
+    """TPE for one trial of a conditional space; parameters that it draws one by one have seeds of their own."""
 
     def __init__(self, seed: int, is_new: Callable[[Mapping[str, Any]], bool]) -> None:
-        # group: parameters of different schemes are modelled apart, as a conditional space needs it.
+        # group: parameters of different schemes are modelled apart, as a conditional space requires.
         with experimental():
             super().__init__(seed=seed, multivariate=True, group=True, constant_liar=True)
-            # Draws what is likely to be good, where the best guess was proposed before.
+            # Draws from the good region at random, for when the best guess was proposed before.
             self._likely = optuna.samplers.TPESampler(
                 n_ei_candidates=1, seed=seed, multivariate=True, group=True, constant_liar=True
             )
@@ -99,7 +99,7 @@ class _Tpe(optuna.samplers.TPESampler):
             return drawn
         self._likely.infer_relative_search_space(study, trial)
         for _ in range(MOST_REDRAWS):
-            # The last one stands, new or not: it is what Optuna keeps as the trial's.
+            # The last draw stands, new or not: it is the one that Optuna stores.
             drawn = self._likely.sample_relative(study, trial, search_space)
             if self._is_new(drawn):
                 break

@@ -1,8 +1,8 @@
-"""What a group chosen on the command line takes with it: its own settings, not those a sweep meant for another.
+"""Settings of a group that is chosen on the command line, without those that a sweep meant for another choice.
 
-A sweep's file sets `model: {depth: 30}` for the model that it names. Hydra lays that over whatever `model=`
-names on the command line, where it fits nothing. So a group that was chosen there keeps its own file's
-settings, what the command line itself sets, and of the sweep's only what any choice has in common.
+A sweep's file sets `model: {depth: 30}` for the model that it names. Hydra applies it to any model that
+`model=` names on the command line, also where it does not fit. So a group that is chosen there keeps the
+settings of its own file, those set on the command line, and of the sweep's only those that hold for any choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ import yaml
 
 from initsearch.command import conf_dir
 
-#: What a sweep says that holds whichever model or optimizer it is: its groups go by activation.
+#: Settings of a sweep that hold for any model or optimizer: the sweep's space matches layers by activation.
 SHARED = {"model": ("activation",), "optimizer": ("batch_size",)}
 
 
 def as_chosen(plain: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The composed configuration with the settings of `model` and `optimizer` that their choice takes.
+    """The composed configuration, with `model` and `optimizer` reduced to the settings of what was chosen.
 
     Args:
         plain: The composed configuration.
@@ -32,7 +32,7 @@ def as_chosen(plain: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
         own = {name.split(".")[1] for name in given if name.startswith(f"{group}.")}
         chosen = [o.partition("=")[2] for o in overrides if o.startswith(f"{group}=")]
         if "_target_" in own:
-            # Somebody's own class: it takes what the command line says, and no more.
+            # The user's own class takes the settings of the command line alone.
             settings[group] = {key: value for key, value in composed.items() if key in own}
         elif chosen and (file := conf_dir() / group / f"{chosen[-1]}.yaml").exists():
             base = yaml.safe_load(file.read_text(encoding="utf-8"))
