@@ -1,30 +1,25 @@
-"""From Hydra's configuration to a study's settings."""
+"""From Hydra's configuration to the typed settings of a study: everything is parsed here, once."""
 
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from initsearch.chosen_groups import as_chosen
 from initsearch.command import conf_dir
 from initsearch.errors import ConfigError, unknown_name
-from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
+from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
 from initsearch.space import Space
 from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
 from initsearch.training import TrainerSettings
 
-#: Config groups.
-GROUPS = ("data", "model", "optimizer", "trainer")
-#: What a configuration has at its top.
-KEYS = (
-    *("name", "seed", "metric", "target_accuracy", "evaluations_per_epoch", "space", "baselines"),
-    *("n_trials", "max_epochs", "workers", "search", "race", "output_dir", *GROUPS),
-)
-Rules = TypeVar("Rules", SearchRules, RaceSettings)
+#: Config groups of the task.
+TASK_GROUPS = {"data", "model", "optimizer"}
+#: What a configuration has at its top: the settings of a study, with its task in groups.
+KEYS = {*StudySettings.model_fields, *TASK_GROUPS} - {"task", "architecture", "composed"}
 
 
 def shipped_sweeps() -> list[str]:
@@ -37,63 +32,47 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
 
     Args:
         config: As Hydra composed it.
-        overrides: The command line's, which say what was chosen there; see `as_chosen`.
+        overrides: The overrides of the command line, which say what was chosen there; see `as_chosen`.
 
     Raises:
-        ConfigError: A key, name or value that breaks a rule; the message says which and how to mend it.
+        ConfigError: A key, name or value that breaks a rule.
     """
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     for key in plain:
         if key not in KEYS:
             raise unknown_name("key of the configuration", key, KEYS)
-    for group in (*GROUPS, "search", "race"):
-        if not isinstance(plain.get(group), Mapping):
-            raise ConfigError(
-                f"{group} must be a mapping of settings, but got {plain.get(group)!r}: "
-                f"choose {group}=NAME or set {group}.KEY=VALUE"
-            )
-    missing = [key for key in KEYS if key not in plain]
-    if missing or not isinstance(plain["output_dir"], str):
-        raise ConfigError(
-            f"{(missing or ['output_dir'])[0]} must be set, but is not: leave it as conf/config.yaml has it"
-        )
     plain = as_chosen(plain, overrides)
     if not plain.get("space"):
         raise ConfigError(
-            f"the space is empty: choose a sweep, +sweep=NAME with NAME one of {', '.join(shipped_sweeps())}"
+            "space must not be empty: choose a sweep, +sweep=NAME with NAME one of "
+            f"{', '.join(shipped_sweeps())}"
         )
     task = ImageClassification(
-        data=DataSettings.parse("data", plain["data"]),
-        model=ModelSettings.parse("model", plain["model"]),
-        optimizer=OptimizerSettings.parse("optimizer", plain["optimizer"]),
+        data=DataSettings.parse("data", plain.get("data")),
+        model=ModelSettings.parse("model", plain.get("model")),
+        optimizer=OptimizerSettings.parse("optimizer", plain.get("optimizer")),
     )
-    trainer = TrainerSettings.parse("trainer", plain["trainer"])
-    return StudySettings(
-        name=str(plain["name"]),
-        architecture=task.model.label,
-        task=task,
-        trainer=trainer,
-        space=Space.from_spec(plain["space"]),
-        baselines=_baselines(plain.get("baselines")),
-        output_dir=Path(plain["output_dir"]),
-        n_trials=plain["n_trials"],
-        max_epochs=plain["max_epochs"],
-        seed=plain["seed"],
-        workers=_workers(trainer) if plain["workers"] is None else plain["workers"],
-        metric=plain["metric"],
-        target_accuracy=plain["target_accuracy"],
-        evaluations_per_epoch=plain["evaluations_per_epoch"],
-        search=_rules(SearchRules, "search", plain["search"]),
-        race=_rules(RaceSettings, "race", plain["race"]),
-        composed=plain,
-    )
+    trainer = TrainerSettings.parse("trainer", plain.get("trainer"))
+    own = {key: value for key, value in plain.items() if key not in TASK_GROUPS}
+    parsed = {
+        "architecture": task.model.label,
+        "task": task,
+        "trainer": trainer,
+        "space": Space.from_spec(plain["space"]),
+        "baselines": _baselines(plain.get("baselines")),
+        "workers": _workers(trainer) if plain.get("workers") is None else plain["workers"],
+        "search": SearchSettings.parse("search", plain.get("search")),
+        "race": RaceSettings.parse("race", plain.get("race")),
+        "composed": plain,
+    }
+    return StudySettings.parse("", own | parsed)
 
 
 def writable(folder: Path) -> Path:
     """The folder, made if it is missing.
 
     Raises:
-        ConfigError: It cannot be made or written to.
+        ConfigError: It cannot be made, or is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,18 +80,9 @@ def writable(folder: Path) -> Path:
             return folder
     except OSError as error:
         raise ConfigError(
-            f"output_dir must be a folder that can be written to, but {str(folder)!r} is not "
-            f"({error.strerror}): give another one, output_dir=PATH"
+            f"output_dir must be a writable folder, but {str(folder)!r} is not ({error.strerror}): give "
+            "another one, output_dir=PATH"
         ) from error
-
-
-def _rules(kind: type[Rules], group: str, given: Mapping[str, Any]) -> Rules:
-    known = [field.name for field in fields(kind)]
-    for key in given:
-        if key not in known:
-            raise unknown_name(f"key in {group}", key, known)
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    return kind(**values)
 
 
 def _baselines(spec: Any) -> Mapping[str, Any]:
@@ -132,10 +102,10 @@ def _baselines(spec: Any) -> Mapping[str, Any]:
 
 
 def _workers(trainer: TrainerSettings) -> int:
-    """One per core or, where candidates train on GPUs, per GPU; one where a training takes all devices."""
+    """One per core, or per GPU if candidates train on GPUs; one if a training takes all devices."""
     return 1 if trainer.distributed else len(trainer.gpus) or _cores()
 
 
 def _cores() -> int:
-    """Cores that this process may use; a container or a scheduler may grant fewer than there are."""
+    """Cores that this process may use; a container or a scheduler may allow fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -29,7 +29,7 @@ import numpy as np
 from benchmarking import Cost, cpus, now, parser, publish, ratio_of_means, table, walls
 
 from initsearch.execution import JobExecutor
-from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
+from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
 from initsearch.search.study import Study
 from initsearch.search.tracker import (
     CandidateStatus,
@@ -125,7 +125,7 @@ class Stopwatch:
     def end_candidate(self, candidate: str, status: CandidateStatus, reason: str) -> None:
         """Nothing to keep."""
 
-    def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
+    def end_study(self, verdict: Verdict) -> None:
         """Record the end of the study."""
         self.ended = now()
 
@@ -180,7 +180,7 @@ def cost_per_candidate(
             space=Space.from_spec(SPACE),
             output_dir=Path(folder),
             n_trials=candidates,
-            search=SearchRules(sampler=sampler),
+            search=SearchSettings(sampler=sampler),
             race=RaceSettings(max_seeds=4),
         )
         with closing(TrackerGroup(lambda: [*trackers, watch])) as tracker, Oracle() as executor:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from initsearch.search.blocks import JobMaker
-from initsearch.search.budgets import Budgets
+from initsearch.search.job_maker import JobMaker
 from initsearch.search.jobs import JobBook
 from initsearch.search.metric import Metric
+from initsearch.search.rungs import Budgets
 from initsearch.search.settings import StudySettings
 from initsearch.search.tracker import Progress, Tracker
 

@@ -1,8 +1,8 @@
-"""Jobs of one study: trained once, kept on disk, and taken from there when a study goes on."""
+"""The jobs of a study at work: each result is computed once, kept in a file, and read when a study resumes."""
 
 import json
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +13,6 @@ from initsearch.errors import InitSearchError
 from initsearch.files import write_whole
 from initsearch.search.tracker import Progress
 from initsearch.training.job import Candidate, CohortResult, Curve, Job
-from initsearch.training.worker import run_job
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,8 @@ class Outcome:
     """What came of a job.
 
     Attributes:
-        curves: By candidate, for those that were trained.
-        failed: By candidate the error in one line, for those whose training raised one.
+        curves: Learning curve by name of the candidates that were trained.
+        failed: The error in one line by name of the candidates whose training raised one.
     """
 
     curves: dict[str, Curve]
@@ -31,11 +30,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Ticket:
-    """A job that was handed in: `JobBook.collect` waits for its outcome.
+    """A submitted job: `JobBook.collect` waits for its outcome.
 
     Attributes:
         kept: Files with the results of candidates that were trained before.
-        training: Jobs of the other candidates, with the results to come; these may be of more candidates.
+        training: Jobs of the other candidates, with what is in training for them; that may include further
+            candidates.
     """
 
     kept: tuple[Path, ...]
@@ -44,12 +44,12 @@ class Ticket:
 
 @dataclass(frozen=True, eq=False)
 class _Training:
-    """What an executor has in hand.
+    """A job that an executor has been given.
 
     Attributes:
-        size: How many candidates are trained together.
+        size: Number of candidates that it trains together.
         source: The executor's own future.
-        result: The same result, once it is kept.
+        result: The same result, once it is written to files.
     """
 
     size: int
@@ -58,21 +58,22 @@ class _Training:
 
 
 class JobBook:
-    """Hands jobs to an executor and keeps each candidate's result in a file.
+    """Submits jobs to an executor and keeps each candidate's result in a file.
 
-    A file is named by all that the result depends on. For a loop the others of the cohort are not among that:
-    where some results are there, the missing candidates are trained alone. The stacked engine rounds a cohort
-    as a whole, in its last digits, so that a result belongs to its cohort, which is trained again as a whole
-    for those that are missing.
+    A file is named by everything that the result depends on. For the loop engine, the rest of the cohort is not
+    part of that: if some results exist, the missing candidates are trained without the others. The stacked
+    engine rounds a cohort as a whole, in the last digits. So a result belongs to its cohort, which is trained
+    again as a whole if one is missing.
 
     Args:
-        folder: Where results, and tracebacks of failures, are kept.
-        executor: Who runs the jobs.
-        progress: Told of each job that is done.
-        cohort_limit: Candidates that one job may train together; `None`: any number.
+        folder: Where results and tracebacks of failures are kept.
+        executor: Runs the jobs.
+        progress: Gets the work of each finished job.
+        train: Runs a job; the executor calls it, perhaps in another process.
+        cohort_limit: Candidates that one job may train together; None: any number.
 
     Attributes:
-        cpu_seconds: Processor time of all results that were collected, in this run or an earlier one.
+        cpu_seconds: Processor time of all results that were collected, also those of earlier runs.
     """
 
     def __init__(
@@ -80,56 +81,59 @@ class JobBook:
         folder: Path,
         executor: Executor,
         progress: Progress,
+        train: Callable[[Job], CohortResult],
+        *,
         cohort_limit: int | None = None,
     ) -> None:
         self._folder = folder
         self._executor = executor
         self._progress = progress
+        self._train = train
         self._limit = cohort_limit
         self._unwritable: OSError | None = None
-        self._told: set[str] = set()
-        self._in_hand: dict[Path, _Training] = {}
+        self._reported: set[str] = set()
+        self._in_training: dict[Path, _Training] = {}
         self._written: set[Path] = set()  # by this run
         self.cpu_seconds = 0.0
 
     def submit(self, job: Job, work: float) -> Ticket:
-        """Start a job for those of its candidates whose results are neither there nor on their way.
+        """Start a job for those of its candidates whose results neither exist nor are in training.
 
         Args:
-            job: What shall be trained.
-            work: What it adds to the progress per candidate, in candidate-epochs.
+            job: The job.
+            work: The work per candidate that it adds to the progress, in candidate-epochs.
         """
         kept: list[Path] = []
         training: list[tuple[Job, _Training]] = []
         for cohort in self._cohorts(job):
-            on_their_way: dict[_Training, list[Candidate]] = {}
+            shared: dict[_Training, list[Candidate]] = {}
             missing = []
             for candidate, file in self._files(cohort):
-                # In this order: a result leaves what is in hand once its file is there.
-                if (begun := self._in_hand.get(file)) is not None:
-                    on_their_way.setdefault(begun, []).append(candidate)
+                # In this order: a training is forgotten once its file exists.
+                if (running := self._in_training.get(file)) is not None:
+                    shared.setdefault(running, []).append(candidate)
                 elif file.exists():
                     kept.append(file)
                 else:
                     missing.append(candidate)
-            training += [(cohort.part(some), begun) for begun, some in on_their_way.items()]
+            training += [(cohort.part(some), running) for running, some in shared.items()]
             if missing and job.stacked:
                 training.append((cohort.part(missing), self._start(cohort)))
             else:
                 chunks = (cohort.part(chunk) for chunk in self._chunks(missing))
                 training += [(chunk, self._start(chunk)) for chunk in chunks]
-        # The race trains some blocks before they are due: their time belongs to this run.
+        # The race trains on some seeds before they are due: their time belongs to this run.
         fresh = sum(file in self._written for file in kept)
         self._progress.advance(work * fresh)
         if fresh < len(kept):
             self._progress.skip(work * (len(kept) - fresh))
-        for part, begun in training:
+        for part, running in training:
             done = partial(self._advance, work * len(part.candidates))
-            begun.result.add_done_callback(done)
+            running.result.add_done_callback(done)
         return Ticket(tuple(kept), tuple(training))
 
     def withdraw(self, ticket: Ticket) -> None:
-        """Take a job back, as far as nobody has begun with it; what has begun is kept when it is done."""
+        """Cancel what has not started of a job; the results of what has started are kept."""
         for _, training in ticket.training:
             training.source.cancel()
 
@@ -144,21 +148,21 @@ class JobBook:
         return [candidates[at : at + size] for at in range(0, len(candidates), size)]
 
     def _start(self, job: Job) -> _Training:
-        """Start a job whose result is kept as soon as it is there, whether or not anybody waits for it."""
+        """Start a job whose result is written as soon as it exists, whether or not it is collected."""
         files = [file for _, file in self._files(job)]
-        training = _Training(len(files), self._executor.submit(run_job, job), Future())
-        self._in_hand.update(dict.fromkeys(files, training))
+        training = _Training(len(files), self._executor.submit(self._train, job), Future())
+        self._in_training.update(dict.fromkeys(files, training))
 
         def settle(done: "Future[CohortResult]") -> None:
             error = CancelledError() if done.cancelled() else done.exception()
             if error is None:
                 try:
                     self._keep(job, done.result())
-                except Exception as unexpected:  # noqa: BLE001  # told to whoever waits for the result
+                except Exception as unexpected:  # noqa: BLE001  # raised by `collect`
                     error = unexpected
             for file in files:
-                if self._in_hand.get(file) is training:  # and not of a later one, that began since
-                    del self._in_hand[file]
+                if self._in_training.get(file) is training:  # and not a later one
+                    del self._in_training[file]
             if error is None:
                 training.result.set_result(done.result())
             else:
@@ -173,29 +177,28 @@ class JobBook:
     def _keep(self, job: Job, result: CohortResult) -> None:
         """Write each candidate's part of a result."""
         for candidate, file in self._files(job):
-            if file.exists():  # a stacked cohort was trained again for the sake of another
+            if file.exists():  # a stacked cohort was trained again for another of its candidates
                 continue
             try:
                 write_whole(file, json.dumps(_share(result, [candidate]).to_json()))
                 self._written.add(file)
             except OSError as error:
-                # This may be a thread of the executor, where nobody would hear of it: `collect` tells it.
+                # This may be a thread of the executor, where it would be lost: `collect` raises it.
                 self._unwritable = error
 
     def collect(self, ticket: Ticket) -> Outcome:
-        """Wait for a job; one that fails is tried again candidate by candidate, so that none spoils another.
+        """Wait for a job; one that fails is tried again candidate by candidate, so each fails on its own.
 
         Raises:
-            InitSearchError: All candidates fail alike, for a reason that initsearch knows; or a result
-                cannot be written.
+            InitSearchError: All candidates fail with the same `InitSearchError`, or a result cannot be written.
         """
         results: list[CohortResult] = []
         errors: dict[str, Exception] = {}
         for job, training in ticket.training:
             try:
                 results.append(_share(training.result.result(), job.candidates))
-                self._tell_engine(job, results[-1])
-            except Exception as error:  # noqa: BLE001  # whatever a user's code raises is a result here
+                self._report_engine(job, results[-1])
+            except Exception as error:  # noqa: BLE001  # any error of the user's code is a result here
                 if training.size == 1:
                     self._note(job.candidates[0], error, errors)
                 else:
@@ -204,10 +207,10 @@ class JobBook:
         if self._unwritable is not None:
             raise InitSearchError(
                 f"results cannot be written to {str(self._folder)!r} ({self._unwritable.strerror}): make "
-                "room there, then give the same command again"
+                "room there, then run the same command again"
             ) from self._unwritable
         if len(errors) > 1 and not results and len({str(error) for error in errors.values()}) == 1:
-            # Candidates that differ do not all fail alike: it is the configuration.
+            # Different candidates do not fail alike by themselves: the configuration is wrong.
             common = next(iter(errors.values()))
             if isinstance(common, InitSearchError):
                 raise common
@@ -217,16 +220,16 @@ class JobBook:
             {name: _in_one_line(error) for name, error in errors.items()},
         )
 
-    def _tell_engine(self, job: Job, result: CohortResult) -> None:
-        """Say once why cohorts are not stacked, where that was asked for."""
+    def _report_engine(self, job: Job, result: CohortResult) -> None:
+        """Report once why cohorts are not stacked, if the configuration asks for it."""
         asked = job.trainer.engine
         as_asked = asked in ("auto", result.engine) or result.engine == "none"
-        if not as_asked and result.reason not in self._told:
-            self._told.add(result.reason)
+        if not as_asked and result.reason not in self._reported:
+            self._reported.add(result.reason)
             self._progress.message(f"cohorts are trained by {result.engine}: {result.reason}")
 
     def _one_by_one(self, job: Job, errors: dict[str, Exception]) -> list[CohortResult]:
-        """Train candidates whose cohort failed each alone, and note those that fail again."""
+        """Train each candidate of a failed cohort on its own, and note those that fail again."""
         parts = [job.part([candidate]) for candidate in job.candidates]
         results = []
         for part, ticket in [(part, self.submit(part, 0.0)) for part in parts]:
@@ -239,7 +242,7 @@ class JobBook:
         return results
 
     def _note(self, candidate: Candidate, error: Exception, errors: dict[str, Exception]) -> None:
-        """Note that a candidate's own training failed."""
+        """Note that a candidate's own training failed, and keep the traceback."""
         errors[candidate.name] = error
         text = "".join(traceback.format_exception(error))
         file = self._folder / f"failed-{short_hash(candidate.name)}.txt"
@@ -251,12 +254,12 @@ class JobBook:
 
 
 def result_key(job: Job, candidate: Candidate) -> str:
-    """A hash of all that a candidate's result depends on; see `Job.key`."""
+    """A hash of everything that a candidate's result depends on; see `Job.key`."""
     return short_hash(job.key(candidate)) + short_hash([job.seed, candidate.name])
 
 
 def _share(result: CohortResult, candidates: Sequence[Candidate]) -> CohortResult:
-    """The part of a result that is of some candidates, with their share of the time."""
+    """The part of a result that belongs to some candidates, with their share of the time."""
     curves = {curve.candidate: curve for curve in result.curves}
     own = tuple(curves[candidate.name] for candidate in candidates)
     share = len(own) / len(curves)

@@ -12,9 +12,8 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from initsearch.digests import short_hash
 from initsearch.plan import InitPlan
 from initsearch.search.candidates import TrainedCandidate
-from initsearch.search.sampling import make_sampler, resolve_sampler
 from initsearch.search.settings import StudySettings
-from initsearch.search.trial_store import TrialStore
+from initsearch.search.trials import TrialStore, make_sampler, resolve_sampler
 from initsearch.training.job import Candidate
 
 #: User attributes of a trial: the name of the baseline that it stands for, its place in a grid, and the end of

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from initsearch.race import Race
-from initsearch.search.blocks import race_seed
 from initsearch.search.context import StudyContext
 from initsearch.search.jobs import Ticket
 from initsearch.search.tracker import curve_measurements
@@ -116,7 +115,7 @@ class RaceRunner:
         """Submit candidates on the race's seeds of these indices; tickets by seed."""
         context = self._context
         tickets = {}
-        for seed in (race_seed(context.settings.seed, index) for index in blocks):
+        for seed in map(context.settings.race_seed, blocks):
             job = context.maker.make(
                 [self._entrants[name] for name in names],
                 seed,

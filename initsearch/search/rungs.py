@@ -1,38 +1,103 @@
-"""Rungs: budgets at which candidates are compared, and the share that goes on from each.
+"""Budgets and rungs: how far candidates are trained, and which of them pass from one rung to the next.
 
-Asynchronous successive halving (Li et al., A System for Massively Parallel Hyperparameter Tuning,
-MLSys 2020, arXiv 1810.05934): a candidate goes on when it is among the best 1/factor of all that
-have been measured at the rung so far, so that nobody waits for a rung to fill. What is dropped at a
-rung is never called beaten: early rungs favour fast starters, which is what `kendall` measures.
+Asynchronous successive halving (Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020,
+arXiv 1810.05934): a candidate passes a rung if it is among the best 1/factor of all that have been measured
+there so far, so no candidate waits for a rung to fill. A candidate that is dropped at a rung is not called
+beaten: early rungs favour fast starters.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from heapq import heappop, heappush, heappushpop
 
-from scipy.stats import kendalltau
-
 from initsearch.errors import ConfigError
+from initsearch.search.metric import Metric
+from initsearch.search.settings import StudySettings
+from initsearch.tasks import step_at, steps_per_epoch
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """How far candidates are trained, in epochs.
+
+    Attributes:
+        rungs: Where they are compared, ascending; the last is the full budget.
+        points: Where they are validated, ascending; the rungs are among them.
+        probe: Where the probe ends, before the first rung; 0: there is no probe.
+        steps_per_epoch: Optimizer steps of an epoch.
+    """
+
+    rungs: tuple[float, ...]
+    points: tuple[float, ...]
+    probe: float
+    steps_per_epoch: int
+
+    @property
+    def full(self) -> float:
+        """The full budget."""
+        return self.rungs[-1]
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the full budget."""
+        return step_at(self.full, self.steps_per_epoch)
+
+
+def make_budgets(
+    settings: StudySettings, metric: Metric, examples: int, *, probe: bool = True
+) -> Budgets:
+    """The budgets of a study; budgets that round to the same step are one.
+
+    Args:
+        settings: What is searched.
+        metric: If it uses whole curves, candidates are validated between the rungs as well.
+        examples: Number of training examples.
+        probe: Whether starting a job is cheap enough for one of a few steps.
+
+    Raises:
+        ConfigError: A batch is larger than the training set.
+    """
+    per_epoch = steps_per_epoch(examples, settings.task.optimizer.batch_size)
+    search, full = settings.search, settings.max_epochs
+    rungs = _distinct(
+        rung_epochs(full, search.reduction_factor, search.first_rung * full), per_epoch
+    )
+    often = settings.evaluations_per_epoch if metric.whole_curve else 0
+    between = [number / often for number in range(1, math.floor(full * often) + 1)]
+    first = rungs[-1] if search.pruner == "none" else rungs[0]
+    has_probe = probe and 0 < search.probe_steps < step_at(first, per_epoch)
+    return Budgets(
+        rungs=rungs,
+        points=_distinct((*between, *rungs), per_epoch),
+        probe=search.probe_steps / per_epoch if has_probe else 0.0,
+        steps_per_epoch=per_epoch,
+    )
+
+
+def _distinct(epochs: Sequence[float], per_epoch: int) -> tuple[float, ...]:
+    """One epoch per step that they round to, ascending: the last of those given."""
+    return tuple(sorted({step_at(epoch, per_epoch): epoch for epoch in epochs}.values()))
 
 
 def rung_epochs(max_epochs: float, reduction_factor: float, first: float) -> tuple[float, ...]:
     """The budgets at which candidates are compared, the full one last.
 
-    Counted down from the full budget, each the next one divided by the factor, as long as it is not
-    below `first`: `rung_epochs(9, 3, 0.5)` is (1, 3, 9).
+    Counted down from the full budget, each the one above it divided by the factor, as long as it is not below
+    `first`: `rung_epochs(9, 3, 0.5)` is (1, 3, 9).
 
     Args:
         max_epochs: The full budget in epochs, above 0.
-        reduction_factor: Ratio of one budget to the one before, above 1.
+        reduction_factor: Ratio of a budget to the one below it, above 1.
         first: The smallest budget that is worth a comparison, in epochs, above 0.
 
     Raises:
         ConfigError: A number outside its range.
     """
     if not 0.0 < max_epochs < math.inf:
-        raise ConfigError(f"max_epochs must be positive: got {max_epochs}")
+        raise ConfigError(f"max_epochs must be positive and finite, but got {max_epochs}: try 4")
     if not first > 0.0:
-        raise ConfigError(f"the first rung must be above 0 epochs: got {first}")
+        raise ConfigError(f"first must be above 0 epochs, but got {first}: try {max_epochs / 4:g}")
     _check_factor(reduction_factor)
     count = 1
     while max_epochs / reduction_factor**count >= first * (1.0 - 1e-9):
@@ -41,14 +106,14 @@ def rung_epochs(max_epochs: float, reduction_factor: float, first: float) -> tup
 
 
 class RungTable:
-    """The scores seen at each rung, and who goes on.
+    """The scores seen at each rung, and which candidates pass.
 
-    A candidate goes on when its score is among the best ceil(n / factor) of the n that have been
-    added at the rung; equal scores go on together; NaN (diverged) counts among the n and never goes
-    on. The answer depends on nothing but what was added before. Adding takes O(log n), asking O(1).
+    A candidate passes if its score is among the best ceil(n / factor) of the n that have been added at the
+    rung. Equal scores pass together; NaN (diverged) counts among the n and never passes. The answer depends on
+    nothing but what was added before. Adding takes O(log n), asking O(1).
 
     Args:
-        reduction_factor: About one in so many goes on; above 1.
+        reduction_factor: About one in this many passes; above 1.
         higher_is_better: The score's direction.
 
     Raises:
@@ -65,7 +130,7 @@ class RungTable:
         self._rest: dict[float, list[float]] = {}
 
     def add(self, rung: float, candidate: int, score: float) -> None:
-        """Tell a score; the same one told again changes nothing.
+        """Add a score; adding the same one again changes nothing.
 
         Args:
             rung: The budget that was reached.
@@ -80,7 +145,7 @@ class RungTable:
             if scores[candidate] == score or (math.isnan(scores[candidate]) and math.isnan(score)):
                 return
             raise ConfigError(
-                f"candidate {candidate} has one score at rung {rung}: got {score} after "
+                f"candidate {candidate} must have one score at rung {rung}, but got {score} after "
                 f"{scores[candidate]}"
             )
         scores[candidate] = score
@@ -91,7 +156,7 @@ class RungTable:
             heappush(best, -heappop(rest))
 
     def keep(self, rung: float, candidate: int) -> bool:
-        """Whether a candidate goes on from a rung, by what has been added there so far.
+        """Whether a candidate passes a rung, by what has been added there so far.
 
         Raises:
             ConfigError: The candidate was not added at this rung.
@@ -105,33 +170,8 @@ class RungTable:
         return -math.inf if math.isnan(score) else self._sign * score
 
 
-def kendall(
-    rung_scores: Mapping[str, float],
-    full_scores: Mapping[str, float],
-    higher_is_better: bool = True,
-) -> float | None:
-    """How well a rung ranks the candidates as the full budget does: Kendall's tau-b.
-
-    Args:
-        rung_scores: Score by name at the rung; NaN (diverged) ranks last.
-        full_scores: Score by name at the full budget; names in only one of both are left out.
-        higher_is_better: The score's direction, which decides where NaN goes.
-
-    Returns:
-        From -1 (reversed) over 0 (unrelated) to 1 (the same order); None where fewer than two
-        candidates are in both, or one side ranks them all equal.
-    """
-    last = -math.inf if higher_is_better else math.inf
-    names = [name for name in rung_scores if name in full_scores]
-    rung, full = (
-        [last if math.isnan(scores[name]) else scores[name] for name in names]
-        for scores in (rung_scores, full_scores)
-    )
-    if len(set(rung)) < 2 or len(set(full)) < 2:
-        return None
-    return float(kendalltau(rung, full).statistic)
-
-
 def _check_factor(reduction_factor: float) -> None:
     if not 1.0 < reduction_factor < math.inf:
-        raise ConfigError(f"reduction_factor must be above 1: got {reduction_factor}; try 2 or 3")
+        raise ConfigError(
+            f"reduction_factor must be above 1, but got {reduction_factor}: try 2 or 3"
+        )

@@ -15,14 +15,13 @@ from typing import Self
 
 from optuna.trial import TrialState
 
-from initsearch.search.blocks import has_state, search_seed
 from initsearch.search.candidates import REASON, TrainedCandidate
 from initsearch.search.context import StudyContext
+from initsearch.search.job_maker import has_state
 from initsearch.search.jobs import Ticket
-from initsearch.search.probe import in_order
 from initsearch.search.proposals import Proposals
-from initsearch.search.pruning import Judge
-from initsearch.search.trial_store import TrialStore
+from initsearch.search.pruning import Judge, in_order
+from initsearch.search.trials import TrialStore
 
 
 @dataclass(eq=False)
@@ -57,7 +56,7 @@ class SearchLoop:
         rungs = budgets.rungs[-1:] if settings.search.pruner == "none" else budgets.rungs
         #: Where each stage ends. Stage 0 is the probe.
         self._ends = (budgets.probe, *rungs)
-        self._seeds = [search_seed(settings.seed, i) for i in range(settings.search.seeds)]
+        self._seeds = settings.search_seeds
         self._proposals = Proposals(settings, trials)
         self.candidates: list[TrainedCandidate] = []
         self._twins: list[TrainedCandidate] = []  # whose first is still in the search

@@ -1,116 +1,91 @@
-"""What a study is made of, checked once before anything trains."""
+"""The settings of a study: typed, checked once, and hashed into the names of studies."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, SkipValidation, field_validator, model_validator
 
 from initsearch.digests import short_hash
-from initsearch.errors import ConfigError, unknown_name
+from initsearch.errors import ConfigError
 from initsearch.plan import InitPlan
-from initsearch.race.rules import RaceRules
-from initsearch.search.metric import make_metric
-from initsearch.search.sampling import SAMPLERS
-from initsearch.search.trial_store import PRUNERS
+from initsearch.race import RaceRules
+from initsearch.search.metric import METRICS, make_metric
+from initsearch.search.trials import PRUNERS, SAMPLERS
+from initsearch.settings import LISTED, Settings, one_of
 from initsearch.space import Space
 from initsearch.tasks import Task
-from initsearch.training.trainer_settings import TrainerSettings
+from initsearch.training import TrainerSettings
 
+#: Each study seed has this many block seeds of its own, so studies of different seeds share no block.
+SEEDS_PER_STUDY = 10_000
+#: The race's seeds start here: selection and confirmation never share a seed.
+FIRST_RACE_BLOCK = 1_000
 #: Trainer settings that change the numbers, not only where they are computed.
 ARITHMETIC = ("precision", "autocast", "channels_last")
 
+Count = Annotated[int, Field(ge=1)]
 
-@dataclass(frozen=True)
-class SearchRules:
-    """How candidates are found and thinned out, before the race.
+
+class SearchSettings(Settings):
+    """The config group `search`: how candidates are found and dropped before the race.
 
     Attributes:
-        seeds: Blocks on which each candidate is trained; its score is the mean over them.
-        cohort_size: Candidates that are asked for, trained and compared together.
-        open_cohorts: Cohorts in training at a time. More keep more workers busy, fewer let the sampler learn
-            sooner; how many workers there are changes nothing in what is found.
+        seeds: Seeds on which each candidate is trained; its score is the mean over them.
+        cohort_size: Candidates that are proposed, trained and compared together.
+        open_cohorts: Cohorts in training at a time. More keep more workers busy, with fewer the sampler learns
+            sooner. The number of workers does not change what is found.
         first_rung: The first budget at which candidates are compared, as a share of `max_epochs`.
-        reduction_factor: At each rung about one in so many goes on; budgets grow by the same factor.
+        reduction_factor: About one in this many candidates passes a rung; budgets grow by the same factor.
         sampler: How new candidates are proposed (`auto`, `tpe`, `random`, `grid`).
         pruner: How candidates are dropped at a rung (`halving`, `median`, `none`).
         screen: Whether candidates that cannot learn, by exact checks, are dropped before they are trained.
-        probe_steps: Steps on one block after which candidates are put in order: those that have learned
-            something by then go first. Nothing is dropped for it. 0: no such order.
+        probe_steps: Steps on one seed after which candidates are put in order: those that have learned
+            something by then are trained first, and none is dropped. 0: no such order.
     """
 
-    seeds: int = 2
-    cohort_size: int = 8
-    open_cohorts: int = 3
-    first_rung: float = 0.25
-    reduction_factor: float = 2.0
-    sampler: str = "auto"
-    pruner: str = "halving"
+    seeds: Annotated[int, Field(ge=1, le=FIRST_RACE_BLOCK)] = 2
+    cohort_size: Count = 8
+    open_cohorts: Count = 3
+    first_rung: Annotated[float, Field(gt=0, le=1)] = 0.25
+    reduction_factor: Annotated[float, Field(gt=1)] = 2.0
+    sampler: Annotated[str, one_of("search.sampler", SAMPLERS)] = "auto"
+    pruner: Annotated[str, one_of("search.pruner", PRUNERS)] = "halving"
     screen: bool = True
-    probe_steps: int = 20
-
-    def __post_init__(self) -> None:
-        _at_least("search.seeds", self.seeds, 1)
-        _at_least("search.probe_steps", self.probe_steps, 0)
-        _at_least("search.cohort_size", self.cohort_size, 1)
-        _at_least("search.open_cohorts", self.open_cohorts, 1)
-        _number("search.first_rung", self.first_rung)
-        _number("search.reduction_factor", self.reduction_factor)
-        if not isinstance(self.screen, bool):
-            raise ConfigError(f"search.screen must be true or false, but got {self.screen!r}")
-        if not 0 < self.first_rung <= 1:
-            raise ConfigError(f"search.first_rung must lie in (0, 1], but got {self.first_rung}")
-        if not self.reduction_factor > 1:
-            raise ConfigError(
-                f"search.reduction_factor must be greater than 1, but got {self.reduction_factor}"
-            )
-        if self.sampler not in SAMPLERS:
-            raise unknown_name("sampler", self.sampler, SAMPLERS)
-        if self.pruner not in PRUNERS:
-            raise unknown_name("pruner", self.pruner, PRUNERS)
+    probe_steps: Annotated[int, Field(ge=0)] = 20
 
 
-@dataclass(frozen=True)
-class RaceSettings:
-    """How the short list is compared.
+class RaceSettings(Settings):
+    """The config group `race`: how the short list is compared.
 
     Attributes:
-        max_seeds: Blocks at most.
-        alpha: Chance of a false winner that is accepted.
-        margin: What counts as a difference, in percentage points for accuracies, else in the metric's unit.
-        looks: Numbers of blocks after which a decision is tried, declared beforehand.
-        futility: The race ends undecided where the blocks left would decide it with a chance below this; 0:
-            never.
-        shortlist: How many scheme families enter, besides the baseline.
+        max_seeds: Seeds at most.
+        alpha: Accepted chance of a false winner.
+        margin: The smallest difference that matters: percentage points for accuracies, else in the metric's
+            unit.
+        looks: Numbers of seeds after which a decision is tried, declared beforehand.
+        futility: The race ends undecided if the seeds left would decide it with a chance below this; 0: never.
+        shortlist: Number of scheme families that enter, besides the baseline.
     """
 
-    max_seeds: int = 12
+    max_seeds: Annotated[int, Field(ge=2, le=SEEDS_PER_STUDY - FIRST_RACE_BLOCK)] = 12
     alpha: float = 0.05
     margin: float = 0.1
-    looks: tuple[int, ...] = (4, 6, 8, 12, 16, 24, 32)
+    looks: Annotated[tuple[int, ...], LISTED, Field(min_length=1)] = (4, 6, 8, 12, 16, 24, 32)
     futility: float = 0.05
-    shortlist: int = 4
+    shortlist: Count = 4
 
-    def __post_init__(self) -> None:
-        _at_least("race.max_seeds", self.max_seeds, 2)
-        _at_least("race.shortlist", self.shortlist, 1)
-        _number("race.alpha", self.alpha)
-        _number("race.margin", self.margin)
-        if not isinstance(self.looks, tuple) or not self.looks:
-            raise ConfigError(
-                f"race.looks must be a list of numbers of blocks, but got {self.looks!r}: try [4,6,8,12]"
-            )
-        for look in self.looks:
-            _at_least("race.looks", look, 2)
-        _number("race.futility", self.futility)
-        self.rules(self.margin)  # raises where a number is outside its range
+    @model_validator(mode="after")
+    def _check_rules(self) -> Self:
+        self.rules(self.margin)  # raises what a race refuses
+        return self
 
     def rules(self, margin: float, **of_the_metric: Any) -> RaceRules:
         """The race's rules.
 
         Args:
             margin: The margin in units of the metric.
-            of_the_metric: Those fields of `RaceRules` that are no settings.
+            of_the_metric: The fields of `RaceRules` that are not settings.
 
         Raises:
             ConfigError: A number outside its range.
@@ -125,74 +100,84 @@ class RaceSettings:
         )
 
 
-@dataclass(frozen=True)
-class StudySettings:
-    """All of a study.
+def _path(value: object) -> object:
+    if isinstance(value, str) and value:
+        return Path(value)
+    if not isinstance(value, Path):
+        raise ValueError("must be the path of a folder")
+    return value
+
+
+class StudySettings(Settings):
+    """All settings of a study.
 
     Attributes:
         name: The sweep's name.
         architecture: The model's short name.
-        task: What is trained; its optimizer's `lr` is used where the space has none.
+        task: What is trained; its optimizer's `lr` is used if the space has none.
         trainer: Lightning's accelerator, devices, strategy and precision, and the cohort's engine.
         space: What may vary.
-        baselines: Plans that are candidates from the start, by name; the first is the verdict's baseline.
         output_dir: Where everything is written.
+        baselines: Plans that are candidates from the start, by name; the first is the verdict's baseline.
         n_trials: Candidates in total, baselines included.
         max_epochs: The full budget.
-        seed: From which every block's seed is derived.
+        seed: From which every seed of a training is derived.
         workers: Processes that train.
         metric: What candidates are compared by.
-        target_accuracy: The share of the validation images that the metric `steps_to_target` counts to.
-        evaluations_per_epoch: How often candidates are validated, where the metric looks at whole curves.
-        search: Rules of the search.
-        race: Rules of the race.
+        target_accuracy: The validation accuracy to which the metric `steps_to_target` counts steps.
+        evaluations_per_epoch: How often candidates are validated, if the metric uses whole curves.
+        search: How candidates are found.
+        race: How the short list is compared.
         composed: The whole configuration as it was composed, for the records.
     """
 
-    name: str
+    name: Annotated[str, BeforeValidator(str)]
     architecture: str
-    task: Task
+    task: SkipValidation[Task]
     trainer: TrainerSettings
-    space: Space
-    output_dir: Path
-    baselines: Mapping[str, Any] = field(default_factory=lambda: {"torch_default": "torch_default"})
-    n_trials: int = 16
-    max_epochs: float = 4.0
-    seed: int = 0
-    workers: int = 1
-    metric: str = "val_accuracy"
+    space: SkipValidation[Space]
+    output_dir: Annotated[Path, BeforeValidator(_path)]
+    baselines: Mapping[str, Any] = Field(default={"torch_default": "torch_default"}, min_length=1)
+    n_trials: Count = 16
+    max_epochs: Annotated[float, Field(gt=0)] = 4.0
+    seed: Annotated[int, Field(ge=0)] = 0
+    workers: Count = 1
+    metric: Annotated[str, one_of("metric", METRICS)] = "val_accuracy"
     target_accuracy: float = 0.9
-    evaluations_per_epoch: int = 10
-    search: SearchRules = field(default_factory=SearchRules)
-    race: RaceSettings = field(default_factory=RaceSettings)
-    composed: Mapping[str, Any] = field(default_factory=dict)
+    evaluations_per_epoch: Count = 10
+    search: SearchSettings = SearchSettings()
+    race: RaceSettings = RaceSettings()
+    composed: Mapping[str, Any] = Field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        _at_least("n_trials", self.n_trials, 1)
-        _at_least("workers", self.workers, 1)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ConfigError(f"seed must be an integer of at least 0, but got {self.seed!r}")
-        _number("max_epochs", self.max_epochs)
-        if not self.max_epochs > 0:
-            raise ConfigError(f"max_epochs must be positive, but got {self.max_epochs}")
-        if not self.baselines:
-            raise ConfigError(
-                "baselines must name at least one plan, but got none: try [torch_default]"
-            )
-        for name, plan in self.baselines.items():
+    @field_validator("baselines")
+    @classmethod
+    def _check_plans(cls, baselines: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name, plan in baselines.items():
             try:
                 InitPlan.from_spec(plan)
             except ConfigError as error:
                 raise ConfigError(f"baseline {name!r}: {error}") from error
-        _number("target_accuracy", self.target_accuracy)
-        make_metric(self.metric, self.target_accuracy)
-        _at_least("evaluations_per_epoch", self.evaluations_per_epoch, 1)
+        return baselines
+
+    @model_validator(mode="after")
+    def _check_metric(self) -> Self:
+        make_metric(self.metric, self.target_accuracy)  # raises what a metric refuses
+        return self
+
+    @property
+    def search_seeds(self) -> tuple[int, ...]:
+        """The seeds of the search."""
+        return tuple(self.seed * SEEDS_PER_STUDY + index for index in range(self.search.seeds))
+
+    def race_seed(self, index: int) -> int:
+        """The seed of the race's block `index`, from 0."""
+        return self.seed * SEEDS_PER_STUDY + FIRST_RACE_BLOCK + index
 
     def identity(self, contents: Any = None) -> str:
-        """A short hash of all that a candidate's curves depend on: another one is another study.
+        """A short hash of everything on which a candidate's curves depend: it identifies the study.
 
-        Not in it: how many candidates and seeds are afforded, and on how many workers, since those only
-        extend a study that stands.
+        The numbers of candidates, seeds and workers are not part of it: with more of them the study is
+        extended.
 
         Args:
             contents: What identifies the data that were found; see `TaskInfo`.
@@ -208,32 +193,37 @@ class StudySettings:
             "baselines": {
                 name: InitPlan.from_spec(plan).spec() for name, plan in self.baselines.items()
             },
-            "max_epochs": self.max_epochs,
+            "max_epochs": _whole(self.max_epochs),
             "seed": self.seed,
             "metric": [self.metric, self.target_accuracy, self.evaluations_per_epoch],
-            "search": repr(self.search),
+            # Under its first name: it is part of the names of studies.
+            "search": _text("SearchRules", self.search),
         }
         return short_hash(parts)
 
     def request(self) -> str:
-        """A short hash of what a verdict was asked for: the study, and what is afforded for it."""
+        """A short hash of what a verdict is requested for: the study, `n_trials` and the race."""
         return self._request(self.race)
 
     def race_request(self) -> str:
-        """A short hash of the race that was asked for: one that goes on where it was futile is the same."""
-        return self._request(replace(self.race, futility=0.0))
+        """A short hash of the requested race: one that continues after a futile end is the same race."""
+        return self._request(self.race.model_copy(update={"futility": 0.0}))
 
     def _request(self, race: RaceSettings) -> str:
-        return short_hash({"study": self.identity(), "n_trials": self.n_trials, "race": repr(race)})
+        parts = {
+            "study": self.identity(),
+            "n_trials": self.n_trials,
+            "race": _text("RaceSettings", race),
+        }
+        return short_hash(parts)
 
 
-def _number(argument: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigError(f"{argument} must be a finite number, but got {value!r}")
+def _text(name: str, settings: Settings) -> str:
+    """Settings as text for a hash."""
+    values = ((key, getattr(settings, key)) for key in type(settings).model_fields)
+    return f"{name}({', '.join(f'{key}={_whole(value)!r}' for key, value in values)})"
 
 
-def _at_least(argument: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(
-            f"{argument} must be a whole number of at least {least}, but got {value!r}"
-        )
+def _whole(value: Any) -> Any:
+    """A whole float as an integer: `2` and `2.0` are one setting, and have one hash."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

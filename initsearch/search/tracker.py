@@ -25,6 +25,7 @@ class StudyInfo:
         higher_is_better: Its direction.
         settings: The whole composed configuration, nested.
         n_trials: Candidates in total.
+        steps_per_epoch: Optimizer steps of an epoch; None if unknown.
     """
 
     name: str
@@ -36,6 +37,7 @@ class StudyInfo:
     higher_is_better: bool
     settings: Mapping[str, Any]
     n_trials: int
+    steps_per_epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class Tracker(Protocol):
     def end_candidate(self, candidate: str, status: CandidateStatus, reason: str) -> None:
         """A candidate has ended; `reason` says why (empty for `complete`)."""
 
-    def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
-        """The verdict is known; `study_info` has further facts for the report (`steps_per_epoch`)."""
+    def end_study(self, verdict: Verdict) -> None:
+        """The verdict is known."""
 
     def close(self) -> None:
         """The coordinator stops (at the end, on Ctrl-C or on an error): leave nothing half-written."""
@@ -122,9 +124,9 @@ class BufferedTracker:
         """See `Tracker`."""
         self._tracker.end_candidate(candidate, status, reason)
 
-    def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
+    def end_study(self, verdict: Verdict) -> None:
         """See `Tracker`."""
-        self._tracker.end_study(verdict, study_info)
+        self._tracker.end_study(verdict)
 
     def close(self) -> None:
         """See `Tracker`."""

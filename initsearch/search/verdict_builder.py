@@ -6,12 +6,12 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from initsearch.race.rules import Result
-from initsearch.race.sentence import after_races, sentence
+from scipy.stats import kendalltau
+
+from initsearch.race import Result, after_races, sentence
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.metric import Metric
 from initsearch.search.race_runner import RaceResult
-from initsearch.search.rungs import kendall
 from initsearch.search.settings import StudySettings
 from initsearch.search.verdict import (
     Evidence,
@@ -168,6 +168,33 @@ def rank_agreement(
         epoch: kendall(means[epoch], means[epochs[-1]], metric.higher_is_better)
         for epoch in epochs[:-1]
     }
+
+
+def kendall(
+    rung_scores: Mapping[str, float],
+    full_scores: Mapping[str, float],
+    higher_is_better: bool = True,
+) -> float | None:
+    """How well a rung ranks the candidates as the full budget does: Kendall's tau-b.
+
+    Args:
+        rung_scores: Score by name at the rung; NaN (diverged) ranks last.
+        full_scores: Score by name at the full budget; names in only one of both are left out.
+        higher_is_better: The score's direction, which decides where NaN goes.
+
+    Returns:
+        From -1 (reversed) over 0 (unrelated) to 1 (the same order); None if fewer than two candidates are in
+        both, or one side ranks them all equal.
+    """
+    last = -math.inf if higher_is_better else math.inf
+    names = [name for name in rung_scores if name in full_scores]
+    rung, full = (
+        [last if math.isnan(scores[name]) else scores[name] for name in names]
+        for scores in (rung_scores, full_scores)
+    )
+    if len(set(rung)) < 2 or len(set(full)) < 2:
+        return None
+    return float(kendalltau(rung, full).statistic)
 
 
 def _held_out(name: str, test: Mapping[str, Mapping[int, float]]) -> HeldOutScore:

@@ -1,8 +1,7 @@
 """Several trackers as one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from initsearch.search.tracker import (
     Candidate,
@@ -43,9 +42,9 @@ class TrackerGroup:
         """See `Tracker`."""
         self._tell(lambda tracker: tracker.end_candidate(candidate, status, reason))
 
-    def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
+    def end_study(self, verdict: Verdict) -> None:
         """See `Tracker`."""
-        self._tell(lambda tracker: tracker.end_study(verdict, study_info))
+        self._tell(lambda tracker: tracker.end_study(verdict))
 
     def _tell(self, call: Callable[[Tracker], None]) -> None:
         with interrupts_deferred():

@@ -1,7 +1,6 @@
 """A study's own folder: the leaderboard and the figures."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from initsearch.errors import InitSearchError
 from initsearch.search.tracker import Candidate, CandidateStatus, Measurement, StudyInfo
@@ -38,12 +37,12 @@ class ReportTracker:
         """See `Tracker`."""
         self._heard().end_candidate(candidate, status, reason)
 
-    def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
+    def end_study(self, verdict: Verdict) -> None:
         """Write the leaderboard and the figures."""
         record = self._heard().record()
         folder = record.study.folder
         write_csv(leaderboard_rows(verdict), folder / "leaderboard.csv")
-        write_figures(folder / "figures", verdict, record, study_info.get("steps_per_epoch"))
+        write_figures(folder / "figures", verdict, record, record.study.steps_per_epoch)
 
     def close(self) -> None:
         """Nothing is left open."""

@@ -22,8 +22,8 @@ from initsearch import cli
 from initsearch.command import conf_dir
 from initsearch.config import read_settings, shipped_sweeps
 from initsearch.plan import InitPlan
-from initsearch.search import jobs
 from initsearch.search.settings import StudySettings
+from initsearch.search.study import Study
 from initsearch.search.verdict import Verdict
 from initsearch.tasks import ImageClassification
 from initsearch.tasks.models import build_model
@@ -156,7 +156,7 @@ def test_a_finished_study_prints_its_verdict_and_trains_nothing(
     first = capsys.readouterr().out
     assert [path.name for path in here.iterdir()] == ["out"]
     before = everything(here)
-    monkeypatch.setattr(jobs, "run_job", None)
+    monkeypatch.setattr(Study, "run", None)
     monkeypatch.setattr(MlflowTracker, "in_folder", None)  # nor is MLflow asked for anything
     run(monkeypatch, *command)
     assert capsys.readouterr().out == first

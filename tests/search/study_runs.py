@@ -7,19 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from initsearch.execution import SerialExecutor
-from initsearch.search import jobs
-from initsearch.search.settings import RaceSettings, SearchRules, StudySettings
+from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
 from initsearch.search.study import Study
 from initsearch.search.tracker import Candidate, Measurement, StudyInfo
 from initsearch.search.verdict import Verdict
 from initsearch.space import Space
 from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
-from initsearch.training import CohortResult, Curve, Job, TestJob, TrainerSettings, TrainJob
+from initsearch.training import (
+    CohortResult,
+    Curve,
+    Job,
+    TestJob,
+    TrainerSettings,
+    TrainJob,
+    run_job,
+)
 
 SPACE: dict[str, Any] = {
     "groups": {
@@ -80,7 +86,7 @@ def settings(output_dir: Path, **changes: Any) -> StudySettings:
     return StudySettings(
         space=Space.from_spec(space),
         output_dir=output_dir,
-        search=SearchRules(**search),
+        search=SearchSettings(**search),
         race=RaceSettings(**race),
         composed={"n_trials": changes.get("n_trials", 9)},
         **(plain | changes),
@@ -123,8 +129,8 @@ class Listener:
     def end_candidate(self, candidate: str, status: str, reason: str) -> None:
         self._hear("end_candidate", candidate, status, reason)
 
-    def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
-        self._hear("end_study", verdict, study_info)
+    def end_study(self, verdict: Verdict) -> None:
+        self._hear("end_study", verdict)
 
     def close(self) -> None:
         self._hear("close")
@@ -149,11 +155,14 @@ class Listener:
 
 
 def run(
-    asked: StudySettings, listener: Listener | None = None, executor: Executor | None = None
+    asked: StudySettings,
+    listener: Listener | None = None,
+    executor: Executor | None = None,
+    train: Callable[[Job], CohortResult] = run_job,
 ) -> Verdict:
-    """Run a study, or go on with it, in this process."""
+    """Run or resume a study, by default in this process."""
     listener = listener or Listener()
-    study = Study(asked, listener, listener)
+    study = Study(asked, listener, listener, train)
     return study.run(executor or SerialExecutor())
 
 
@@ -176,31 +185,28 @@ def folder(asked: StudySettings) -> Path:
 
 
 class Trained:
-    """Counts what is trained: put in the place of `run_job`, which it calls.
+    """Trains by a function and records the jobs.
 
     Attributes:
         jobs: In order, every job that was run.
-        results: What they came to, where they ended.
     """
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, work: Callable[[Job], CohortResult]
-    ) -> None:
+    def __init__(self, train: Callable[[Job], CohortResult]) -> None:
         self.jobs: list[Job] = []
-        self.results: list[CohortResult] = []
-        self._work = work
-        monkeypatch.setattr(jobs, "run_job", self)
+        self._train = train
 
     def __call__(self, job: Job) -> CohortResult:
         self.jobs.append(job)
-        result = self._work(job)
-        self.results.append(result)
-        return result
+        return self._train(job)
 
-    @property
-    def trainings(self) -> list[TrainJob]:
-        """The jobs that train."""
-        return [job for job in self.jobs if isinstance(job, TrainJob)]
+    def run(
+        self,
+        asked: StudySettings,
+        listener: Listener | None = None,
+        executor: Executor | None = None,
+    ) -> Verdict:
+        """Run or resume a study that trains by this."""
+        return run(asked, listener, executor, self)
 
     @property
     def pieces(self) -> list[tuple[str, int, float, bool]]:

@@ -20,6 +20,7 @@ from initsearch.training import (
     TestJob,
     TrainerSettings,
     TrainJob,
+    run_job,
 )
 
 ANNA, BERT, CARL = (
@@ -34,8 +35,13 @@ def job_of(*candidates: Candidate, **changes: Any) -> TrainJob:
     return replace(job, **changes)
 
 
-def book(folder: Path, listener: Listener | None = None, limit: int | None = None) -> JobBook:
-    return JobBook(folder, SerialExecutor(), listener or Listener(), cohort_limit=limit)
+Train = Callable[[Job], CohortResult]
+
+
+def book(
+    folder: Path, train: Train, listener: Listener | None = None, limit: int | None = None
+) -> JobBook:
+    return JobBook(folder, SerialExecutor(), listener or Listener(), train, cohort_limit=limit)
 
 
 def do(jobs: JobBook, job: Job) -> Outcome:
@@ -54,22 +60,22 @@ def refusing(*names: str, error: Callable[[str], Exception]) -> Callable[[Job], 
     return work
 
 
-def test_a_result_is_kept_and_read_again(monkeypatch, tmp_path) -> None:
-    trained = Trained(monkeypatch, simulate)
+def test_a_result_is_kept_and_read_again(tmp_path) -> None:
+    trained = Trained(simulate)
     job = job_of(ANNA, BERT)
-    first = do(book(tmp_path), job)
+    first = do(book(tmp_path, trained), job)
     assert list(first.curves) == ["anna", "bert"]
     assert first.curves["bert"] == simulate(job).curves[1]
-    again = book(tmp_path)
+    again = book(tmp_path, trained)
     assert do(again, job) == first
     assert len(trained.jobs) == 1
     assert again.cpu_seconds == pytest.approx(simulate(job).cpu_seconds)
 
 
-def test_a_newcomer_is_trained_alone(monkeypatch, tmp_path) -> None:
-    trained = Trained(monkeypatch, simulate)
-    do(book(tmp_path), job_of(ANNA, BERT))
-    outcome = do(book(tmp_path), job_of(BERT, CARL))
+def test_a_newcomer_is_trained_alone(tmp_path) -> None:
+    trained = Trained(simulate)
+    do(book(tmp_path, trained), job_of(ANNA, BERT))
+    outcome = do(book(tmp_path, trained), job_of(BERT, CARL))
     assert trained.pieces == [
         ("anna", 3, 2.0, False),
         ("bert", 3, 2.0, False),
@@ -92,59 +98,59 @@ def test_a_newcomer_is_trained_alone(monkeypatch, tmp_path) -> None:
     ],
     ids=str,
 )
-def test_all_that_a_result_depends_on_tells_jobs_apart(monkeypatch, tmp_path, change) -> None:
-    trained = Trained(monkeypatch, simulate)
-    do(book(tmp_path), job_of(ANNA))
+def test_all_that_a_result_depends_on_tells_jobs_apart(tmp_path, change) -> None:
+    trained = Trained(simulate)
+    do(book(tmp_path, trained), job_of(ANNA))
     do(
-        book(tmp_path),
+        book(tmp_path, trained),
         job_of(ANNA, **change) if "candidates" not in change else job_of(*change["candidates"]),
     )
     assert len(trained.jobs) == 2
 
 
-def test_a_test_of_what_was_trained_is_another_result(monkeypatch, tmp_path) -> None:
-    trained = Trained(monkeypatch, simulate)
+def test_a_test_of_what_was_trained_is_another_result(tmp_path) -> None:
+    trained = Trained(simulate)
     job = job_of(ANNA)
     test = TestJob(task=job.task, trainer=job.trainer, candidates=(ANNA,), seed=3, epochs=2.0)
     for each in (job, test, job, test):
-        do(book(tmp_path), each)
+        do(book(tmp_path, trained), each)
     assert trained.jobs == [job, test]
 
 
-def test_where_a_job_starts_from_does_not(monkeypatch, tmp_path) -> None:
-    trained = Trained(monkeypatch, simulate)
-    do(book(tmp_path), job_of(ANNA))
+def test_where_a_job_starts_from_does_not(tmp_path) -> None:
+    trained = Trained(simulate)
+    do(book(tmp_path, trained), job_of(ANNA))
     do(
-        book(tmp_path),
+        book(tmp_path, trained),
         job_of(ANNA, start_epoch=1.0, states={"anna": "gone.pt"}, state_dir="states"),
     )
     assert len(trained.jobs) == 1
 
 
-def test_results_are_filed_by_name_in_whatever_order_they_come(monkeypatch, tmp_path) -> None:
+def test_results_are_filed_by_name_in_whatever_order_they_come(tmp_path) -> None:
     def reversed_order(job: Job) -> CohortResult:
         result = simulate(job)
         return replace(result, curves=result.curves[::-1])
 
-    Trained(monkeypatch, reversed_order)
-    do(book(tmp_path), job_of(ANNA, BERT))
-    alone = do(book(tmp_path), job_of(BERT))
+    trained = Trained(reversed_order)
+    do(book(tmp_path, trained), job_of(ANNA, BERT))
+    alone = do(book(tmp_path, trained), job_of(BERT))
     assert alone.curves == {"bert": simulate(job_of(BERT)).curves[0]}
 
 
-def test_what_is_trained_is_kept_though_nobody_waits_for_it(monkeypatch, tmp_path) -> None:
-    trained = Trained(monkeypatch, simulate)
-    book(tmp_path).submit(job_of(ANNA), 2.0)
-    do(book(tmp_path), job_of(ANNA))
+def test_what_is_trained_is_kept_though_nobody_waits_for_it(tmp_path) -> None:
+    trained = Trained(simulate)
+    book(tmp_path, trained).submit(job_of(ANNA), 2.0)
+    do(book(tmp_path, trained), job_of(ANNA))
     assert len(trained.jobs) == 1
 
 
 @pytest.mark.parametrize("limit", [None, 1])
-def test_one_failure_spoils_no_other_s_result(monkeypatch, tmp_path, limit) -> None:
+def test_one_failure_spoils_no_other_s_result(tmp_path, limit) -> None:
     work = refusing("bert", error=lambda name: ModelError(f"not {name}"))
-    trained = Trained(monkeypatch, work)
+    trained = Trained(work)
     listener = Listener()
-    outcome = do(book(tmp_path, listener, limit), job_of(ANNA, BERT, CARL))
+    outcome = do(book(tmp_path, trained, listener, limit), job_of(ANNA, BERT, CARL))
     assert set(outcome.curves) == {"anna", "carl"}
     assert outcome.failed == {"bert": "ModelError: not bert"}
     (report,) = tmp_path.glob("failed-*.txt")
@@ -152,23 +158,22 @@ def test_one_failure_spoils_no_other_s_result(monkeypatch, tmp_path, limit) -> N
     assert sum(amount for (amount,) in listener.heard("advance")) == 6.0
     # Going on, those that came through are not trained again; the one that failed gets another chance.
     trained.jobs.clear()
-    do(book(tmp_path, limit=limit), job_of(ANNA, BERT, CARL))
+    do(book(tmp_path, trained, limit=limit), job_of(ANNA, BERT, CARL))
     assert {name for name, *_ in trained.pieces} == {"bert"}
 
 
 def test_who_joins_a_cohort_that_fails_has_not_failed(monkeypatch, tmp_path) -> None:
     """It is on its way with others, one of whom raises."""
     work = refusing("bert", error=lambda name: ModelError(f"not {name}"))
-    pool = VirtualWorkers(1, work, monkeypatch)
-    jobs = JobBook(tmp_path, pool, Listener())
+    jobs = JobBook(tmp_path, VirtualWorkers(1, monkeypatch), Listener(), work)
     jobs.submit(job_of(ANNA, BERT), 0.0)
     outcome = do(jobs, job_of(ANNA))
     assert (set(outcome.curves), outcome.failed) == ({"anna"}, {})
 
 
 def test_what_is_on_its_way_is_not_trained_twice(monkeypatch, tmp_path) -> None:
-    pool, listener = VirtualWorkers(1, simulate, monkeypatch), Listener()
-    jobs = JobBook(tmp_path, pool, listener)
+    pool, listener = VirtualWorkers(1, monkeypatch), Listener()
+    jobs = JobBook(tmp_path, pool, listener, simulate)
     jobs.submit(job_of(ANNA, BERT), 0.0)
     outcome = do(jobs, job_of(BERT, CARL))
     assert [[c.name for c in job.candidates] for *_, job in pool.begun] == [
@@ -179,39 +184,37 @@ def test_what_is_on_its_way_is_not_trained_twice(monkeypatch, tmp_path) -> None:
     assert sum(amount for (amount,) in listener.heard("advance")) == 4.0
 
 
-def test_a_result_that_lacks_a_candidate_is_its_failure_and_nobody_waits(
-    monkeypatch, tmp_path
-) -> None:
+def test_a_result_that_lacks_a_candidate_is_its_failure_and_nobody_waits(tmp_path) -> None:
     """What goes wrong while a result is kept happens in a thread of the executor."""
 
     def forgetful(job: Job) -> CohortResult:
         result = simulate(job)
         return replace(result, curves=tuple(c for c in result.curves if c.candidate != "bert"))
 
-    Trained(monkeypatch, forgetful)
-    outcome = do(book(tmp_path), job_of(ANNA, BERT))
+    trained = Trained(forgetful)
+    outcome = do(book(tmp_path, trained), job_of(ANNA, BERT))
     assert set(outcome.curves) == {"anna"}
     assert set(outcome.failed) == {"bert"}
 
 
 @pytest.mark.parametrize("limit", [None, 1])
-def test_where_all_fail_alike_it_is_the_configuration(monkeypatch, tmp_path, limit) -> None:
+def test_where_all_fail_alike_it_is_the_configuration(tmp_path, limit) -> None:
     def work(job: Job) -> CohortResult:
         raise ModelError("the model must return class scores")
 
-    Trained(monkeypatch, work)
+    trained = Trained(work)
     with pytest.raises(ModelError, match="the model must return class scores"):
-        do(book(tmp_path, limit=limit), job_of(ANNA, BERT))
+        do(book(tmp_path, trained, limit=limit), job_of(ANNA, BERT))
 
 
-def test_where_each_fails_in_its_own_way_it_is_not(monkeypatch, tmp_path) -> None:
-    Trained(monkeypatch, refusing("anna", "bert", error=lambda name: ModelError(f"not {name}")))
-    assert set(do(book(tmp_path), job_of(ANNA, BERT)).failed) == {"anna", "bert"}
+def test_where_each_fails_in_its_own_way_it_is_not(tmp_path) -> None:
+    trained = Trained(refusing("anna", "bert", error=lambda name: ModelError(f"not {name}")))
+    assert set(do(book(tmp_path, trained), job_of(ANNA, BERT)).failed) == {"anna", "bert"}
 
 
 def test_a_loop_where_stacking_was_asked_for_is_told_once_with_its_reason(tmp_path) -> None:
     listener = Listener()
-    jobs = book(tmp_path, listener)
+    jobs = book(tmp_path, run_job, listener)
     job = TrainJob(
         task=make_task(
             data={"name": "digits", "train_size": 64, "val_size": 32},
@@ -232,17 +235,15 @@ def test_a_loop_where_stacking_was_asked_for_is_told_once_with_its_reason(tmp_pa
     )
 
 
-def test_an_error_of_many_lines_becomes_one(monkeypatch, tmp_path) -> None:
-    Trained(
-        monkeypatch, refusing("anna", error=lambda _: RuntimeError("a long story:\nthe reason"))
-    )
-    assert do(book(tmp_path), job_of(ANNA)).failed == {"anna": "RuntimeError: the reason"}
+def test_an_error_of_many_lines_becomes_one(tmp_path) -> None:
+    trained = Trained(refusing("anna", error=lambda _: RuntimeError("a long story:\nthe reason")))
+    assert do(book(tmp_path, trained), job_of(ANNA)).failed == {"anna": "RuntimeError: the reason"}
 
 
-def test_a_result_that_cannot_be_written_ends_the_study(monkeypatch, tmp_path) -> None:
-    trained = Trained(monkeypatch, simulate)
+def test_a_result_that_cannot_be_written_ends_the_study(tmp_path) -> None:
+    trained = Trained(simulate)
     (tmp_path / "jobs").write_text("a file where the folder should be")
-    jobs = book(tmp_path / "jobs")
+    jobs = book(tmp_path / "jobs", trained)
     with pytest.raises(
         InitSearchError, match=r"results cannot be written to .*: make room"
     ) as stopped:

@@ -104,16 +104,16 @@ def test_a_candidate_that_reaches_the_target_beats_one_that_does_not() -> None:
     assert "steps; 4 paired seeds" in text
 
 
-def test_a_study_counts_steps_to_its_target(monkeypatch, tmp_path) -> None:
-    Trained(monkeypatch, simulate)
+def test_a_study_counts_steps_to_its_target(tmp_path) -> None:
+    trained = Trained(simulate)
     asked = {"metric": "steps_to_target", "evaluations_per_epoch": 8, "race": {"margin": 1.0}}
-    verdict = run(settings(tmp_path / "reached", target_accuracy=0.3, **asked))
+    verdict = trained.run(settings(tmp_path / "reached", target_accuracy=0.3, **asked))
     plain = numbers(verdict)
     assert (plain["metric"], plain["higher_is_better"]) == ("steps_to_target", False)
     best, *others = (candidate["mean"] for candidate in plain["candidates"])
     assert best < 16
     assert all(best <= other for other in others)
-    beyond = run(settings(tmp_path / "beyond", target_accuracy=1.0, **asked))
+    beyond = trained.run(settings(tmp_path / "beyond", target_accuracy=1.0, **asked))
     assert beyond.status == "undecided"
     assert beyond.sentence.endswith("; raise max_epochs, or lower target_accuracy")
 

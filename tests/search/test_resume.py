@@ -12,9 +12,9 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from simulated_jobs import simulate
-from study_runs import SPACE, Call, Listener, Trained, folder, numbers, run, settings, stored
+from study_runs import SPACE, Call, Listener, Trained, folder, numbers, settings, stored
 
-from initsearch.search import jobs, sampling
+from initsearch.search import jobs
 from initsearch.search.study import Study
 from initsearch.training import TestJob, run_job
 
@@ -66,22 +66,21 @@ POINTS = {
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> tuple[dict[str, Any], Counter]:
     """The verdict of a small study that ran in one go, and what was trained for it."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        trained = Trained(monkeypatch, run_job)
-        verdict = run(settings(tmp_path_factory.mktemp("whole"), **SMALL))
-        return numbers(verdict), Counter(trained.pieces)
+    trained = Trained(run_job)
+    verdict = trained.run(settings(tmp_path_factory.mktemp("whole"), **SMALL))
+    return numbers(verdict), Counter(trained.pieces)
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_study_goes_on_where_it_was_stopped(uninterrupted, monkeypatch, tmp_path, point) -> None:
-    trained = Trained(monkeypatch, run_job)
+def test_a_study_goes_on_where_it_was_stopped(uninterrupted, tmp_path, point) -> None:
+    trained = Trained(run_job)
     asked = settings(tmp_path, **SMALL)
     with pytest.raises(KeyboardInterrupt):
-        run(asked, Listener(POINTS[point]()))
+        trained.run(asked, Listener(POINTS[point]()))
     assert Study(asked, Listener(), Listener()).finished is None
     before = len(trained.jobs)
     listener = Listener()
-    verdict = run(asked, listener)
+    verdict = trained.run(asked, listener)
     expected, pieces = uninterrupted
     assert numbers(verdict) == expected
     assert before > 0
@@ -92,16 +91,16 @@ def test_a_study_goes_on_where_it_was_stopped(uninterrupted, monkeypatch, tmp_pa
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_begin_before_the_records_are_opened(monkeypatch, tmp_path, workers: int) -> None:
+def test_workers_begin_before_the_records_are_opened(tmp_path, workers: int) -> None:
     """In a single process jobs are done when they are handed in: there the records come first."""
-    trained = Trained(monkeypatch, simulate)
+    trained = Trained(simulate)
     asked = settings(tmp_path, workers=workers)
     with pytest.raises(KeyboardInterrupt):
-        run(asked, Listener(at("start_study")))
+        trained.run(asked, Listener(at("start_study")))
     assert bool(trained.jobs) is (workers > 1)
     listener = Listener()
-    verdict = numbers(run(asked, listener))
-    assert verdict == numbers(run(settings(tmp_path / "whole", workers=workers)))
+    verdict = numbers(trained.run(asked, listener))
+    assert verdict == numbers(trained.run(settings(tmp_path / "whole", workers=workers)))
     told = [info.number for (info,) in listener.heard("start_candidate")]
     assert told == list(range(9))
 
@@ -139,10 +138,10 @@ def test_any_moment_is_good_to_stop(
     monkeypatch, tmp_path, sampler: str, pruner: str, space: Any, n_trials: int, apart: int
 ) -> None:
     """Stopped again and again, each time after a few more writes to the storage; training is made up."""
-    trained, stopper = Trained(monkeypatch, simulate), Stopper(monkeypatch)
+    trained, stopper = Trained(simulate), Stopper(monkeypatch)
     search = {"sampler": sampler, "pruner": pruner, "first_rung": 0.125}
     many = {"n_trials": n_trials, "search": search, "space": space}
-    whole = numbers(run(settings(tmp_path / "whole", **many)))
+    whole = numbers(trained.run(settings(tmp_path / "whole", **many)))
     pieces, writes = Counter(trained.pieces), stopper.writes
     trained.jobs.clear()
     asked = settings(tmp_path / "pieces", **many)
@@ -150,7 +149,7 @@ def test_any_moment_is_good_to_stop(
     while verdict is None:
         stopper.writes, stopper.stop_at, stopper.after = 0, apart + stops % 3, stops % 2 == 0
         try:
-            verdict = numbers(run(asked))
+            verdict = numbers(trained.run(asked))
         except KeyboardInterrupt:
             stops += 1
     assert stops > writes / (apart + 3)
@@ -158,9 +157,9 @@ def test_any_moment_is_good_to_stop(
     assert Counter(trained.pieces) == pieces
 
 
-def test_a_decision_stands_once_it_is_made(monkeypatch, tmp_path) -> None:
+def test_a_decision_stands_once_it_is_made(tmp_path) -> None:
     """Optuna's pruner asks what is complete by now: going on, that is more than when it was asked first."""
-    Trained(monkeypatch, simulate)
+    trained = Trained(simulate)
     search = {
         "pruner": "median",
         "sampler": "random",
@@ -169,11 +168,11 @@ def test_a_decision_stands_once_it_is_made(monkeypatch, tmp_path) -> None:
         "first_rung": 0.125,
     }
     few = {"n_trials": 8, "search": search, "race": {"max_seeds": 2}}
-    whole = numbers(run(settings(tmp_path / "whole", **few)))
+    whole = numbers(trained.run(settings(tmp_path / "whole", **few)))
     asked = settings(tmp_path / "pieces", **few)
     for measurement in itertools.count(1):
         try:
-            verdict = numbers(run(asked, Listener(at("measure", nth=measurement))))
+            verdict = numbers(trained.run(asked, Listener(at("measure", nth=measurement))))
             break
         except KeyboardInterrupt:
             continue
@@ -181,10 +180,10 @@ def test_a_decision_stands_once_it_is_made(monkeypatch, tmp_path) -> None:
     assert verdict == whole
 
 
-def test_a_finished_study_has_its_verdict_and_does_no_work(monkeypatch, tmp_path) -> None:
-    trained = Trained(monkeypatch, simulate)
+def test_a_finished_study_has_its_verdict_and_does_no_work(tmp_path) -> None:
+    trained = Trained(simulate)
     asked = settings(tmp_path)
-    verdict = run(asked)
+    verdict = trained.run(asked)
     trained.jobs.clear()
     kept = Study(asked, Listener(), Listener()).finished
     assert kept is not None
@@ -192,16 +191,14 @@ def test_a_finished_study_has_its_verdict_and_does_no_work(monkeypatch, tmp_path
     assert not trained.jobs
 
 
-def test_weights_that_are_gone_cost_time_and_not_the_verdict(
-    uninterrupted, monkeypatch, tmp_path
-) -> None:
-    trained = Trained(monkeypatch, run_job)
+def test_weights_that_are_gone_cost_time_and_not_the_verdict(uninterrupted, tmp_path) -> None:
+    trained = Trained(run_job)
     asked = settings(tmp_path, **SMALL)
     for point in ("between two rungs", "before the test"):
         with pytest.raises(KeyboardInterrupt):
-            run(asked, Listener(POINTS[point]()))
+            trained.run(asked, Listener(POINTS[point]()))
         shutil.rmtree(folder(asked) / "states")
-    verdict = run(asked)
+    verdict = trained.run(asked)
     expected, pieces = uninterrupted
     assert numbers(verdict) == expected
     assert Counter(trained.pieces) == pieces
@@ -209,12 +206,12 @@ def test_weights_that_are_gone_cost_time_and_not_the_verdict(
     assert any(result.engine == "loop" for job, result in ended if isinstance(job, TestJob))
 
 
-def test_more_trials_continue_the_study(monkeypatch, tmp_path) -> None:
-    trained = Trained(monkeypatch, simulate)
+def test_more_trials_continue_the_study(tmp_path) -> None:
+    trained = Trained(simulate)
     few, many = settings(tmp_path, n_trials=6), settings(tmp_path, n_trials=13)
-    first = numbers(run(few))
+    first = numbers(trained.run(few))
     trials = stored(few).get_trials()
-    second = numbers(run(many))
+    second = numbers(trained.run(many))
     assert folder(few) == folder(many)
     assert len(trials) == 6
     assert [row["number"] for row in second["evidence"]["search"]] == list(range(13))
@@ -226,25 +223,25 @@ def test_more_trials_continue_the_study(monkeypatch, tmp_path) -> None:
     assert max(Counter(trained.pieces).values()) == 1
     # The study of 13 trials is itself repeatable.
     again = settings(tmp_path / "again", n_trials=6)
-    run(again)
-    assert numbers(run(settings(tmp_path / "again", n_trials=13))) == second
+    trained.run(again)
+    assert numbers(trained.run(settings(tmp_path / "again", n_trials=13))) == second
 
 
-def test_fewer_trials_are_those_that_came_first(monkeypatch, tmp_path) -> None:
-    Trained(monkeypatch, simulate)
+def test_fewer_trials_are_those_that_came_first(tmp_path) -> None:
+    trained = Trained(simulate)
     with pytest.raises(KeyboardInterrupt):
-        run(settings(tmp_path, n_trials=13), Listener(at("measure", nth=9)))
-    verdict = run(settings(tmp_path, n_trials=4))
+        trained.run(settings(tmp_path, n_trials=13), Listener(at("measure", nth=9)))
+    verdict = trained.run(settings(tmp_path, n_trials=4))
     assert [row.number for row in verdict.evidence.search] == list(range(4))
-    assert numbers(verdict) == numbers(run(settings(tmp_path / "alone", n_trials=4)))
+    assert numbers(verdict) == numbers(trained.run(settings(tmp_path / "alone", n_trials=4)))
 
 
-def test_more_trials_complete_a_grid_that_tpe_has_begun(monkeypatch, tmp_path) -> None:
-    trained = Trained(monkeypatch, simulate)
+def test_more_trials_complete_a_grid_that_tpe_has_begun(tmp_path) -> None:
+    trained = Trained(simulate)
     baselines = {"torch_default": "torch_default"}  # at two rates: 2 trials
     small = {"space": TWO_BY_TWO, "baselines": baselines}
-    run(settings(tmp_path, n_trials=5, **small))
-    verdict = run(settings(tmp_path, n_trials=9, **small))
+    trained.run(settings(tmp_path, n_trials=5, **small))
+    verdict = trained.run(settings(tmp_path, n_trials=9, **small))
     found = {
         (row.scheme, row.name.split("lr=")[1].split(" ")[0]) for row in verdict.evidence.search
     }
@@ -253,18 +250,18 @@ def test_more_trials_complete_a_grid_that_tpe_has_begun(monkeypatch, tmp_path) -
     assert max(Counter(trained.pieces).values()) == 1
 
 
-def test_more_seeds_keep_the_blocks_that_are_there(monkeypatch, tmp_path) -> None:
-    trained = Trained(monkeypatch, simulate)
+def test_more_seeds_keep_the_blocks_that_are_there(tmp_path) -> None:
+    trained = Trained(simulate)
     race = {"looks": (2, 3, 4, 6), "margin": 0.0, "alpha": 0.001, "futility": 0.0}
-    first = run(settings(tmp_path, race=race | {"max_seeds": 4}))
-    second = run(settings(tmp_path, race=race | {"max_seeds": 8}))
+    first = trained.run(settings(tmp_path, race=race | {"max_seeds": 4}))
+    second = trained.run(settings(tmp_path, race=race | {"max_seeds": 8}))
     assert first.n_seeds < second.n_seeds
     # A race that goes on after it was decided has had two chances to err, and says so.
     assert "alpha" not in first.sentence
     assert second.sentence.endswith(
         "; after an earlier race of this study (total alpha over all races: 0.002)"
     )
-    third = run(settings(tmp_path, race=race | {"max_seeds": 9}))
+    third = trained.run(settings(tmp_path, race=race | {"max_seeds": 9}))
     assert "2 earlier races of this study (total alpha over all races: 0.003)" in third.sentence
     assert max(Counter(trained.pieces).values()) == 1
     scores = {candidate["name"]: candidate["scores"] for candidate in numbers(second)["candidates"]}
@@ -275,18 +272,18 @@ def test_more_seeds_keep_the_blocks_that_are_there(monkeypatch, tmp_path) -> Non
         assert all(candidate["scores"][seed] == now[seed] for seed in shared)
 
 
-def test_a_race_that_goes_on_after_it_was_futile_is_the_same_race(monkeypatch, tmp_path) -> None:
+def test_a_race_that_goes_on_after_it_was_futile_is_the_same_race(tmp_path) -> None:
     """Its looks and levels are as they were, so that it spends no second alpha."""
-    Trained(monkeypatch, simulate)
+    trained = Trained(simulate)
     race = {"looks": (2, 3, 4, 6), "margin": 0.0, "alpha": 0.001, "max_seeds": 8}
-    first = run(settings(tmp_path, race=race | {"futility": 0.999}))
+    first = trained.run(settings(tmp_path, race=race | {"futility": 0.999}))
     assert first.n_seeds == 2
     assert "race.futility" in first.sentence
-    second = run(settings(tmp_path, race=race | {"futility": 0.0}))
+    second = trained.run(settings(tmp_path, race=race | {"futility": 0.0}))
     assert second.n_seeds > 2
-    alone = run(settings(tmp_path / "alone", race=race | {"futility": 0.0}))
+    alone = trained.run(settings(tmp_path / "alone", race=race | {"futility": 0.0}))
     assert second.sentence == alone.sentence
-    longer = run(settings(tmp_path, race=race | {"futility": 0.0, "max_seeds": 9}))
+    longer = trained.run(settings(tmp_path, race=race | {"futility": 0.0, "max_seeds": 9}))
     assert longer.sentence.endswith(
         "after an earlier race of this study (total alpha over all races: 0.002)"
     )
@@ -305,14 +302,14 @@ def test_a_race_that_goes_on_after_it_was_futile_is_the_same_race(monkeypatch, t
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_another_question_is_another_study(monkeypatch, tmp_path, change) -> None:
-    Trained(monkeypatch, simulate)
+def test_another_question_is_another_study(tmp_path, change) -> None:
+    trained = Trained(simulate)
     one, other = settings(tmp_path, n_trials=4), settings(tmp_path, n_trials=4, **change)
     assert folder(one) != folder(other)
-    run(one)
-    kept = numbers(run(one)), stored(one).get_trials()
-    run(other)
-    assert (numbers(run(one)), stored(one).get_trials()) == kept
+    trained.run(one)
+    kept = numbers(trained.run(one)), stored(one).get_trials()
+    trained.run(other)
+    assert (numbers(trained.run(one)), stored(one).get_trials()) == kept
 
 
 @pytest.mark.parametrize(
@@ -339,12 +336,12 @@ def test_what_changes_no_result_leaves_the_study_the_same(tmp_path, change) -> N
 
 
 @pytest.mark.parametrize("rates", [[0.05, 0.1], {"low": 0.01, "high": 1.0, "log": True}, None, 0.2])
-def test_baselines_come_first_at_every_rate(monkeypatch, tmp_path, rates) -> None:
-    Trained(monkeypatch, simulate)
+def test_baselines_come_first_at_every_rate(tmp_path, rates) -> None:
+    trained = Trained(simulate)
     space = TWO_BY_TWO | {"lr": rates}
     listener = Listener()
     asked = settings(tmp_path, space=space, n_trials=12, search={"sampler": "tpe"})
-    run(asked, listener)
+    trained.run(asked, listener)
     infos = [info for (info,) in listener.heard("start_candidate")]
     every = {None: [0.1], 0.2: [0.2]}.get(rates) if not isinstance(rates, dict | list) else None
     every = every or (rates if isinstance(rates, list) else [0.01, 0.1, 1.0])
@@ -361,26 +358,26 @@ def test_baselines_come_first_at_every_rate(monkeypatch, tmp_path, rates) -> Non
 
 def test_tpe_proposes_something_else_as_long_as_there_is_something(monkeypatch, tmp_path) -> None:
     """The best scheme has nothing to tune: of itself TPE proposes it over and over."""
-    Trained(monkeypatch, simulate)
+    trained = Trained(simulate)
 
     def late_twins(output: str) -> int:
         """Among the last trials: the first ones are drawn at random, until ten are told."""
         asked = settings(
             tmp_path / output, space=REPETITIVE, n_trials=60, search={"sampler": "tpe"}
         )
-        rows = run(asked).evidence.search[36:]
+        rows = trained.run(asked).evidence.search[36:]
         return sum(row.reason.startswith("same as trial") for row in rows)
 
     assert late_twins("mended") == 0
-    monkeypatch.setattr(sampling, "MOST_REDRAWS", 0)
+    monkeypatch.setattr("initsearch.search.trials.MOST_REDRAWS", 0)
     assert late_twins("as it comes") > 0
 
 
-def test_what_is_proposed_again_is_not_trained_again(monkeypatch, tmp_path) -> None:
-    trained = Trained(monkeypatch, simulate)
+def test_what_is_proposed_again_is_not_trained_again(tmp_path) -> None:
+    trained = Trained(simulate)
     asked = settings(tmp_path, space=TWO_BY_TWO, n_trials=20, search={"sampler": "random"})
     listener = Listener()
-    verdict = run(asked, listener)
+    verdict = trained.run(asked, listener)
     infos = [info for (info,) in listener.heard("start_candidate")]
     first: dict[str, int] = {}
     for info in infos:
@@ -401,43 +398,43 @@ def test_what_is_proposed_again_is_not_trained_again(monkeypatch, tmp_path) -> N
         assert not rows[twin.number].raced
 
 
-def test_states_are_gone_in_the_end(monkeypatch, tmp_path) -> None:
-    Trained(monkeypatch, simulate)
+def test_states_are_gone_in_the_end(tmp_path) -> None:
+    trained = Trained(simulate)
     asked = settings(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        run(asked, Listener(at("end_study")))
+        trained.run(asked, Listener(at("end_study")))
     states: Path = folder(asked) / "states"
     assert any(states.iterdir())
-    run(asked)
+    trained.run(asked)
     assert not states.exists()
 
 
 def test_newcomers_go_on_from_their_own_weights_beside_candidates_whose_weights_are_gone(
-    monkeypatch, tmp_path
+    tmp_path,
 ) -> None:
     """A finished study has no weights any more; granted more trials, it trains no newcomer twice."""
-    trained = Trained(monkeypatch, simulate)
+    trained = Trained(simulate)
     random = {"search": {"sampler": "random", "seeds": 1}}
-    run(settings(tmp_path, n_trials=7, **random))
+    trained.run(settings(tmp_path, n_trials=7, **random))
     trained.jobs.clear()
-    run(settings(tmp_path, n_trials=19, **random))
+    trained.run(settings(tmp_path, n_trials=19, **random))
     search = [job for job in trained.trainings if job.seed < 1000]
     assert {job.stop_epoch for job in search} >= {0.25, 0.5, 1.0}
     assert all(job.start_epoch > 0 for job in search if job.stop_epoch > 0.25)
 
 
-def test_what_failed_stays_failed(monkeypatch, tmp_path) -> None:
+def test_what_failed_stays_failed(tmp_path) -> None:
     def breaking(job: Any) -> Any:
         if any(candidate.name.startswith("he_normal") for candidate in job.candidates):
             raise MemoryError("no room")
         return simulate(job)
 
-    Trained(monkeypatch, breaking)
+    trained = Trained(breaking)
     asked = settings(tmp_path, n_trials=6)
     with pytest.raises(KeyboardInterrupt):
-        run(asked, Listener(at("phase", lambda name, _: name == "race")))
-    trained = Trained(monkeypatch, simulate)
-    rows = {row.name: row for row in run(asked).evidence.search}
+        trained.run(asked, Listener(at("phase", lambda name, _: name == "race")))
+    trained = Trained(simulate)
+    rows = {row.name: row for row in trained.run(asked).evidence.search}
     assert rows["he_normal"].status == "failed"
     assert rows["he_normal"].reason == "MemoryError: no room"
     assert "he_normal" not in {name for name, *_ in trained.pieces}
@@ -459,7 +456,8 @@ def test_a_stacked_cohort_of_which_one_result_was_kept_gives_the_same_verdict(
         "race": {"margin": 0.0, "max_seeds": 3, "looks": (3,)},
         "metric": "val_loss",
     }
-    whole = numbers(run(settings(tmp_path / "whole", **wild)))
+    trained = Trained(run_job)
+    whole = numbers(trained.run(settings(tmp_path / "whole", **wild)))
 
     write, written = jobs.write_whole, itertools.count(1)
 
@@ -472,8 +470,8 @@ def test_a_stacked_cohort_of_which_one_result_was_kept_gives_the_same_verdict(
     with monkeypatch.context() as patch:
         patch.setattr(jobs, "write_whole", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            run(settings(tmp_path / "cut", **wild))
-    trained = Trained(monkeypatch, run_job)
-    assert numbers(run(settings(tmp_path / "cut", **wild))) == whole
+            trained.run(settings(tmp_path / "cut", **wild))
+    trained = Trained(run_job)
+    assert numbers(trained.run(settings(tmp_path / "cut", **wild))) == whole
     sizes = {len(job.candidates) for job in trained.trainings if job.seed == 1001}
     assert sizes == {len(whole["candidates"])}

@@ -1,4 +1,4 @@
-"""Rungs: who goes on, in which order of telling, and what it costs."""
+"""Rungs: which candidates pass, whatever the order of their scores, and what it costs."""
 
 import math
 
@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import rankdata
 
 from initsearch.errors import ConfigError
-from initsearch.search.rungs import RungTable, kendall, rung_epochs
+from initsearch.search.rungs import RungTable, rung_epochs
 
 SCORES = st.lists(
     st.one_of(st.sampled_from([0.1, 0.5, 0.5, 0.9, math.nan]), st.floats(0, 1)),
@@ -130,36 +129,3 @@ def test_rung_epochs(arguments: tuple[float, float, float], expected: tuple[floa
 def test_rung_epochs_needs_positive_budgets(arguments: tuple[float, float, float]) -> None:
     with pytest.raises(ConfigError, match=r"positive|above 0"):
         rung_epochs(*arguments)
-
-
-def tau_b(x: np.ndarray, y: np.ndarray) -> float:
-    """By the definition, pair by pair."""
-    upper = np.triu_indices(len(x), k=1)
-    a = np.sign(np.subtract.outer(x, x))[upper]
-    b = np.sign(np.subtract.outer(y, y))[upper]
-    return float((a * b).sum() / np.sqrt((a != 0).sum() * (b != 0).sum()))
-
-
-def test_kendall_is_tau_b_with_divergence_last() -> None:
-    rung = {"a": 0.9, "b": 0.8, "c": 0.8, "d": math.nan, "e": 0.1, "f": math.nan, "alone": 1.0}
-    full = {"a": 0.7, "b": 0.9, "c": 0.8, "d": 0.2, "e": 0.5, "f": math.nan}
-    names = list(full)
-    x = rankdata([-1.0 if math.isnan(rung[n]) else rung[n] for n in names])
-    y = rankdata([-1.0 if math.isnan(full[n]) else full[n] for n in names])
-    assert kendall(rung, full) == pytest.approx(tau_b(x, y))
-
-
-def test_kendall_ranks_divergence_last_for_losses_too() -> None:
-    rung, full = {"a": 0.1, "b": 0.2, "c": math.nan}, {"a": 0.3, "b": 0.4, "c": math.inf}
-    assert kendall(rung, full, higher_is_better=False) == 1.0
-    assert kendall(rung, full, higher_is_better=True) == pytest.approx(-1 / 3)
-
-
-@pytest.mark.parametrize(
-    ("rung", "full"),
-    [({}, {}), ({"a": 1.0}, {"a": 2.0}), ({"a": 1.0, "b": 1.0}, {"a": 1.0, "b": 2.0})],
-)
-def test_kendall_is_undefined_without_two_ranks(
-    rung: dict[str, float], full: dict[str, float]
-) -> None:
-    assert kendall(rung, full) is None

@@ -9,8 +9,8 @@ import pytest
 from simulated_jobs import simulate
 from study_runs import Listener, Trained, folder, numbers, run, settings
 
-from initsearch.search.blocks import FIRST_RACE_BLOCK
-from initsearch.search.probe import moves, sign_of
+from initsearch.search.pruning import moves, sign_of
+from initsearch.search.settings import FIRST_RACE_BLOCK
 from initsearch.training import CohortResult, Job, TrainJob, run_job
 
 #: Winners that every gradient-based sign condemns: all of them start without a signal.
@@ -35,7 +35,7 @@ def searched(jobs: Sequence[Job]) -> list[TrainJob]:
     return [j for j in jobs if isinstance(j, TrainJob) and j.seed < FIRST_RACE_BLOCK]
 
 
-def test_those_that_learn_are_trained_before_those_that_do_not_yet(monkeypatch, tmp_path) -> None:
+def test_those_that_learn_are_trained_before_those_that_do_not_yet(tmp_path) -> None:
     def slow_start(job: Job) -> CohortResult:
         """Every second candidate stands at the loss of a guess after the probe."""
         result = simulate(job)
@@ -48,14 +48,14 @@ def test_those_that_learn_are_trained_before_those_that_do_not_yet(monkeypatch, 
             ),
         )
 
-    trained = Trained(monkeypatch, slow_start)
+    trained = Trained(slow_start)
     space = {
         "plans": {"lecun": "lecun_normal", "orthogonal": "orthogonal"},
         "lr": [0.01, 0.03, 0.1, 0.3],
     }
     few = {"n_trials": 8, "search": {"cohort_size": 8}, "baselines": {"he_normal": "he_normal"}}
     listener = Listener()
-    verdict = run(settings(tmp_path, space=space, **few), listener)
+    verdict = trained.run(settings(tmp_path, space=space, **few), listener)
     probe, *rungs = searched(trained.jobs)
     assert (probe.seed, len(probe.candidates)) == (0, 8)
     assert (probe.stop_epoch, probe.points) == (2 / 8, ())
@@ -93,7 +93,7 @@ def test_where_no_guess_is_known_a_sign_claims_nothing() -> None:
     assert sign_of(0.5, 0.7, None, 20) == "loss 0.7 to 0.5 in 20 steps"
 
 
-def test_a_probe_changes_no_score(monkeypatch, tmp_path) -> None:
+def test_a_probe_changes_no_score(tmp_path) -> None:
     """Trained in one piece, or a few steps first: the same curves, so the same verdict."""
     verdicts = []
     for steps in (0, 2):
@@ -106,7 +106,7 @@ def test_a_probe_changes_no_score(monkeypatch, tmp_path) -> None:
     assert verdicts[0] == verdicts[1]
 
 
-def test_training_losses_are_those_of_one_piece(monkeypatch, tmp_path) -> None:
+def test_training_losses_are_those_of_one_piece(tmp_path) -> None:
     """The means over the steps since the last point count the steps of the probe."""
     told: list[dict[tuple[str, str, int], float]] = []
     for steps in (0, 2):
@@ -123,7 +123,7 @@ def test_training_losses_are_those_of_one_piece(monkeypatch, tmp_path) -> None:
     assert told[0] == pytest.approx(told[1], nan_ok=True, rel=1e-12)
 
 
-def test_points_within_the_probe_are_measured(monkeypatch, tmp_path) -> None:
+def test_points_within_the_probe_are_measured(tmp_path) -> None:
     """Every block has the same points, whether a probe ran on it or not."""
     asked = {"metric": "learning_curve_area", "evaluations_per_epoch": 8, "n_trials": 3}
     listener = Listener()
@@ -138,16 +138,16 @@ def test_points_within_the_probe_are_measured(monkeypatch, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
-def test_starts_without_a_signal_are_not_lost(monkeypatch, tmp_path, activation: str) -> None:
+def test_starts_without_a_signal_are_not_lost(tmp_path, activation: str) -> None:
     """A layer without a gradient, equal logits, a loss that stands still: they train all the same."""
-    trained = Trained(monkeypatch, run_job)
+    trained = Trained(run_job)
     asked: dict[str, Any] = {
         "model": {"name": "mlp", "depth": 1, "width": 16, "activation": activation},
         "space": {"plans": ZERO_STARTS},
         "n_trials": 3,
         "baselines": {"torch_default": "torch_default"},
     }
-    verdict = run(settings(tmp_path, **asked))
+    verdict = trained.run(settings(tmp_path, **asked))
     rows = {row.name: row for row in verdict.evidence.search}
     rung = [name for name, _, stop, _ in trained.pieces if stop == 0.5]
     for name in ZERO_STARTS:
@@ -155,11 +155,11 @@ def test_starts_without_a_signal_are_not_lost(monkeypatch, tmp_path, activation:
         assert not rows[name].reason.startswith("cannot learn")
 
 
-def test_free_slots_are_filled_by_the_survivors_of_other_cohorts(monkeypatch, tmp_path) -> None:
+def test_free_slots_are_filled_by_the_survivors_of_other_cohorts(tmp_path) -> None:
     """Of 4 candidates about 2 go on from a rung: two cohorts' survivors make one whole cohort."""
-    trained = Trained(monkeypatch, simulate)
+    trained = Trained(simulate)
     asked = settings(tmp_path, n_trials=32, search={"sampler": "random", "seeds": 1})
-    run(asked, Listener())
+    trained.run(asked, Listener())
     jobs = searched(trained.jobs)
     after_first = [len(job.candidates) for job in jobs if job.stop_epoch == 1.0]
     assert len(after_first) > 2
@@ -176,26 +176,24 @@ def test_free_slots_are_filled_by_the_survivors_of_other_cohorts(monkeypatch, tm
     assert not (folder(asked) / "states").exists()
 
 
-def test_the_last_twin_of_a_candidate_that_is_done_is_told(monkeypatch, tmp_path) -> None:
+def test_the_last_twin_of_a_candidate_that_is_done_is_told(tmp_path) -> None:
     """One cohort at a time, and a space of few plans: the last trial repeats one that is complete."""
-    Trained(monkeypatch, simulate)
+    trained = Trained(simulate)
     search = {"sampler": "random", "pruner": "none", "open_cohorts": 1, "cohort_size": 4}
     space = {"plans": {"lecun": "lecun_normal"}}
-    verdict = run(settings(tmp_path, space=space, search=search, n_trials=5))
+    verdict = trained.run(settings(tmp_path, space=space, search=search, n_trials=5))
     last = verdict.evidence.search[-1]
     assert (last.status, last.reason) == ("complete", "same as trial 3")
 
 
 @pytest.mark.parametrize("workers", [2, 8])
-def test_a_loop_s_cohorts_are_cut_so_that_all_workers_have_work(
-    monkeypatch, tmp_path, workers: int
-) -> None:
+def test_a_loop_s_cohorts_are_cut_so_that_all_workers_have_work(tmp_path, workers: int) -> None:
     few = {"n_trials": 8, "search": {"cohort_size": 8}}
     sizes, verdicts = {}, {}
     for count in (1, workers):
-        trained = Trained(monkeypatch, simulate)
+        trained = Trained(simulate)
         asked = settings(tmp_path / str(count), workers=count, **few)
-        verdicts[count] = numbers(run(asked))
+        verdicts[count] = numbers(trained.run(asked))
         sizes[count] = max(len(job.candidates) for job in trained.jobs)
     assert sizes[1] == 8
     assert sizes[workers] == 8 / max(1, workers // 2)

@@ -24,9 +24,14 @@ from initsearch.errors import ConfigError, InitSearchError
 from initsearch.execution import make_executor
 from initsearch.files import write_whole
 from initsearch.plan import InitPlan
-from initsearch.search import engine
-from initsearch.search.blocks import FIRST_RACE_BLOCK, SEEDS_PER_STUDY, race_seed, search_seed
-from initsearch.search.settings import StudySettings
+from initsearch.search import job_maker
+from initsearch.search.settings import (
+    FIRST_RACE_BLOCK,
+    SEEDS_PER_STUDY,
+    RaceSettings,
+    SearchSettings,
+    StudySettings,
+)
 from initsearch.search.study import Study
 from initsearch.search.verdict import Verdict
 from initsearch.tasks.data import DataSettings, load_data
@@ -53,25 +58,21 @@ class Finished:
         self.search = {row.name: row for row in end.evidence.search}
 
 
-def finish(monkeypatch: pytest.MonkeyPatch, asked: StudySettings) -> Finished:
-    listener, trained = Listener(), Trained(monkeypatch, run_job)
-    return Finished(asked, listener, trained, run(asked, listener))
+def finish(asked: StudySettings) -> Finished:
+    listener, trained = Listener(), Trained(run_job)
+    return Finished(asked, listener, trained, trained.run(asked, listener))
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> Finished:
     """A study with one worker and nothing odd."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        return finish(monkeypatch, settings(tmp_path_factory.mktemp("plain")))
+    return finish(settings(tmp_path_factory.mktemp("plain")))
 
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory) -> Finished:
     """A study with a candidate that fails and one that diverges."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        return finish(
-            monkeypatch, settings(tmp_path_factory.mktemp("odd"), space=ODD_SPACE, n_trials=7)
-        )
+    return finish(settings(tmp_path_factory.mktemp("odd"), space=ODD_SPACE, n_trials=7))
 
 
 @pytest.fixture(scope="module")
@@ -147,16 +148,28 @@ def test_search_and_race_share_no_seed(plain) -> None:
     assert {seed for c in plain.verdict.candidates for seed in c.scores} == race
 
 
-@pytest.mark.parametrize(("seed_of", "most"), [(search_seed, 1000), (race_seed, 9000)])
-def test_blocks_end_where_others_begin(seed_of, most: int) -> None:
-    others = {race_seed(7, 0), search_seed(8, 0)}
-    assert not {seed_of(7, index) for index in range(most)} & (others - {seed_of(7, 0)})
-    with pytest.raises(ConfigError, match=f"must be at most {most}"):
-        seed_of(7, most)
+def test_the_seeds_of_search_and_race_and_of_other_studies_are_apart(tmp_path) -> None:
+    most = {"search": {"seeds": 1000}, "race": {"max_seeds": 9000}}
+    this, next_one = (settings(tmp_path, seed=seed, **most) for seed in (7, 8))
+    search = set(this.search_seeds)
+    race = {this.race_seed(index) for index in range(9000)}
+    others = {*next_one.search_seeds, *map(next_one.race_seed, range(9000))}
+    assert (len(search), len(race)) == (1000, 9000)
+    assert not search & race
+    assert not (search | race) & others
 
 
-def test_studies_of_two_seeds_share_no_block(plain, monkeypatch, tmp_path) -> None:
-    other = finish(monkeypatch, settings(tmp_path, seed=1, n_trials=3))
+@pytest.mark.parametrize(
+    ("kind", "group", "argument", "most"),
+    [(SearchSettings, "search", "seeds", 1000), (RaceSettings, "race", "max_seeds", 9000)],
+)
+def test_there_are_no_more_seeds_than_a_study_owns(kind, group, argument, most) -> None:
+    with pytest.raises(ConfigError, match=rf"{group}\.{argument}.*{most}"):
+        kind.parse(group, {argument: most + 1})
+
+
+def test_studies_of_two_seeds_share_no_block(plain, tmp_path) -> None:
+    other = finish(settings(tmp_path, seed=1, n_trials=3))
     assert not {job.seed for job in other.trained.jobs} & {job.seed for job in plain.trained.jobs}
 
 
@@ -256,9 +269,10 @@ def test_every_candidate_is_told_to_the_tracker_from_start_to_end(plain) -> None
     assert kinds.index("end_study") > max(
         i for i, kind in enumerate(kinds) if kind == "end_candidate"
     )
-    ((verdict, facts),) = plain.listener.heard("end_study")
+    ((verdict,),) = plain.listener.heard("end_study")
     assert verdict is plain.verdict
-    assert facts == {"steps_per_epoch": 128 / 16}
+    ((study,),) = plain.listener.heard("start_study")
+    assert study.steps_per_epoch == 128 / 16
 
 
 def test_the_progress_comes_to_its_total(plain) -> None:
@@ -292,12 +306,12 @@ def test_dropped_candidates_end_when_they_are_dropped(plain) -> None:
     assert kinds.count("end_candidate") > len(early)
 
 
-def test_kept_results_are_skipped_not_counted_as_trained(monkeypatch, tmp_path) -> None:
-    trained = Trained(monkeypatch, simulate)
+def test_kept_results_are_skipped_not_counted_as_trained(tmp_path) -> None:
+    trained = Trained(simulate)
     asked, first, second = settings(tmp_path, n_trials=5), Listener(), Listener()
-    run(asked, first)
+    trained.run(asked, first)
     trained.jobs.clear()
-    run(asked, second)
+    trained.run(asked, second)
     assert trained.jobs == []
     amounts = {
         kind: [sum(amount for (amount,) in listener.heard(kind)) for listener in (first, second)]
@@ -313,15 +327,15 @@ def test_the_leader_s_plan_is_kept_as_a_plan_file(plain) -> None:
     assert plain.verdict.sentence in file.read_text()
 
 
-def test_the_verdict_says_how_many_images_there_were(monkeypatch, tmp_path, plain) -> None:
+def test_the_verdict_says_how_many_images_there_were(tmp_path, plain) -> None:
     digits = len(load_digits().target)
     test = digits - len(load_data(DataSettings(name="digits")).train_y)
     asked = {"train": 128, "validation": 64, "test": test}
     assert asdict(plain.verdict.evidence.images) == asked
 
-    Trained(monkeypatch, simulate)
+    trained = Trained(simulate)
     most = {"data": {"name": "digits", "train_size": 6000, "val_size": 4000}}
-    found = asdict(run(settings(tmp_path, n_trials=3, **most)).evidence.images)
+    found = asdict(trained.run(settings(tmp_path, n_trials=3, **most)).evidence.images)
     assert found["test"] == test
     assert sum(found.values()) == digits
     assert found["train"] > found["validation"]
@@ -365,9 +379,9 @@ def test_a_second_process_is_told_to_wait(tmp_path) -> None:
         ("steps_to_target", min),
     ],
 )
-def test_every_metric_leads_to_a_verdict(monkeypatch, tmp_path, metric: str, better) -> None:
+def test_every_metric_leads_to_a_verdict(tmp_path, metric: str, better) -> None:
     small = {"n_trials": 5, "race": {"margin": 0.01, "max_seeds": 2}, "search": {"seeds": 1}}
-    found = finish(monkeypatch, settings(tmp_path, metric=metric, **small))
+    found = finish(settings(tmp_path, metric=metric, **small))
     verdict = found.verdict
     assert verdict.metric == metric
     assert verdict.higher_is_better is (better is max)
@@ -381,11 +395,11 @@ def test_every_metric_leads_to_a_verdict(monkeypatch, tmp_path, metric: str, bet
     assert study.metric_names == [metric]
 
 
-def test_the_area_under_the_curve_is_more_than_its_end(monkeypatch, tmp_path) -> None:
+def test_the_area_under_the_curve_is_more_than_its_end(tmp_path) -> None:
     """Without a pruner candidates are not compared on the way, but they are measured there."""
     small = {"n_trials": 2, "race": {"max_seeds": 2}, "search": {"seeds": 1, "pruner": "none"}}
     area = {"metric": "learning_curve_area", "evaluations_per_epoch": 4}
-    found = finish(monkeypatch, settings(tmp_path, **area, **small))
+    found = finish(settings(tmp_path, **area, **small))
     assert len(found.search) == 2
     for name, row in found.search.items():
         points = [
@@ -400,9 +414,9 @@ def test_the_area_under_the_curve_is_more_than_its_end(monkeypatch, tmp_path) ->
 
 @pytest.mark.parametrize("sampler", ["grid", "tpe", "random", "auto"])
 @pytest.mark.parametrize("pruner", ["median", "none", "halving"])
-def test_samplers_and_pruners(tmp_path, monkeypatch, sampler: str, pruner: str) -> None:
+def test_samplers_and_pruners(tmp_path, sampler: str, pruner: str) -> None:
     """Their decisions, over many candidates: the training is made up (see test_resume)."""
-    Trained(monkeypatch, simulate)
+    trained = Trained(simulate)
     space = {
         "lr": [0.05, 0.1],
         "groups": {
@@ -419,7 +433,7 @@ def test_samplers_and_pruners(tmp_path, monkeypatch, sampler: str, pruner: str) 
     # One cohort after the other: the median needs some that are complete.
     search = {"sampler": sampler, "pruner": pruner, "open_cohorts": 1}
     asked = settings(tmp_path, space=space, n_trials=24, search=search)
-    verdict = run(asked)
+    verdict = trained.run(asked)
     rows = verdict.evidence.search
     grid = sampler in ("grid", "auto")  # 5 schemes at 2 rates, and 3 baselines at 2 rates, are 16
     assert len(rows) == len(stored(asked).get_trials()) == (16 if grid else 24)
@@ -434,27 +448,27 @@ def test_samplers_and_pruners(tmp_path, monkeypatch, sampler: str, pruner: str) 
         assert min(pruned) >= asked.search.cohort_size
 
 
-def test_budgets_that_come_to_the_same_step_are_one(monkeypatch, tmp_path) -> None:
+def test_budgets_that_come_to_the_same_step_are_one(tmp_path) -> None:
     """Two steps in an epoch: a quarter and a half of it are both the first step."""
     data = {"name": "digits", "train_size": 32, "val_size": 32}
     asked = settings(tmp_path, data=data, max_epochs=1, n_trials=4, race={"max_seeds": 2})
-    found = finish(monkeypatch, asked)
+    found = finish(asked)
     assert {job.stop_epoch for job in found.trained.trainings} == {0.5, 1}
 
 
-def test_too_large_a_batch_is_told_before_anything_trains(monkeypatch, tmp_path) -> None:
-    trained = Trained(monkeypatch, run_job)
+def test_too_large_a_batch_is_told_before_anything_trains(tmp_path) -> None:
+    trained = Trained(run_job)
     asked = settings(tmp_path, optimizer={"name": "sgd", "lr": 0.1, "batch_size": 129})
     with pytest.raises(ConfigError, match=r"optimizer\.batch_size must be at most the 128"):
-        run(asked)
+        trained.run(asked)
     assert not trained.jobs
 
 
-def test_the_stand_in_is_trained_on_in_the_size_that_was_asked_for(monkeypatch, tmp_path) -> None:
+def test_the_stand_in_is_trained_on_in_the_size_that_was_asked_for(tmp_path) -> None:
     data = {"name": "mnist", "root": str(tmp_path), "download": False, "fallback": "digits"}
     small = {"n_trials": 3, "search": {"seeds": 1}, "race": {"max_seeds": 2}}
     asked = settings(tmp_path, data=data | {"train_size": 64, "val_size": 32}, **small)
-    found = finish(monkeypatch, asked)
+    found = finish(asked)
     assert (found.verdict.dataset, found.verdict.requested_dataset) == ("digits", "mnist")
     used = {job.task.data for job in found.trained.jobs}
     assert {(data.name, data.train_size, data.download) for data in used} == {("digits", 64, False)}
@@ -462,12 +476,12 @@ def test_the_stand_in_is_trained_on_in_the_size_that_was_asked_for(monkeypatch, 
     assert "training on digits instead" in message
 
 
-def test_a_stand_in_is_found_where_it_was_asked_for(monkeypatch, tmp_path) -> None:
+def test_a_stand_in_is_found_where_it_was_asked_for(tmp_path) -> None:
     write_noise_as_mnist(tmp_path)
     data = {"name": "cifar10", "root": str(tmp_path), "download": False, "fallback": "mnist"}
     small = {"n_trials": 3, "search": {"seeds": 1}, "race": {"max_seeds": 2}}
     asked = settings(tmp_path, data=data | {"train_size": 32, "val_size": 20}, **small)
-    found = finish(monkeypatch, asked)
+    found = finish(asked)
     assert (found.verdict.dataset, found.verdict.requested_dataset) == ("mnist", "cifar10")
     used = {job.task.data for job in found.trained.jobs}
     assert {(data.name, data.train_size, data.val_size) for data in used} == {("mnist", 32, 20)}
@@ -518,10 +532,10 @@ def test_how_cohorts_are_trained_is_probed_once_told_and_kept(monkeypatch, tmp_p
         probed.append((largest, processes))
         return choice
 
-    monkeypatch.setattr(engine, "probe_engines", probe)
-    trained, listener = Trained(monkeypatch, simulate), Listener()
+    monkeypatch.setattr(job_maker, "probe_engines", probe)
+    trained, listener = Trained(simulate), Listener()
     asked = settings(tmp_path, trainer=trainer)
-    run(asked, listener)
+    trained.run(asked, listener)
     assert ("cohorts: because it is so",) in listener.heard("message")
     assert probed == [(asked.search.cohort_size, asked.workers)]
     kept = json.loads((folder(asked) / "engine.json").read_text())
@@ -530,5 +544,5 @@ def test_how_cohorts_are_trained_is_probed_once_told_and_kept(monkeypatch, tmp_p
     seeds = {job.trainer.autocast: {job.seed >= 1000} for job in trained.jobs}
     assert seeds == {"bf16": {False}, "none": {True}}
     # A study that goes on goes on in the same way, whatever a probe would say by then.
-    run(settings(tmp_path, trainer=trainer, n_trials=11))
+    trained.run(settings(tmp_path, trainer=trainer, n_trials=11))
     assert len(probed) == 1

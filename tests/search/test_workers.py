@@ -10,8 +10,7 @@ from study_runs import Listener, Trained, numbers, run, settings
 from virtual_workers import Stopwatch, VirtualWorkers
 
 from initsearch.digests import short_hash
-from initsearch.search.blocks import FIRST_RACE_BLOCK
-from initsearch.search.settings import StudySettings
+from initsearch.search.settings import FIRST_RACE_BLOCK, StudySettings
 from initsearch.training import CohortResult, Job, Point
 
 #: A race that goes to its end: nothing is significant at this level.
@@ -50,11 +49,11 @@ def asked_of(folder: Path, workers: int, engine: str, **changes: Any) -> StudySe
 )
 def test_workers_are_busy(monkeypatch, tmp_path, workers, engine, open_cohorts, least) -> None:
     """What is left is the end of a phase, when there is less to train than there are workers."""
-    pool = VirtualWorkers(workers, simulate, monkeypatch)
+    pool = VirtualWorkers(workers, monkeypatch)
     watch = Stopwatch(pool)
     search = {"sampler": "random", "cohort_size": 8, "open_cohorts": open_cohorts}
     many = {"n_trials": 40 * workers, "search": search, "race": TO_THE_END}
-    run(asked_of(tmp_path, workers, engine, **many), watch, pool)
+    run(asked_of(tmp_path, workers, engine, **many), watch, pool, simulate)
     phases = watch.phases
     shares = {
         "search": pool.busy_share(phases["search"], phases["race"]),
@@ -65,16 +64,18 @@ def test_workers_are_busy(monkeypatch, tmp_path, workers, engine, open_cohorts, 
 
 @pytest.mark.parametrize("engine", ["loop", "stacked"])
 @pytest.mark.parametrize("race", [TO_THE_END, THINNING], ids=["to_the_end", "thinning"])
-def test_their_number_changes_nothing(monkeypatch, tmp_path, engine, race) -> None:
+def test_their_number_changes_nothing(tmp_path, engine, race) -> None:
     """Though stacked cohorts' last digits depend on who is in them, and blocks begin before they are due."""
     many = {"n_trials": 24, "search": {"sampler": "tpe"}, "race": race}
-    Trained(monkeypatch, rounded_by_cohort)
-    alone = numbers(run(asked_of(tmp_path / "1", 1, engine, **many)))
+    trained = Trained(rounded_by_cohort)
+    alone = numbers(trained.run(asked_of(tmp_path / "1", 1, engine, **many)))
     assert bool(alone["evidence"]["looks"][0]["dropped"]) is (race is THINNING)
     for workers in (2, 3, 8):
         with pytest.MonkeyPatch.context() as patch:
-            pool = VirtualWorkers(workers, rounded_by_cohort, patch)
-            found = run(asked_of(tmp_path / str(workers), workers, engine, **many), executor=pool)
+            pool = VirtualWorkers(workers, patch)
+            found = trained.run(
+                asked_of(tmp_path / str(workers), workers, engine, **many), executor=pool
+            )
         assert numbers(found) == alone
 
 
@@ -85,22 +86,24 @@ def test_a_block_is_begun_early_only_where_a_worker_would_wait(
     """One worker never trains a block that is not due; of several, all but one may."""
     race = {"max_seeds": 12, "looks": (4, 12), "margin": 100.0}  # a tie at the first look
     for workers in (1, 2, 4):
-        pool = VirtualWorkers(workers, simulate, monkeypatch)
-        verdict = run(asked_of(tmp_path / str(workers), workers, engine, race=race), executor=pool)
+        pool = VirtualWorkers(workers, monkeypatch)
+        verdict = run(
+            asked_of(tmp_path / str(workers), workers, engine, race=race), None, pool, simulate
+        )
         assert verdict.n_seeds == 4
         blocks = {job.seed for _, _, job in pool.begun if job.seed >= FIRST_RACE_BLOCK}
         assert 4 <= len(blocks) <= 4 + workers - 1
 
 
-def test_workers_that_the_search_has_no_jobs_for_are_told(monkeypatch, tmp_path) -> None:
-    Trained(monkeypatch, simulate)
+def test_workers_that_the_search_has_no_jobs_for_are_told(tmp_path) -> None:
+    trained = Trained(simulate)
     many = {"n_trials": 16, "race": {"max_seeds": 2}}
     told = {}
     for workers, open_cohorts in ((6, 3), (7, 3), (7, 4)):
         listener = Listener()
         search = {"open_cohorts": open_cohorts}
         folder = tmp_path / f"{workers}-{open_cohorts}"
-        run(asked_of(folder, workers, "stacked", search=search, **many), listener)
+        trained.run(asked_of(folder, workers, "stacked", search=search, **many), listener)
         told[workers, open_cohorts] = [
             text for (text,) in listener.heard("message") if " workers, but" in text
         ]

@@ -1,4 +1,4 @@
-"""Workers in made-up time: what a coordinator keeps them busy with, without waiting for anything."""
+"""Workers in simulated time: what a coordinator keeps them busy with, without waiting for anything."""
 
 import heapq
 import random
@@ -13,25 +13,25 @@ from study_runs import Listener, end_of
 from initsearch.search import jobs
 from initsearch.training import CohortResult, Job, TrainJob
 
+Train = Callable[[Job], CohortResult]
+
 
 class VirtualWorkers(Executor):
-    """An executor whose clock goes on when somebody waits for a result, and only then.
+    """An executor whose clock advances only while a result is awaited.
 
-    Jobs take one unit of time per candidate and epoch, more or less by up to 30%; they begin in the order in
-    which they were handed in.
+    Jobs take one unit of time per candidate and epoch, more or less by up to 30%; they start in the order in
+    which they were submitted.
 
     Attributes:
-        begun: Start, end and job, for every job that was begun.
+        begun: Start, end and job, for every job that was started.
     """
 
-    def __init__(
-        self, workers: int, work: Callable[[Job], CohortResult], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def __init__(self, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         self.begun: list[tuple[float, float, Job]] = []
-        self._workers, self._work = workers, work
-        self._queue: deque[tuple[Job, Future[CohortResult]]] = deque()
-        self._running: list[tuple[float, int, Job, Future[CohortResult]]] = []
+        self._workers = workers
+        self._queue: deque[tuple[Train, Job, Future[CohortResult]]] = deque()
+        self._running: list[tuple[float, int, Train, Job, Future[CohortResult]]] = []
         executor = self
 
         class Awaited(Future[CohortResult]):
@@ -45,28 +45,28 @@ class VirtualWorkers(Executor):
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         (job,) = args
         future: Future[Any] = Future()
-        self._queue.append((job, future))
+        self._queue.append((fn, job, future))
         self._fill()
         return future
 
     def tick(self) -> None:
-        """Let the job end that ends next."""
-        self.now, _, job, future = heapq.heappop(self._running)
+        """Finish the job that ends next."""
+        self.now, _, train, job, future = heapq.heappop(self._running)
         self._fill()
         try:
-            future.set_result(self._work(job))
+            future.set_result(train(job))
         except Exception as error:  # noqa: BLE001  # as an executor does
             future.set_exception(error)
 
     def _fill(self) -> None:
         while self._queue and len(self._running) < self._workers:
-            job, future = self._queue.popleft()
+            train, job, future = self._queue.popleft()
             if not future.set_running_or_notify_cancel():
                 continue
             luck = random.Random(f"{job.seed}{job.candidates[0].name}{end_of(job)}")
             end = self.now + _work_of(job) * luck.uniform(0.7, 1.3)
             self.begun.append((self.now, end, job))
-            heapq.heappush(self._running, (end, len(self.begun), job, future))
+            heapq.heappush(self._running, (end, len(self.begun), train, job, future))
 
     def busy_share(self, start: float, end: float) -> float:
         """The share of the workers' time in which they trained."""

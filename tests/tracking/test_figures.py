@@ -50,7 +50,7 @@ def recorded(verdict: Verdict, folder: Path, extra: int = 6) -> StudyHistory:
     """The record that a made-up study leaves."""
 
     class Keeper(ReportTracker):
-        def end_study(self, verdict: Verdict, study_info: object) -> None:
+        def end_study(self, verdict: Verdict) -> None:
             kept.append(self._heard().record())
 
     kept: list[StudyHistory] = []

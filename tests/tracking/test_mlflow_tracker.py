@@ -212,7 +212,7 @@ def test_the_parent_holds_the_verdict(
     assert tags["winner"] == tags["winner_scheme"] == "he_normal"
     assert tags["architecture"] == "convnet"
     assert tags["dataset"] == tags["requested_dataset"] == "mnist"
-    assert tags["info.rank_agreement"] == "0.8"
+    assert tags["info.steps_per_epoch"] == "94"
     assert verdict.sentence in tags["mlflow.note.content"]
     assert "| torch_default (default) | behind | 96.52 |" in tags["mlflow.note.content"]
     default = next(s for s in verdict.candidates if s.name == "torch_default")

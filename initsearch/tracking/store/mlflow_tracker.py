@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -180,12 +180,13 @@ class MlflowTracker:
             # A study reports candidates of the race when it ends: their own end is the last measurement.
             self._runs.end(run, _STATUS[status], None if status == "failed" else run.last)
 
-    def end_study(self, verdict: Verdict, study_info: Mapping[str, Any]) -> None:
+    def end_study(self, verdict: Verdict) -> None:
         """Put the verdict on the study's run: tags, metrics, note, leaderboard, the study's files."""
         study = self._open_study()
         with self._writing():
             self._label_candidates(verdict)
-            facts = {f"info.{key}": value for key, value in flatten(study_info).items()}
+            steps = study.steps_per_epoch
+            facts = {} if steps is None else {"info.steps_per_epoch": str(steps)}
             own = {"mlflow.note.content": note(verdict, study.name), "status": "complete"}
             self._runs.label(self._parent, tags=verdict_tags(verdict) | facts | own)
             points = [(key, value, 0) for key, value in verdict_metrics(verdict).items()]
