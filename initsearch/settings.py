@@ -1,9 +1,12 @@
 """The base of all typed settings: parsed once from a configuration, frozen, and wrong in one line."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from initsearch.errors import ConfigError, unknown_name
 
@@ -64,7 +67,7 @@ class Settings(BaseModel):
 
 
 def config_error(
-    group: str, error: ValidationError, known: Sequence[str] | Mapping[str, Any]
+    group: str, error: ValidationError, known: Sequence[str] | Mapping[str, FieldInfo]
 ) -> ConfigError:
     """The first complaint of pydantic as one line: the argument, the rule, the value received.
 
@@ -86,4 +89,17 @@ def config_error(
     rule = str(cause if cause is not None else first["msg"]).replace(
         "Input should be", "must be", 1
     )
-    return ConfigError(f"{argument} {rule}, but got {first['input']!r}")
+    remedy = _default_of(first["loc"], known)
+    return ConfigError(f"{argument} {rule}, but got {first['input']!r}{remedy}")
+
+
+def _default_of(
+    place: tuple[int | str, ...], known: Sequence[str] | Mapping[str, FieldInfo]
+) -> str:
+    """The default of a setting as a remedy; empty if it has none."""
+    field = known.get(str(place[0])) if place and isinstance(known, Mapping) else None
+    default = None if field is None else field.default
+    if default is None or default is PydanticUndefined:
+        return ""
+    shown = json.dumps(default, default=str)  # as YAML has it
+    return f": the default is {shown}"

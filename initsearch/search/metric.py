@@ -1,4 +1,4 @@
-"""What candidates are compared by: one number of a learning curve."""
+"""Metrics: the number of a learning curve by which candidates are compared."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from initsearch.errors import ConfigError, unknown_name
-from initsearch.race.sentence import PLAIN, POINTS, STEPS, Unit
+from initsearch.race import PLAIN, POINTS, STEPS, Unit
 from initsearch.training.job import Point
 
 
@@ -18,14 +18,14 @@ class Metric:
     Attributes:
         name: As the configuration and the verdict name it.
         higher_is_better: Its direction.
-        of: The score of the points up to now; the last point is the present.
-        floor: The score of a run that learned nothing, by the scores of a guess (see `TaskInfo`) and the
-            number of steps: the score of a diverged run.
-        unit: How its differences are spoken of; margins of shares are in percentage points.
+        of: The score of a curve's points so far.
+        floor: The score of a diverged run: that of a run that learned nothing, from the scores of a guess (see
+            `TaskInfo`) and the number of steps.
+        unit: The unit of its differences; margins of shares are in percentage points.
         whole_curve: Whether points between the rungs matter.
-        has_bounds: Whether a score of all steps, or more, is but a bound of the true one.
-        remedy: What to change where there is nothing but bounds.
-        widest: The largest margin that makes sense, in the metric's unit, by the scores of a guess.
+        has_bounds: Whether a score of all steps or more is only a bound.
+        remedy: What to change if all scores are bounds.
+        widest: The largest sensible margin, in the metric's unit, from the scores of a guess.
     """
 
     name: str
@@ -49,16 +49,20 @@ class Metric:
         return configured / self.unit.scale
 
     def check_margin(self, configured: float, guess: Mapping[str, float]) -> None:
-        """Refuse a margin that was meant for another metric: 1.5 points are little, 1.5 nats are everything.
+        """Refuse a margin that was meant for another metric: 1.5 points are little, 1.5 nats are a lot.
+
+        Args:
+            configured: The margin, as configured.
+            guess: Scores of a model that has learned nothing; see `TaskInfo`.
 
         Raises:
-            ConfigError: It is wider than makes sense.
+            ConfigError: It is wider than is sensible.
         """
         widest = self.widest(guess) * self.unit.scale
         if configured > widest:
             raise ConfigError(
-                f"race.margin must be at most {widest:.2g} for {self.name}, a tenth of a guess's, but got "
-                f"{configured:g}: give one in the metric's own unit, race.margin=0.02"
+                f"race.margin must be at most {widest:.2g} for {self.name}, a tenth of the score of a guess, "
+                f"but got {configured:g}: give it in the metric's own unit, race.margin=0.02"
             )
 
 
@@ -88,8 +92,8 @@ def _last_loss(points: Sequence[Point]) -> float:
 def steps_to(target: float, points: Sequence[Point]) -> float:
     """Optimizer steps until the validation accuracy is at the target, linear between two points.
 
-    A run that has not got there is worth all its steps, which is a lower bound, and the share of images that
-    its best accuracy lacks: less than a step, but enough to order such runs at a rung.
+    A run that has not reached the target scores all its steps, which is a lower bound, plus what its best
+    accuracy lacks: less than a step, but enough to order such runs at a rung.
     """
     before: Point | None = None
     for point in points:
@@ -137,10 +141,10 @@ def make_metric(name: str, target_accuracy: float) -> Metric:
 
     Args:
         name: A key of `METRICS`.
-        target_accuracy: What `steps_to_target` counts steps to: a share of the validation images, in (0, 1].
+        target_accuracy: The validation accuracy to which `steps_to_target` counts steps, in (0, 1].
 
     Raises:
-        ConfigError: No such metric, or a target that is no share.
+        ConfigError: An unknown metric, or a target outside its range.
     """
     if name not in METRICS:
         raise unknown_name("metric", name, METRICS)

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, SkipValidation, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SkipValidation,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from initsearch.digests import short_hash
 from initsearch.errors import ConfigError
@@ -12,7 +20,7 @@ from initsearch.plan import InitPlan
 from initsearch.race import RaceRules
 from initsearch.search.metric import METRICS, make_metric
 from initsearch.search.trials import PRUNERS, SAMPLERS
-from initsearch.settings import LISTED, Settings, one_of
+from initsearch.settings import Settings, one_of
 from initsearch.space import Space
 from initsearch.tasks import Task
 from initsearch.training import TrainerSettings
@@ -25,6 +33,16 @@ FIRST_RACE_BLOCK = 1_000
 ARITHMETIC = ("precision", "autocast", "channels_last")
 
 Count = Annotated[int, Field(ge=1)]
+
+
+def _as_given(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """The number, checked; an integer stays one."""
+    checked = check(value)
+    return value if isinstance(value, int) else checked
+
+
+#: Integers are kept as they are: hashes, and so the names of studies, are of settings as they were given.
+Number = Annotated[float, WrapValidator(_as_given)]
 
 
 class SearchSettings(Settings):
@@ -47,12 +65,18 @@ class SearchSettings(Settings):
     seeds: Annotated[int, Field(ge=1, le=FIRST_RACE_BLOCK)] = 2
     cohort_size: Count = 8
     open_cohorts: Count = 3
-    first_rung: Annotated[float, Field(gt=0, le=1)] = 0.25
-    reduction_factor: Annotated[float, Field(gt=1)] = 2.0
+    first_rung: Annotated[Number, Field(gt=0, le=1)] = 0.25
+    reduction_factor: Annotated[Number, Field(gt=1)] = 2.0
     sampler: Annotated[str, one_of("search.sampler", SAMPLERS)] = "auto"
     pruner: Annotated[str, one_of("search.pruner", PRUNERS)] = "halving"
     screen: bool = True
     probe_steps: Annotated[int, Field(ge=0)] = 20
+
+
+def _looks(value: object) -> object:
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError("must be a list of numbers of seeds")
+    return tuple(value)
 
 
 class RaceSettings(Settings):
@@ -69,10 +93,10 @@ class RaceSettings(Settings):
     """
 
     max_seeds: Annotated[int, Field(ge=2, le=SEEDS_PER_STUDY - FIRST_RACE_BLOCK)] = 12
-    alpha: float = 0.05
-    margin: float = 0.1
-    looks: Annotated[tuple[int, ...], LISTED, Field(min_length=1)] = (4, 6, 8, 12, 16, 24, 32)
-    futility: float = 0.05
+    alpha: Number = 0.05
+    margin: Number = 0.1
+    looks: Annotated[tuple[int, ...], BeforeValidator(_looks)] = (4, 6, 8, 12, 16, 24, 32)
+    futility: Number = 0.05
     shortlist: Count = 4
 
     @model_validator(mode="after")
@@ -137,13 +161,13 @@ class StudySettings(Settings):
     trainer: TrainerSettings
     space: SkipValidation[Space]
     output_dir: Annotated[Path, BeforeValidator(_path)]
-    baselines: Mapping[str, Any] = Field(default={"torch_default": "torch_default"}, min_length=1)
+    baselines: Mapping[str, Any] = Field(default={"torch_default": "torch_default"})
     n_trials: Count = 16
-    max_epochs: Annotated[float, Field(gt=0)] = 4.0
+    max_epochs: Annotated[Number, Field(gt=0)] = 4.0
     seed: Annotated[int, Field(ge=0)] = 0
     workers: Count = 1
     metric: Annotated[str, one_of("metric", METRICS)] = "val_accuracy"
-    target_accuracy: float = 0.9
+    target_accuracy: Number = 0.9
     evaluations_per_epoch: Count = 10
     search: SearchSettings = SearchSettings()
     race: RaceSettings = RaceSettings()
@@ -152,6 +176,8 @@ class StudySettings(Settings):
     @field_validator("baselines")
     @classmethod
     def _check_plans(cls, baselines: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not baselines:
+            raise ValueError("must name at least one plan")
         for name, plan in baselines.items():
             try:
                 InitPlan.from_spec(plan)
@@ -193,7 +219,7 @@ class StudySettings(Settings):
             "baselines": {
                 name: InitPlan.from_spec(plan).spec() for name, plan in self.baselines.items()
             },
-            "max_epochs": _whole(self.max_epochs),
+            "max_epochs": self.max_epochs,
             "seed": self.seed,
             "metric": [self.metric, self.target_accuracy, self.evaluations_per_epoch],
             # Under its first name: it is part of the names of studies.
@@ -201,29 +227,20 @@ class StudySettings(Settings):
         }
         return short_hash(parts)
 
-    def request(self) -> str:
+    def request(self, contents: Any = None) -> str:
         """A short hash of what a verdict is requested for: the study, `n_trials` and the race."""
-        return self._request(self.race)
+        return self._request(contents, _text("RaceSettings", self.race))
 
-    def race_request(self) -> str:
+    def race_request(self, contents: Any = None) -> str:
         """A short hash of the requested race: one that continues after a futile end is the same race."""
-        return self._request(self.race.model_copy(update={"futility": 0.0}))
+        return self._request(contents, _text("RaceSettings", self.race, futility="0.0"))
 
-    def _request(self, race: RaceSettings) -> str:
-        parts = {
-            "study": self.identity(),
-            "n_trials": self.n_trials,
-            "race": _text("RaceSettings", race),
-        }
-        return short_hash(parts)
+    def _request(self, contents: Any, race: str) -> str:
+        study = self.identity(contents)
+        return short_hash({"study": study, "n_trials": self.n_trials, "race": race})
 
 
-def _text(name: str, settings: Settings) -> str:
-    """Settings as text for a hash."""
-    values = ((key, getattr(settings, key)) for key in type(settings).model_fields)
-    return f"{name}({', '.join(f'{key}={_whole(value)!r}' for key, value in values)})"
-
-
-def _whole(value: Any) -> Any:
-    """A whole float as an integer: `2` and `2.0` are one setting, and have one hash."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _text(name: str, settings: Settings, **replaced: str) -> str:
+    """Settings as text for a hash, some values replaced by others."""
+    texts = {key: repr(getattr(settings, key)) for key in type(settings).model_fields}
+    return f"{name}({', '.join(f'{key}={text}' for key, text in (texts | replaced).items())})"

@@ -29,7 +29,7 @@ from initsearch.search.settings import StudySettings
 from initsearch.search.shortlist import baseline_of, shortlist, too_few
 from initsearch.search.tracker import BufferedTracker, Progress, StudyInfo, Tracker
 from initsearch.search.trials import TrialStore
-from initsearch.search.verdict import ImageCounts, Verdict
+from initsearch.search.verdict import Verdict
 from initsearch.search.verdict_builder import Findings, build_verdict
 from initsearch.training import CohortResult, Job, run_job
 
@@ -82,7 +82,8 @@ class Study:
     def finished(self) -> Verdict | None:
         """The verdict, if this study has answered the same request before."""
         verdict = self._last_verdict()
-        same = verdict is not None and verdict.evidence.request == self.settings.request()
+        request = self.settings.request(self._data.contents)
+        same = verdict is not None and verdict.evidence.request == request
         return verdict if same else None
 
     @property
@@ -128,15 +129,13 @@ class Study:
             test=test,
             wall_seconds=clock.seconds,
             cpu_seconds=context.jobs.cpu_seconds,
-            images=ImageCounts(**self._data.sizes),
+            data=self._data,
             earlier_alphas=self._earlier_alphas(),
         )
         verdict = build_verdict(
             findings,
             settings=self.settings,
             metric=self._metric,
-            dataset=self._data.dataset,
-            requested=self._data.requested,
         )
         self._record(verdict, candidates)
         return verdict
@@ -239,7 +238,7 @@ class Study:
         last = self._last_verdict()
         if last is None:
             return ()
-        same = last.evidence.race_request == self.settings.race_request()
+        same = last.evidence.race_request == self.settings.race_request(self._data.contents)
         return last.evidence.alphas[:-1] if same else last.evidence.alphas
 
     def _check_space(self) -> None:

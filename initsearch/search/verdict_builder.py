@@ -21,6 +21,7 @@ from initsearch.search.verdict import (
     Standing,
     Verdict,
 )
+from initsearch.tasks import TaskInfo
 
 PACKAGES = (
     "initsearch",
@@ -47,7 +48,7 @@ class Findings:
         test: Accuracy on the test set by candidate and seed.
         wall_seconds: Time from start to now, over all runs.
         cpu_seconds: Processor time of all jobs.
-        images: How many images a seed trained on and validated on, and how many the test set has.
+        data: What was known of the data before anything was trained.
         earlier_alphas: Alphas of the races that this study has decided before, with other limits.
     """
 
@@ -59,33 +60,31 @@ class Findings:
     test: Mapping[str, Mapping[int, float]]
     wall_seconds: float
     cpu_seconds: float
-    images: ImageCounts
+    data: TaskInfo
     earlier_alphas: Sequence[float] = ()
 
 
-def build_verdict(
-    found: Findings, *, settings: StudySettings, metric: Metric, dataset: str, requested: str
-) -> Verdict:
+def build_verdict(found: Findings, *, settings: StudySettings, metric: Metric) -> Verdict:
     """The verdict of a study.
 
     Args:
         found: What it found.
         settings: What was searched.
         metric: What candidates are compared by.
-        dataset: The data set that was trained on.
-        requested: The data set that was requested.
     """
     race = found.race.race
     decision = race.decisions[-1]
     status = decision.status or "undecided"
-    text = sentence(decision, f"{settings.architecture}/{dataset}", metric.unit, metric.remedy)
+    text = sentence(
+        decision, f"{settings.architecture}/{found.data.dataset}", metric.unit, metric.remedy
+    )
     return Verdict(
         status=status,
         winner=decision.leader if status == "winner" else None,
         baseline=found.baseline,
         architecture=settings.architecture,
-        dataset=dataset,
-        requested_dataset=requested,
+        dataset=found.data.dataset,
+        requested_dataset=found.data.requested,
         metric=metric.name,
         higher_is_better=metric.higher_is_better,
         alpha=settings.race.alpha,
@@ -108,9 +107,9 @@ def build_verdict(
 def _evidence(found: Findings, settings: StudySettings, metric: Metric) -> Evidence:
     by_name = found.race.curves.items()
     return Evidence(
-        request=settings.request(),
-        race_request=settings.race_request(),
-        images=found.images,
+        request=settings.request(found.data.contents),
+        race_request=settings.race_request(found.data.contents),
+        images=ImageCounts(**found.data.sizes),
         alphas=(*found.earlier_alphas, settings.race.alpha),
         looks=tuple(found.race.race.decisions),
         rank_agreement=rank_agreement(found.race, metric, found.rungs),

@@ -43,8 +43,8 @@ def test_a_store_that_cannot_be_opened_is_told_before_anything_is_done(
         (["+sweep=relu_convnt"], r"unknown sweep 'relu_convnt'.*relu_convnet"),
         (["+sweep=relu_mlp", "data=mnst"], r"unknown data 'mnst'.*mnist"),
         (["+sweep=relu_mlp", "model=mlpp"], r"unknown model 'mlpp'.*mlp"),
-        ([], r"space is empty.*relu_convnet"),
-        ([*DIGITS, "n_trials=0"], "n_trials must be a whole number of at least 1, but got 0"),
+        ([], r"space must not be empty.*relu_convnet"),
+        ([*DIGITS, "n_trials=0"], r"n_trials must be .*1, but got 0: the default is 16"),
         ([*DIGITS, "n_trial=3"], "n_trial"),
         ([*DIGITS, "baselines=[he_norml]"], r"he_norml.*he_normal"),
         ([*DIGITS, "+space.groups.relu.weight.he_norml={}"], r"he_norml.*he_normal"),
@@ -67,18 +67,26 @@ def test_a_store_that_cannot_be_opened_is_told_before_anything_is_done(
         ([*DIGITS, "metric=val_acc"], r"val_acc.*val_accuracy"),
         ([*DIGITS, "search.sampler=tpee"], r"tpee.*tpe"),
         ([*DIGITS, "race.alpha=2"], "alpha"),
-        ([*DIGITS, "seed=one"], "seed must be an integer"),
+        ([*DIGITS, "seed=one"], r"seed must be a valid integer, but got 'one'"),
         ([*DIGITS, "optimizer.lr=-1"], "optimizer.lr must be greater than 0, but got -1"),
-        ([*DIGITS, "max_epochs=abc"], "max_epochs must be a finite number, but got 'abc'"),
-        ([*DIGITS, "max_epochs=.inf"], "max_epochs must be a finite number"),
+        (
+            [*DIGITS, "max_epochs=abc"],
+            r"max_epochs must be .*number, but got 'abc': the default is 4",
+        ),
+        ([*DIGITS, "max_epochs=.inf"], r"max_epochs must be .*number"),
         ([*DIGITS, "race.looks=4"], "race.looks must be a list"),
         ([*DIGITS, "race.looks=[8,4]"], "race.looks must be increasing, from 2 up"),
         ([*DIGITS, "race.alpha=0.5"], "race.alpha must lie between 0 and 0.5"),
         ([*DIGITS, "race.futility=1"], "race.futility must be 0 or more and below 1"),
-        ([*DIGITS, "race.margin=null"], "race.margin must be a finite number, but got None"),
+        (
+            [*DIGITS, "race.margin=null"],
+            r"race.margin must be .*number, but got None: the default is 0.1",
+        ),
         ([*DIGITS, "search=null"], "search must be a mapping of settings"),
         ([*DIGITS, "baselines=5"], "baselines must be a list of plans"),
-        ([*DIGITS, "~seed"], "seed must be set"),
+        ([*DIGITS, "~name"], "name must be set"),
+        ([*DIGITS, "search.seeds=1001"], r"search.seeds must be .*1000, but got 1001"),
+        ([*DIGITS, "search.screen=1"], r"search.screen must be .*boolean, but got 1"),
         ([*DIGITS, "+n_trails=3"], r"n_trails.*n_trials"),
         (
             [
@@ -135,4 +143,4 @@ def test_a_space_that_varies_nothing_of_this_model(monkeypatch, capsys, tmp_path
     line = run(
         monkeypatch, capsys, *DIGITS, "~space.groups", f"+space.groups={groups}", f"output_dir={tmp_path}"
     )  # fmt: skip
-    assert re.search("none does of .*reelu.*its layers are followed by .*relu", line), line
+    assert re.search("match a layer of mlp.*reelu.*layers followed by .*relu", line), line

@@ -189,15 +189,19 @@ class Trained:
 
     Attributes:
         jobs: In order, every job that was run.
+        results: Their results, without those that raised an error.
     """
 
     def __init__(self, train: Callable[[Job], CohortResult]) -> None:
         self.jobs: list[Job] = []
+        self.results: list[CohortResult] = []
         self._train = train
 
     def __call__(self, job: Job) -> CohortResult:
         self.jobs.append(job)
-        return self._train(job)
+        result = self._train(job)
+        self.results.append(result)
+        return result
 
     def run(
         self,
@@ -207,6 +211,11 @@ class Trained:
     ) -> Verdict:
         """Run or resume a study that trains by this."""
         return run(asked, listener, executor, self)
+
+    @property
+    def trainings(self) -> list[TrainJob]:
+        """The jobs that train."""
+        return [job for job in self.jobs if isinstance(job, TrainJob)]
 
     @property
     def pieces(self) -> list[tuple[str, int, float, bool]]:

@@ -127,6 +127,14 @@ def test_where_a_job_starts_from_does_not(tmp_path) -> None:
     assert len(trained.jobs) == 1
 
 
+def test_where_a_candidate_came_from_does_not(tmp_path) -> None:
+    trained = Trained(simulate)
+    do(book(tmp_path, trained), job_of(ANNA))
+    same = replace(ANNA, number=5, scheme="other", params={"lr": 0.1}, baseline=True)
+    do(book(tmp_path, trained), job_of(same))
+    assert len(trained.jobs) == 1
+
+
 def test_results_are_filed_by_name_in_whatever_order_they_come(tmp_path) -> None:
     def reversed_order(job: Job) -> CohortResult:
         result = simulate(job)

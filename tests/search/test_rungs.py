@@ -62,7 +62,7 @@ def test_telling_twice_changes_nothing_and_contradicting_is_an_error() -> None:
         table.add(1.0, number, score)
         table.add(1.0, number, score)
     assert [table.keep(1.0, n) for n in range(3)] == [True, True, False]
-    with pytest.raises(ConfigError, match=r"candidate 1 has one score at rung 1\.0"):
+    with pytest.raises(ConfigError, match=r"candidate 1 must have one score at rung 1\.0"):
         table.add(1.0, 1, 0.7)
 
 

@@ -507,9 +507,16 @@ def test_a_study_in_which_nobody_comes_through_says_why(tmp_path) -> None:
         run(settings(tmp_path, space=space, baselines=baselines, n_trials=3))
     message = str(stopped.value)
     assert "\n" not in message
-    assert re.search(
-        r"of 3 only 0 came through \(2 diverged, 1 failed: .*no weights of shape", message
-    )
+    assert re.search(r"of 3 only 0 .*\(2 diverged, 1 failed: .*no weights of shape", message)
+    assert "lower optimizer.lr" in message
+
+
+def test_a_study_of_a_single_scheme_says_so(tmp_path) -> None:
+    one = {"plans": {"he": "he_normal"}}
+    with pytest.raises(InitSearchError, match=r"two schemes, but all 2 .*'he'.*add a baseline"):
+        Trained(simulate).run(
+            settings(tmp_path, space=one, baselines={"he": "he_normal"}, n_trials=2)
+        )
 
 
 def test_a_study_takes_no_other_s_verdict(plain) -> None:
