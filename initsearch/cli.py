@@ -12,18 +12,14 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from initsearch.execution import JobExecutor
-    from initsearch.search.progress import Progress
-    from initsearch.search.settings import StudySettings
-    from initsearch.search.study import Study
-    from initsearch.search.tracker import Tracker
-    from initsearch.search.verdict import Verdict
+    from initsearch.search import Progress, Study, StudySettings, Tracker, Verdict
 
 #: What a training needs, imported by worker processes before the first one.
 PRELOAD = (
     *("torch", "torchvision", "lightning.pytorch"),
     *("initsearch.training.run", "initsearch.tasks.image_classification"),
 )
-#: Columns of the verdict where it goes to a file or a pipe.
+#: Columns of the verdict if it is printed to a file or a pipe.
 FILE_WIDTH = 110
 
 
@@ -32,22 +28,22 @@ def run(config: "DictConfig") -> None:
     from initsearch.execution import keep_freed_memory, start_preloading
 
     if config.get("workers") != 1:
-        start_preloading(PRELOAD)  # takes the longest of all: the settings are read meanwhile
+        start_preloading(PRELOAD)  # takes longest: the settings are read meanwhile
     from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
     from initsearch.config import read_settings, writable
 
     settings = read_settings(config, list(HydraConfig.get().overrides.task))
-    if settings.workers == 1:  # it is this process that trains
+    if settings.workers == 1:  # this process trains
         keep_freed_memory()
-    # Imported after the settings are checked: a mistyped name is told at once.
+    # Imported after the settings are checked, so that a mistyped name is reported at once.
     from initsearch.tracking import prepare_store
 
     output_dir = writable(settings.output_dir)
     repairs = prepare_store(output_dir)
     with _executor(settings) as executor:
-        from initsearch.search.study import Study
+        from initsearch.search import Study
         from initsearch.tracking import SearchProgress, TrackerGroup, print_verdict, ui_command
 
         with SearchProgress() as progress:
@@ -58,7 +54,7 @@ def run(config: "DictConfig") -> None:
                 study = Study(settings, tracker, progress)
                 try:
                     verdict = _answer(study, output_dir, progress) or study.run(executor)
-                finally:  # the workers first: what they still train nobody waits for, or is trained anew
+                finally:  # before the tracker closes: what is still in training is not needed
                     executor.terminate()
     study.tidy()
     console = Console()
@@ -68,7 +64,7 @@ def run(config: "DictConfig") -> None:
 
 
 def _executor(settings: "StudySettings") -> "JobExecutor":
-    """What runs a study's jobs: on this machine, by its number of workers and its trainer's devices."""
+    """The executor of a study's jobs on this machine, for its workers and its trainer's devices."""
     from initsearch.execution import make_executor
 
     trainer = settings.trainer
@@ -82,18 +78,18 @@ def _executor(settings: "StudySettings") -> "JobExecutor":
 
 
 def _answer(study: "Study", output_dir: "Path", progress: "Progress") -> "Verdict | None":
-    """The verdict of a finished study; None if it must run, or MLflow's records of it be made again."""
+    """The verdict of a finished study; None if it must run, be it only to write MLflow's records again."""
     from initsearch.tracking import has_records
 
     verdict = study.finished
     if verdict is None or has_records(output_dir, study.name) or not study.has_results:
         return verdict
-    progress.message(f"MLflow has no records of {study.name}: making them again from its results")
+    progress.message(f"MLflow has no records of {study.name}: writing them again from its results")
     return None
 
 
 def _trackers(output_dir: "Path", progress: "Progress") -> "list[Tracker]":
-    """What keeps a study's records; the report comes first, since MLflow keeps its figures."""
+    """The trackers of a study; the report comes first, since MLflow stores its figures."""
     from initsearch.tracking import MlflowTracker, ReportTracker
 
     return [ReportTracker(), MlflowTracker.in_folder(output_dir, progress.message)]
@@ -106,5 +102,5 @@ def program() -> NoReturn:
 
 
 def main() -> None:
-    """Run what the command line says; raises `SystemExit` where it goes wrong."""
-    run_command("config", run, stopped="stopped: the same command goes on from here")
+    """Run the study of the command line; raises `SystemExit` if it fails."""
+    run_command("config", run, stopped="stopped: run the same command again to resume")

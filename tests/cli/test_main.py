@@ -33,7 +33,7 @@ from initsearch.training.cohort import CohortModule
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL_DIGITS = ["data=digits", "data.train_size=200", "data.val_size=100"]
 BRIEF = ["n_trials=4", "max_epochs=1", "race.max_seeds=2", "workers=1"]
-STOPPED = "stopped: the same command goes on from here"
+STOPPED = "stopped: run the same command again to resume"
 
 
 @pytest.fixture(scope="module")
