@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from initsearch.chosen_groups import as_chosen
 from initsearch.command import conf_dir
-from initsearch.errors import ConfigError, unknown_name
+from initsearch.errors import ConfigError, quoted, unknown_name
+from initsearch.plan import InitPlan
 from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
 from initsearch.space import Space
 from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
@@ -19,7 +20,11 @@ from initsearch.training import TrainerSettings
 #: Config groups of the task.
 TASK_GROUPS = {"data", "model", "optimizer"}
 #: What a configuration has at its top: the settings of a study, with its task in groups.
-KEYS = {*StudySettings.model_fields, *TASK_GROUPS} - {"task", "architecture", "composed"}
+KEYS = {*StudySettings.model_fields, *TASK_GROUPS, "allow_code"} - {
+    "task",
+    "architecture",
+    "composed",
+}
 
 
 def shipped_sweeps() -> list[str]:
@@ -53,13 +58,14 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
         optimizer=OptimizerSettings.parse("optimizer", plain.get("optimizer")),
     )
     trainer = TrainerSettings.parse("trainer", plain.get("trainer"))
-    own = {key: value for key, value in plain.items() if key not in TASK_GROUPS}
+    allow_code = plain.get("allow_code", ())
+    own = {key: value for key, value in plain.items() if key in StudySettings.model_fields}
     parsed = {
         "architecture": task.model.label,
         "task": task,
         "trainer": trainer,
-        "space": Space.from_spec(plain["space"]),
-        "baselines": _baselines(plain.get("baselines")),
+        "space": Space.from_spec(plain["space"], allow_code),
+        "baselines": _baselines(plain.get("baselines"), allow_code),
         "workers": _workers(trainer) if plain.get("workers") is None else plain["workers"],
         "search": SearchSettings.parse("search", plain.get("search")),
         "race": RaceSettings.parse("race", plain.get("race")),
@@ -85,19 +91,24 @@ def writable(folder: Path) -> Path:
         ) from error
 
 
-def _baselines(spec: Any) -> Mapping[str, Any]:
+def _baselines(spec: Any, allow_code: Sequence[str]) -> Mapping[str, InitPlan]:
+    """The plans of the baselines by name; plan files are read here, once."""
     if isinstance(spec, str):
         spec = [spec]
-    if isinstance(spec, Mapping):
-        return spec
-    if not isinstance(spec, list | tuple | None):
+    if not isinstance(spec, Mapping | list | tuple | None):
         raise ConfigError(
-            f"baselines must be a list of plans or a mapping of names to plans, but got {spec!r}: "
+            f"baselines must be a list of plans or a mapping of names to plans, but got {quoted(spec)}: "
             "try [torch_default]"
         )
-    plans: dict[str, Any] = {}
-    for entry in spec or ():
-        plans |= entry if isinstance(entry, Mapping) else {str(entry): entry}
+    named: dict[str, Any] = {}
+    for entry in [spec] if isinstance(spec, Mapping) else spec or ():
+        named |= entry if isinstance(entry, Mapping) else {str(entry): entry}
+    plans: dict[str, InitPlan] = {}
+    for name, plan in named.items():
+        try:
+            plans[name] = InitPlan.from_spec(plan, allow_code)
+        except ConfigError as error:
+            raise ConfigError(f"baseline {quoted(name)}: {error}") from error
     return plans
 
 

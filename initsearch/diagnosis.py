@@ -8,14 +8,15 @@ from typing import Annotated, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from initsearch.command import run_command
 from initsearch.errors import ConfigError
+from initsearch.files import write_whole
 from initsearch.plan import InitPlan
 from initsearch.random_state import isolated_random_state
-from initsearch.settings import Settings
+from initsearch.settings import LISTED, Settings
 from initsearch.signal import SignalReport, diagnose
 from initsearch.tasks import DataSettings, ModelSettings, derive_seed
 from initsearch.tasks.data import ImageData, load_data, split
@@ -30,6 +31,7 @@ class DiagnosisSettings(Settings):
     Attributes:
         data: Which images.
         model: Which architecture.
+        allow_code: The Python code that a plan file may name by a dotted path.
         plan: What it is initialized by; None: as its framework draws it.
         seed: Of the weights and of the batch.
         batch_size: Images in the batch; all, if there are fewer.
@@ -38,6 +40,7 @@ class DiagnosisSettings(Settings):
 
     data: Annotated[DataSettings, BeforeValidator(partial(DataSettings.parse, "data"))]
     model: Annotated[ModelSettings, BeforeValidator(partial(ModelSettings.parse, "model"))]
+    allow_code: Annotated[tuple[str, ...], LISTED] = ()
     plan: Any = None
     seed: int = 0
     batch_size: Annotated[int, Field(ge=2)] = 64
@@ -45,9 +48,9 @@ class DiagnosisSettings(Settings):
 
     @field_validator("plan")
     @classmethod
-    def _check_plan(cls, plan: Any) -> Any:
+    def _check_plan(cls, plan: Any, info: ValidationInfo) -> Any:
         if plan is not None:
-            InitPlan.from_spec(plan)
+            InitPlan.from_spec(plan, info.data.get("allow_code", ()))
         return plan
 
     @field_validator("output")
@@ -82,7 +85,13 @@ def look(settings: DiagnosisSettings) -> tuple[str, SignalReport]:
     with isolated_random_state(seed=derive_seed("model", settings.seed)):
         model = build_model(settings.model, data.input_shape, data.num_classes)
     name = settings.model.label
-    report = diagnose(model, (images, labels), plan=settings.plan, seed=settings.seed)
+    report = diagnose(
+        model,
+        (images, labels),
+        plan=settings.plan,
+        seed=settings.seed,
+        allow_code=settings.allow_code,
+    )
     report = replace(report, model=name)
     where = data.name
     if data.is_fallback:
@@ -108,8 +117,7 @@ def _draw(report: SignalReport, path: Path) -> Path:
     buffer = io.BytesIO()
     report.plot().savefig(buffer, format=path.suffix[1:].lower())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(buffer.getvalue())
+        write_whole(path, buffer.getvalue())
     except OSError as error:
         raise ConfigError(
             f"output must be a file that can be written, but {str(path)!r} is not "

@@ -120,8 +120,9 @@ def _check_home(argument: str, path: str, target: object) -> None:
 def _refusal(argument: str, path: str) -> ConfigError:
     return ConfigError(
         f"{argument} {quoted(path)} is a path to Python code, which a file may name only if that is allowed "
-        f"by name: if you trust it, InitPlan.load(path, allow_code=({quoted(path)},)), or write the plan "
-        "into the sweep itself (this holds for the winner.yaml of your own study too)"
+        "by name, also in the winner.yaml of your own study: if you trust it, pass "
+        f"allow_code=({quoted(path)},) to InitPlan.load, InitCallback or diagnose, or add "
+        f"'allow_code=[{shortened(path)}]' on the command line"
     )
 
 

@@ -245,6 +245,7 @@ def test_lightning_s_command_line_accepts_it(
     assert same(done.model, expected("he_normal", 11 if form != "mapping" else 0))
 
 
+@pytest.mark.slow
 def test_all_ranks_of_ddp_start_with_the_same_weights(tmp_path: Path) -> None:
     """Compared before DDP broadcasts the weights of rank 0, which would hide a difference."""
     subprocess.run(
@@ -260,6 +261,7 @@ def test_all_ranks_of_ddp_start_with_the_same_weights(tmp_path: Path) -> None:
     assert found["logged"] == 0  # only rank 0 logs
 
 
+@pytest.mark.slow
 def test_the_example_project_runs_and_the_plan_matters(capsys) -> None:
     script = REPOSITORY / "scripts" / "lightning_example.py"
     done = subprocess.run(

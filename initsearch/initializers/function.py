@@ -2,10 +2,8 @@
 
 import functools
 import inspect
-import random
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from initsearch.errors import ConfigError, quoted
 from initsearch.initializers.base import Initializer
+from initsearch.random_state import isolated_random_state
 
 _OFFERED = ("fan_in", "fan_out", "generator")
 _SETTABLE = (bool, int, float, str)
@@ -48,7 +47,7 @@ class FunctionInitializer(Initializer):
         arguments = {key: offers[key] for key in self.offered}
         arguments |= {each.name: getattr(self, each.name) for each in fields(self)}
         function = type(self).function
-        with _global_generators_from(generator, out.device):
+        with _seeded_from(generator, out.device):
             result = function(out, **arguments)
         if isinstance(result, Tensor):
             if result.shape != out.shape:
@@ -139,31 +138,11 @@ def wrap(function: Callable[..., Any], name: str) -> type[FunctionInitializer]:
     )
 
 
-@contextmanager
-def _global_generators_from(
+def _seeded_from(
     generator: torch.Generator | None, device: torch.device
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Seed the global generators from `generator`, and restore their states afterwards."""
     if generator is None:
-        yield
-        return
+        return nullcontext()
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    # NumPy's generator matters only if NumPy is loaded: this package does not need it.
-    numpy = sys.modules.get("numpy")
-    python_state = random.getstate()
-    numpy_state = numpy.random.get_state() if numpy else None
-    gpus = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
-        try:
-            # torch.manual_seed would reseed every GPU, but only the tensor's own GPU is restored.
-            torch.default_generator.manual_seed(seed)
-            for gpu in gpus:
-                torch.cuda.default_generators[gpu].manual_seed(seed)
-            random.seed(seed)
-            if numpy:
-                numpy.random.seed(seed % 2**32)
-            yield
-        finally:
-            random.setstate(python_state)
-            if numpy:
-                numpy.random.set_state(numpy_state)
+    return isolated_random_state(seed=seed, devices=[device])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from initsearch.errors import ConfigError, quoted, shortened
+from initsearch.random_state import isolated_random_state
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -95,7 +96,7 @@ def _evaluate(activation: Activation, points: Tensor) -> Tensor:
     if isinstance(activation, nn.Module):
         function = copy.deepcopy(activation).to(device="cpu", dtype=torch.float64).eval()
     sample = slice(None, None, 7)
-    with torch.random.fork_rng(devices=[]):
+    with isolated_random_state():
         try:
             # On copies, since an activation may work in place.
             values = function(points.clone())

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from initsearch.plan.rules import (
     Spec,
     Where,
     choice_spec,
+    code_of,
     prescribed_bias,
     read_choice,
 )
@@ -117,9 +118,19 @@ class InitPlan:
     @property
     def needs(self) -> frozenset[str]:
         """What its initializers need besides tensors; if `batch` is in it, `apply` needs a batch."""
-        pairs = [(self.weight, self.bias), *((rule.weight, rule.bias) for rule in self.rules)]
-        needs = (each.needs for pair in pairs for each in pair if isinstance(each, Initializer))
+        needs = (each.needs for each in self._choices() if isinstance(each, Initializer))
         return frozenset[str]().union(*needs)
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """The dotted paths of Python code that it names: `load` must allow them."""
+        return tuple(sorted(set[str]().union(*map(code_of, self._choices()))))
+
+    def _choices(self) -> Iterator[Initializer | str | None]:
+        """What it chooses for weights and biases, rule by rule and by default."""
+        for rule in self.rules:
+            yield from (rule.weight, rule.bias)
+        yield from (self.weight, self.bias)
 
     def spec(self) -> dict[str, Any]:
         """The plan as plain data for YAML or JSON; `from_spec` reads it back as an equal plan."""
@@ -131,9 +142,11 @@ class InitPlan:
     def save(self, path: str | os.PathLike[str], comment: str = "") -> None:
         """Write the plan to a YAML file, whole or not at all, with a comment at its top.
 
-        A plan that names code by a dotted path is read back with `load(path, allow_code=...)`.
+        If the plan names Python code by a dotted path, the comment says how to load it.
         """
-        lines = [f"# {line}\n" for line in comment.splitlines()]
+        if self.code:
+            comment += f"\nIt names Python code: load it with allow_code={list(self.code)}."
+        lines = [f"# {line}\n" for line in comment.strip().splitlines()]
         write_whole(path, "".join(lines) + yaml.safe_dump(self.spec(), sort_keys=False))
 
     @classmethod

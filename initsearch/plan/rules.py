@@ -161,6 +161,12 @@ def prescribed_bias(weight: Initializer | str | None) -> Initializer | None:
     return weight.bias() if isinstance(weight, Initializer) else None
 
 
+def code_of(choice: Initializer | str | None) -> set[str]:
+    """The dotted paths of Python code that a choice names, as an initializer or as an activation."""
+    spec = choice.spec() if isinstance(choice, Initializer) else {}
+    return {path for key in ("name", "activation") if "." in (path := str(spec.get(key, "")))}
+
+
 def read_choice(spec: Spec | None) -> Initializer | str | None:
     """An initializer or `"keep"`; `None` for no specification."""
     if spec is None:

@@ -1,7 +1,7 @@
 """`diagnose`: what a batch does at step zero, layer by layer."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -24,6 +24,7 @@ def diagnose(
     plan: Any = None,
     seed: int = 0,
     loss: Loss | None = None,
+    allow_code: Sequence[str] = (),
 ) -> SignalReport:
     """Look at a model's activations and gradients on one batch, before any update.
 
@@ -44,6 +45,7 @@ def diagnose(
             labels the mean squared error, without labels sum(output * r) / samples with r standard
             normal from a fixed seed (so that one and the same gradient comes in from above, whatever
             the output is); of a model that returns one number, that number.
+        allow_code: For a plan file: the Python code that it may name; see `InitPlan.load`.
 
     Returns:
         A row per call of a weight layer, in execution order, and the exact findings.
@@ -57,7 +59,7 @@ def diagnose(
         >>> print(report)
         >>> report.plot().savefig("signal.png")
     """
-    chosen = None if plan is None else InitPlan.from_spec(plan)
+    chosen = None if plan is None else InitPlan.from_spec(plan, allow_code)
     inputs, labels = split_batch(unwrap(model), batch)
     with ExitStack() as stack:
         stack.enter_context(preserved(model))

@@ -57,6 +57,18 @@ def test_a_user_s_own_model_and_plan_file(monkeypatch, capsys, tmp_path) -> None
     assert re.search(r"^1 +tanh .* saturated ", out, flags=re.MULTILINE)
 
 
+def test_a_plan_file_may_name_the_code_that_the_command_line_allows(
+    monkeypatch, capsys, tmp_path
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("{name: torch.nn.init.constant_, val: 0.0}")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "model=mlp", f"plan={plan}")
+    assert "allow_code=[torch.nn.init.constant_]" in capsys.readouterr().err
+    run(monkeypatch, "model=mlp", f"plan={plan}", "allow_code=[torch.nn.init]")
+    assert "no_gradient" in capsys.readouterr().out
+
+
 def test_a_look_is_a_function_of_its_seed_and_leaves_the_random_state() -> None:
     state = torch.get_rng_state()
     title, report = look(looking_at(DIGITS))

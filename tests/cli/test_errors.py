@@ -105,6 +105,17 @@ def test_a_bad_setting_is_one_line(
     assert re.search(message, line), line
 
 
+@pytest.mark.parametrize(
+    "where", [["baselines=[{plan}]"], ["~space.groups", "+space.plans.mine={plan}"]]
+)
+def test_a_plan_file_that_names_code(monkeypatch, capsys, tmp_path, where: list[str]) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("default: {weight: torch.nn.init.zeros_}")
+    arguments = [argument.format(plan=plan) for argument in where]
+    line = run(monkeypatch, capsys, *DIGITS, *arguments, f"output_dir={tmp_path}")
+    assert "allow_code=[torch.nn.init.zeros_]" in line
+
+
 def test_a_model_that_cannot_be_built(monkeypatch, capsys, tmp_path) -> None:
     line = run(
         monkeypatch, capsys, *DIGITS, "~model.depth", "~model.width", "~model.activation", "~model.name",

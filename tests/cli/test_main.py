@@ -324,6 +324,18 @@ def chosen(*overrides: str) -> StudySettings:
         return read_settings(compose("config", overrides=list(overrides)), overrides)
 
 
+def test_plan_files_may_name_the_code_that_the_command_line_allows(tmp_path) -> None:
+    plan = tmp_path / "plan.yaml"
+    InitPlan.from_spec("torch.nn.init.zeros_").save(plan)
+    settings = chosen(
+        "+sweep=relu_mlp", "~space.groups", f"+space.plans.mine={plan}", "allow_code=[torch.nn.init]",
+        f"baselines=[he_normal,{{named: {plan}}}]",
+    )  # fmt: skip
+    assert settings.space.plans is not None
+    assert settings.space.plans["mine"].code == ("torch.nn.init.zeros_",)
+    assert settings.baselines["named"] == settings.space.plans["mine"]
+
+
 def images(settings: StudySettings) -> ImageClassification:
     assert isinstance(settings.task, ImageClassification)
     return settings.task

@@ -87,7 +87,9 @@ def test_equals_the_plain_algorithm(bias: object) -> None:
     assert all(abs(variance - 1) < 0.1 for variance in variances(model, IMAGES).values())
 
 
-@pytest.mark.parametrize("name", ["resnet18", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", pytest.param("convnext_tiny", marks=pytest.mark.slow)]
+)
 def test_every_layer_of_a_published_model_has_unit_variance(name: str) -> None:
     model = getattr(torchvision.models, name)(
         **({"stochastic_depth_prob": 0.0} if name == "convnext_tiny" else {})

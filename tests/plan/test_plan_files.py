@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import nn
 
-from initsearch import InitPlan
+from initsearch import InitCallback, InitPlan, diagnose
 from initsearch.errors import ConfigError
 
 CODE = '''
@@ -72,6 +72,8 @@ def test_a_file_imports_no_code_that_is_not_allowed(package: Path, spec: Any) ->
     assert "\n" not in str(raised.value)
     with pytest.raises(ConfigError, match="allow_code"):
         InitPlan.from_spec(str(path))
+    with pytest.raises(ConfigError, match="allow_code"):
+        diagnose(nn.Linear(2, 2), torch.ones(3, 2), plan=path)
     assert not (package / "imported").exists()
 
 
@@ -90,9 +92,12 @@ def test_code_is_allowed_by_its_name_or_its_module_s(package: Path, allowed: str
         InitPlan.load(path, allow_code=(allowed,)),
         InitPlan.from_spec(path, allow_code=[allowed]),
         InitPlan.from_spec(str(path), allow_code=allowed),
+        InitCallback(path, allow_code=[allowed]).plan,
     ):
         plan.apply(model, batch=torch.ones(1, 2))
         assert torch.equal(model.weight, torch.full((2, 2), 7.0))
+    report = diagnose(model, torch.ones(3, 2), plan=path, allow_code=(allowed,))
+    assert report.rows[0].pre_mean == pytest.approx(14.0, abs=1.0)
 
 
 @pytest.mark.parametrize(
@@ -126,11 +131,16 @@ def test_what_is_allowed_for_a_file_ends_with_its_reading(package: Path) -> None
 
 
 def test_a_saved_plan_with_code_is_read_back_when_that_is_allowed(package: Path) -> None:
-    plan = InitPlan.from_spec(NAMED)
-    plan.save(package / "mine.yaml")
+    plan = InitPlan.from_spec(
+        {"rules": [{"weight": NAMED, "bias": "zeros"}], "default": {"weight": SPECS["activation"]}}
+    )
+    assert plan.code == (NAMED, "someones_package.init.squared")
+    plan.save(package / "mine.yaml", comment="the winner")
+    assert f"allow_code={list(plan.code)}" in (package / "mine.yaml").read_text()
     with pytest.raises(ConfigError, match="allow_code"):
-        InitPlan.load(package / "mine.yaml")
-    assert InitPlan.load(package / "mine.yaml", allow_code=(NAMED,)) == plan
+        InitPlan.load(package / "mine.yaml", allow_code=(NAMED,))
+    assert InitPlan.load(package / "mine.yaml", allow_code=plan.code) == plan
+    assert InitPlan.from_spec("he_normal").code == ()
 
 
 @pytest.mark.parametrize("allowed", [5, None, [5], {"a": 1}])
