@@ -47,10 +47,13 @@ class Checkpoint:
         """
         try:
             with zipfile.ZipFile(path) as archive:
-                return archive.testzip() is None
-        # What zipfile raises for damaged headers, besides its own error.
+                if archive.testzip() is not None:
+                    return False
+            torch.load(path, map_location="cpu", weights_only=True)  # headers have no checksum
+        # What zipfile and torch raise for damaged headers.
         except (OSError, zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OverflowError):
             return False
+        return True
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Checkpoint":
