@@ -3,11 +3,14 @@
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from initsearch.digests import hex_digest
+
+Content = TypeVar("Content")
 
 
 @contextmanager
@@ -93,6 +96,36 @@ def put_aside(path: str | os.PathLike[str]) -> Path:
         OSError: The folder cannot be written to.
     """
     return Path(path).replace(f"{os.fspath(path)}.damaged")
+
+
+def read_whole(
+    path: Path, parse: Callable[[bytes], Content], report: Callable[[str], None]
+) -> Content | None:
+    """What a file holds, or None if it is missing or damaged; a damaged one is put aside.
+
+    A power cut can leave a file that was not synced to disk empty, cut or full of zeros.
+
+    Args:
+        path: The file.
+        parse: Reads its bytes; raises a `ValueError`, `KeyError`, `TypeError` or `AttributeError` if they are
+            not what was written.
+        report: Gets one line about a damaged file.
+
+    Raises:
+        OSError: The file exists but cannot be read, or cannot be renamed.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return parse(data)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        aside = put_aside(path)
+        report(
+            f"{path} is damaged and was renamed to {aside.name}: what it held is worked out again"
+        )
+        return None
 
 
 def _make_folder(folder: Path) -> None:

@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from initsearch.digests import short_hash
-from initsearch.files import write_whole
+from initsearch.files import read_whole, write_whole
 from initsearch.plan import InitPlan
 from initsearch.search.settings import StudySettings
 from initsearch.tasks import Task
@@ -21,6 +21,7 @@ from initsearch.training import (
     TrainJob,
     probe_engines,
 )
+from initsearch.training.checkpoint import Checkpoint
 
 #: Trainer settings that a probe can decide.
 PROBED = ("engine", "autocast", "channels_last")
@@ -28,7 +29,7 @@ PROBED = ("engine", "autocast", "channels_last")
 
 def has_state(curve: Curve) -> bool:
     """Whether training can resume from this curve."""
-    return curve.state is not None and Path(curve.state).exists()
+    return curve.state is not None and Checkpoint.is_whole(curve.state)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class JobMaker:
     states: Path
     engine: EngineChoice | None = None
 
-    def with_engine(self, file: Path, executor: Executor) -> "JobMaker":
+    def with_engine(
+        self, file: Path, executor: Executor, report: Callable[[str], None]
+    ) -> "JobMaker":
         """The same with an engine for its cohorts: probed, if the trainer's settings leave it open.
 
         A probe measures times, so two probes may differ. A study keeps the choice in a file: all its jobs, also
@@ -56,13 +59,14 @@ class JobMaker:
         Args:
             file: Where the choice is kept.
             executor: Runs the probe: what counts is the speed of the process that will train.
+            report: Gets one line if the file is damaged.
         """
         settings = self.settings
         if "auto" not in [getattr(settings.trainer, key) for key in PROBED]:
             return self
-        if file.exists():
-            kept = json.loads(file.read_text(encoding="utf-8"))
-            return replace(self, engine=EngineChoice.from_json(kept))
+        kept = read_whole(file, lambda data: EngineChoice.from_json(json.loads(data)), report)
+        if kept is not None:
+            return replace(self, engine=kept)
         arguments = (self._sample(), settings.search.cohort_size, settings.workers)
         if settings.trainer.distributed:  # there is one way, known without a step
             engine = probe_engines(*arguments)

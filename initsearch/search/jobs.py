@@ -10,7 +10,7 @@ from pathlib import Path
 
 from initsearch.digests import short_hash
 from initsearch.errors import InitSearchError
-from initsearch.files import write_whole
+from initsearch.files import read_whole, write_whole
 from initsearch.search.tracker import Progress
 from initsearch.training.job import Candidate, CohortResult, Curve, Job
 
@@ -33,12 +33,12 @@ class Ticket:
     """A submitted job: `JobBook.collect` waits for its outcome.
 
     Attributes:
-        kept: Files with the results of candidates that were trained before.
+        kept: The results of candidates that were trained before.
         training: Jobs of the other candidates, with what is in training for them; that may include further
             candidates.
     """
 
-    kept: tuple[Path, ...]
+    kept: tuple[CohortResult, ...]
     training: "tuple[tuple[Job, _Training], ...]"
 
 
@@ -103,7 +103,8 @@ class JobBook:
             job: The job.
             work: The work per candidate that it adds to the progress, in candidate-epochs.
         """
-        kept: list[Path] = []
+        kept: list[CohortResult] = []
+        fresh = 0  # of those kept, how many this run has trained
         training: list[tuple[Job, _Training]] = []
         for cohort in self._cohorts(job):
             shared: dict[_Training, list[Candidate]] = {}
@@ -112,8 +113,9 @@ class JobBook:
                 # In this order: a training is forgotten once its file exists.
                 if (running := self._in_training.get(file)) is not None:
                     shared.setdefault(running, []).append(candidate)
-                elif file.exists():
-                    kept.append(file)
+                elif (result := self._read(file)) is not None:
+                    kept.append(result)
+                    fresh += file in self._written
                 else:
                     missing.append(candidate)
             training += [(cohort.part(some), running) for running, some in shared.items()]
@@ -123,7 +125,6 @@ class JobBook:
                 chunks = (cohort.part(chunk) for chunk in self._chunks(missing))
                 training += [(chunk, self._start(chunk)) for chunk in chunks]
         # The race trains on some seeds before they are due: their time belongs to this run.
-        fresh = sum(file in self._written for file in kept)
         self._progress.advance(work * fresh)
         if fresh < len(kept):
             self._progress.skip(work * (len(kept) - fresh))
@@ -203,7 +204,7 @@ class JobBook:
                     self._note(job.candidates[0], error, errors)
                 else:
                     results += self._one_by_one(job, errors)
-        results += [_read(file) for file in ticket.kept]
+        results += ticket.kept
         if self._unwritable is not None:
             raise InitSearchError(
                 f"results cannot be written to {str(self._folder)!r} ({self._unwritable.strerror}): make "
@@ -231,9 +232,9 @@ class JobBook:
     def _one_by_one(self, job: Job, errors: dict[str, Exception]) -> list[CohortResult]:
         """Train each candidate of a failed cohort on its own, and note those that fail again."""
         parts = [job.part([candidate]) for candidate in job.candidates]
-        results = []
+        results: list[CohortResult] = []
         for part, ticket in [(part, self.submit(part, 0.0)) for part in parts]:
-            results += [_read(file) for file in ticket.kept]
+            results += ticket.kept
             for _, training in ticket.training:
                 try:
                     results.append(training.result.result())
@@ -247,6 +248,10 @@ class JobBook:
         text = "".join(traceback.format_exception(error))
         file = self._folder / f"failed-{short_hash(candidate.name)}.txt"
         write_whole(file, f"{candidate.name}\n{text}")
+
+    def _read(self, file: Path) -> CohortResult | None:
+        """A kept result; None if there is none, or only a damaged file."""
+        return read_whole(file, _parse, self._progress.message)
 
     def _files(self, job: Job) -> list[tuple[Candidate, Path]]:
         """Where each candidate's result is kept."""
@@ -271,8 +276,8 @@ def _share(result: CohortResult, candidates: Sequence[Candidate]) -> CohortResul
     )
 
 
-def _read(file: Path) -> CohortResult:
-    return CohortResult.from_json(json.loads(file.read_text(encoding="utf-8")))
+def _parse(data: bytes) -> CohortResult:
+    return CohortResult.from_json(json.loads(data))
 
 
 def _in_one_line(error: Exception) -> str:

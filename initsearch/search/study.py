@@ -14,7 +14,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from initsearch.errors import ConfigError, InitSearchError
-from initsearch.files import write_whole
+from initsearch.files import read_whole, write_whole
 from initsearch.layers import describe
 from initsearch.plan import InitPlan, Where
 from initsearch.search.candidates import TrainedCandidate
@@ -101,7 +101,7 @@ class Study:
         """
         lock = FileLock(self.settings.output_dir / f".{self.name}.lock", timeout=0)
         try:
-            with lock, _Clock(self.folder / "elapsed.json") as clock:
+            with lock, _Clock(self.folder / "elapsed.json", self._progress.message) as clock:
                 return self._run(executor, clock)
         except Timeout as error:
             raise ConfigError(
@@ -153,7 +153,7 @@ class Study:
             probe=not settings.trainer.distributed,
         )
         maker = JobMaker(settings, settings.task.pinned(), self._states)
-        maker = maker.with_engine(self.folder / "engine.json", executor)
+        maker = maker.with_engine(self.folder / "engine.json", executor, progress.message)
         if maker.engine is not None:
             progress.message(f"cohorts: {maker.engine.reason}")
         self._report_idle_workers(maker.cohort_limit)
@@ -181,6 +181,7 @@ class Study:
             metric=self._metric.name,
             higher_is_better=self._metric.higher_is_better,
             pruner=self.settings.search.pruner,
+            report=self._progress.message,
         )
         study = self._study_info(context.budgets)
         if self.settings.workers == 1:  # a job is trained when it is submitted
@@ -231,7 +232,8 @@ class Study:
 
     def _last_verdict(self) -> Verdict | None:
         """The last verdict of this study, whatever was requested."""
-        return Verdict.load(self._verdict_file) if self._verdict_file.exists() else None
+        file = self._verdict_file
+        return read_whole(file, lambda _: Verdict.load(file), self._progress.message)
 
     def _earlier_alphas(self) -> tuple[float, ...]:
         """Alphas of the races that this study has decided before, with other limits."""
@@ -299,9 +301,11 @@ class Study:
 class _Clock:
     """Wall time of a study over all its runs, kept in a file."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, report: Callable[[str], None]) -> None:
         self._file = file
-        self._before = json.loads(file.read_text())["seconds"] if file.exists() else 0.0
+        self._before = (
+            read_whole(file, lambda data: float(json.loads(data)["seconds"]), report) or 0.0
+        )
         self._started = time.perf_counter()
 
     @property

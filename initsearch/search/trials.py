@@ -1,5 +1,6 @@
 """Optuna's part of a study: its trials in a journal file, the samplers that propose, and the pruners."""
 
+import json
 import math
 import warnings
 import zlib
@@ -10,10 +11,11 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from initsearch.errors import ConfigError
+from initsearch.files import write_whole
 from initsearch.space import Space
 
 #: `auto`: every candidate of a space that is finite and fits into `n_trials`, else TPE.
@@ -29,6 +31,49 @@ MAX_GRID = 10_000
 PRUNERS = ("halving", "median", "none")
 
 
+def mend_journal(journal: Path, report: Callable[[str], None]) -> None:
+    """Cut a damaged journal after its last whole record, and keep a copy of what it was.
+
+    A run that was killed, or a power cut, leaves a torn last line. Optuna refuses to read on from there, for
+    every study of the file. A trial whose record is lost is proposed again, with the same result.
+
+    Args:
+        journal: Optuna's journal file.
+        report: Gets one line if it is damaged.
+    """
+    if not journal.exists() or _whole_length(journal.read_bytes()) is None:
+        return
+    lock = JournalFileSymlinkLock(str(journal))  # as Optuna's own writers do
+    lock.acquire()
+    try:
+        data = journal.read_bytes()
+        length = _whole_length(data)
+        if length is not None:
+            aside = journal.with_name(f"{journal.name}.damaged")
+            write_whole(aside, data)
+            write_whole(journal, data[:length])
+            report(
+                f"{journal} is damaged: its {length} whole bytes of {len(data)} are used, {aside.name} is a "
+                "copy of what it was"
+            )
+    finally:
+        lock.release()
+
+
+def _whole_length(data: bytes) -> int | None:
+    """The number of bytes of a journal's whole records; None if that is all of it."""
+    length = 0
+    for line in data.splitlines(keepends=True):
+        try:
+            is_whole = line.endswith(b"\n") and "op_code" in json.loads(line)
+        except (ValueError, TypeError):
+            is_whole = False
+        if not is_whole:
+            return length
+        length += len(line)
+    return None
+
+
 class TrialStore:
     """The trials of one study, by number.
 
@@ -38,6 +83,7 @@ class TrialStore:
         metric: The name of what is optimized.
         higher_is_better: Its direction.
         pruner: One of `PRUNERS`.
+        report: Gets one line if the journal is damaged.
 
     Attributes:
         stored: The trials that earlier runs left, as they were when this one began.
@@ -45,10 +91,18 @@ class TrialStore:
     """
 
     def __init__(
-        self, journal: Path, name: str, *, metric: str, higher_is_better: bool, pruner: str
+        self,
+        journal: Path,
+        name: str,
+        *,
+        metric: str,
+        higher_is_better: bool,
+        pruner: str,
+        report: Callable[[str], None],
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._name = name
+        mend_journal(journal, report)
         self._storage = JournalStorage(JournalFileBackend(str(journal)))
         self._pruner = make_pruner(pruner)
         self._study = optuna.create_study(
