@@ -1,6 +1,9 @@
-"""What is kept of a study: MLflow runs, figures, tables, and what the terminal shows.
+"""What is kept and shown of a study: MLflow runs, figures, tables, the terminal.
 
-Importing this package loads neither MLflow nor matplotlib; a name loads what it needs.
+A study reports to a `Tracker` (`initsearch.search.tracker`): `MlflowTracker` and `ReportTracker` are two, and
+`TrackerGroup` makes one of several. `store/` has MLflow, `words/` the tables and sentences, `figures/` the
+pictures; begin reading at `report.py`, the shorter of the two trackers. Importing this package loads neither
+MLflow nor matplotlib: a name loads what it needs.
 """
 
 import os
@@ -8,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from initsearch.lazy import lazy_exports
 
-# MLflow decides at its import whether it reports usage to its makers. A search should call nobody;
-# whoever wants it otherwise sets the variable.
+# MLflow decides at its import whether it reports usage to its makers. By default, a search calls no server;
+# to let it report, set the variable to `false`.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 if TYPE_CHECKING:

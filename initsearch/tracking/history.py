@@ -1,4 +1,4 @@
-"""A study as its tracker heard of it: candidates, their fates, their measurements."""
+"""The history of a study: its candidates, how they ended, and what was measured."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,12 +9,12 @@ from initsearch.search.tracker import Candidate, CandidateStatus, Measurement, S
 
 @dataclass(frozen=True)
 class CandidateHistory:
-    """One candidate: who it is, how it ended and what was measured.
+    """One candidate: what it is, how it ended and what was measured.
 
     Attributes:
-        info: What the study said of it.
-        status: How it ended; None while it is under way.
-        reason: Why it ended so.
+        info: As the study reported it.
+        status: How it ended; None while it is being trained.
+        reason: Why it ended early.
         series: Value by step, by the measurement's key (`val_accuracy`, `val_accuracy/seed_3`).
     """
 
@@ -33,7 +33,7 @@ class CandidateHistory:
         }
 
     def last(self, metric: str) -> tuple[int, float] | None:
-        """Step and value of the last mean that was told, or else of the seeds' mean."""
+        """Step and value of the last mean that was measured; without one, of the mean over the seeds."""
         if values := self.series.get(metric):
             step = max(values)
             return step, values[step]
@@ -53,12 +53,12 @@ class StudyHistory:
     candidates: tuple[CandidateHistory, ...]
 
     def find(self, name: str) -> CandidateHistory | None:
-        """The candidate of that name, if the study knows it."""
+        """The candidate of that name, if there is one."""
         return next((c for c in self.candidates if c.info.name == name), None)
 
 
 class HistoryRecorder:
-    """Listens to a study and keeps the record; hearing a thing twice changes nothing."""
+    """Keeps the history of a study from its reports; the same report twice changes nothing."""
 
     def __init__(self, study: StudyInfo) -> None:
         self._study = study
@@ -66,7 +66,7 @@ class HistoryRecorder:
         self._series: dict[str, dict[str, dict[int, float]]] = {}
 
     def start_candidate(self, candidate: Candidate) -> None:
-        """A candidate begins; a known one keeps its measurements."""
+        """Add a candidate; a known one keeps its measurements."""
         known = self._candidates.get(candidate.name)
         self._candidates[candidate.name] = (
             CandidateHistory(candidate) if known is None else replace(known, info=candidate)
@@ -96,8 +96,8 @@ class HistoryRecorder:
         known = self._candidates[candidate]
         self._candidates[candidate] = replace(known, status=status, reason=reason)
 
-    def record(self) -> StudyHistory:
-        """What was heard so far."""
+    def history(self) -> StudyHistory:
+        """What was reported so far."""
         return StudyHistory(
             self._study,
             tuple(

@@ -304,7 +304,7 @@ def test_a_stand_in_is_named_wherever_results_are(monkeypatch, capsys, out, tmp_
     )  # fmt: skip
     printed = capsys.readouterr()
     assert "training on digits instead" in printed.err
-    assert "Trained on digits: mnist was asked for" in words(printed.out)
+    assert "Trained on digits: mnist was requested" in words(printed.out)
     folder = only_study(out)
     verdict = Verdict.load(folder / "verdict.json")
     assert (verdict.dataset, verdict.requested_dataset) == ("digits", "mnist")

@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import re
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -46,15 +47,17 @@ def many_verdict(count: int) -> Verdict:
     )
 
 
-def recorded(verdict: Verdict, folder: Path, extra: int = 6) -> StudyHistory:
-    """The record that a made-up study leaves."""
+def recorded(
+    verdict: Verdict, folder: Path, extra: int = 6, metric: str = "val_accuracy"
+) -> StudyHistory:
+    """The history that a made-up study leaves."""
 
     class Keeper(ReportTracker):
         def end_study(self, verdict: Verdict) -> None:
-            kept.append(self._heard().record())
+            kept.append(self._open().history())
 
     kept: list[StudyHistory] = []
-    tell(Keeper(), made_up_study(folder), verdict, extra=extra)
+    tell(Keeper(), made_up_study(folder, metric=metric), verdict, extra=extra)
     return kept[0]
 
 
@@ -249,20 +252,82 @@ def test_curves_mark_seeds_that_diverged(tmp_path: Path) -> None:
     assert "normal(std=1) (2 diverged)" in written(figure)
 
 
-def test_the_search_shows_every_candidate_in_its_schemes_row(tmp_path: Path) -> None:
-    verdict = made_up_verdict()
-    record = recorded(verdict, tmp_path, extra=12)
-    figure = search_figure(verdict, record)
+@pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])
+def test_the_search_shows_every_candidate_in_its_schemes_row(tmp_path: Path, metric: str) -> None:
+    means = SCHEMES if metric == "val_accuracy" else {n: 2.4 * (1 - v) for n, v in SCHEMES.items()}
+    verdict = made_up_verdict(means, metric=metric)
+    history = recorded(verdict, tmp_path, extra=12, metric=metric)
+    figure = search_figure(verdict, history)
     assert figure is not None
-    (axes,) = figure.axes
-    dots = [line for line in axes.lines if line.get_marker() in ("o", "D", "x")]
-    assert len(dots) == len(record.candidates)
+    axes, strip = figure.axes
+    dots = [line for line in axes.lines if line.get_marker() in ("o", "D")]
+    scored = [c for c in history.candidates if c.status in ("complete", "pruned")]
+    assert len(dots) == len(scored)
     hollow = [line for line in dots if line.get_markerfacecolor() == "white"]
-    assert len(hollow) == sum(c.status == "pruned" for c in record.candidates)
-    crosses = [line for line in dots if line.get_marker() == "x"]
-    assert len(crosses) == sum(c.status in ("failed", "diverged") for c in record.candidates)
-    for scheme in {c.info.scheme for c in record.candidates}:
+    assert len(hollow) == sum(c.status == "pruned" for c in history.candidates)
+    for scheme in {c.info.scheme for c in history.candidates}:
         assert scheme in written(figure)
+    # Those that diverged or failed stand apart, on the worse side, and at no score.
+    for marker, status in (("x", "diverged"), ("+", "failed")):
+        lost = [line for line in strip.lines if line.get_marker() == marker]
+        assert len(lost) == sum(c.status == status for c in history.candidates) > 0
+        assert not [line for line in axes.lines if line.get_marker() == marker]
+    beside = strip.get_position().x1 <= axes.get_position().x0
+    assert beside == (metric == "val_accuracy")
+    assert beside or strip.get_position().x0 >= axes.get_position().x1
+    assert_readable(figure)
+
+
+def test_a_search_without_losses_has_no_strip_for_them(tmp_path: Path) -> None:
+    verdict = made_up_verdict({"he_normal": 0.97, "torch_default": 0.96})
+    figure = search_figure(verdict, recorded(verdict, tmp_path, extra=0))
+    assert figure is not None
+    assert len(figure.axes) == 1
+
+
+def test_race_and_gaps_state_the_level_of_their_intervals() -> None:
+    for alpha, level in ((0.05, "95 %"), (0.001, "99.9 %")):
+        verdict = replace(made_up_verdict(), alpha=alpha)
+        for figure in (race_figure(verdict), gaps_figure(verdict)):
+            assert f"{level} confidence interval" in written(figure)
+
+
+def test_a_comparison_on_other_seeds_than_the_means_has_a_footnote() -> None:
+    verdict = made_up_verdict(diverged=("orthogonal",))
+    fewer = sum(s.dropped_at is not None for s in verdict.candidates)
+    for figure, starred in ((race_figure(verdict), fewer), (gaps_figure(verdict), fewer + 1)):
+        cells = [text.get_text() for text in texts(figure)]
+        assert sum(bool(re.fullmatch(r"\d+\*", cell)) for cell in cells) == starred
+        assert "\n* on" in "\n".join(cells)
+        assert_readable(figure)
+    same = made_up_verdict({"a": 0.97, "torch_default": 0.96})
+    assert "*" not in written(race_figure(same)) + written(gaps_figure(same))
+
+
+def test_the_bar_of_an_accuracy_ends_at_100() -> None:
+    verdict = made_up_verdict({"a": 0.9995, "torch_default": 0.99}, spread=0.002)
+    assert verdict.candidates[0].ci_high > 1
+    figure = race_figure(verdict)
+    bars = [line.get_xdata() for line in figure.axes[0].lines if line.get_linewidth() == 2.6]
+    assert max(float(end) for bar in bars for end in bar) == 100
+    assert "…100.00" in written(figure)
+
+
+def test_names_are_drawn_as_they_are_written(tmp_path: Path) -> None:
+    odd = "$\\alpha_{1} $x$ \x1b[31m\u202e"
+    verdict = made_up_verdict({odd: 0.97, "torch_default": 0.96}, dataset="image_folder:$_")
+    verdict = replace(verdict, sentence=f"{odd} wins")
+    history = recorded(verdict, tmp_path, extra=2)
+    for figure in (
+        race_figure(verdict),
+        gaps_figure(verdict),
+        curves_figure(verdict, history, 94),
+        search_figure(verdict, history),
+    ):
+        assert figure is not None
+        figure.canvas.draw()
+        assert r"$\alpha_{1} $x$ \x1b[31m\u202e" in written(figure)
+        assert not {"\x1b", "\u202e"} & set(written(figure))
 
 
 def test_files_are_pictures_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -281,7 +346,7 @@ def test_files_are_pictures_and_nothing_else_is_left(tmp_path: Path) -> None:
 
 def test_a_study_without_measurements_has_no_curves(tmp_path: Path) -> None:
     verdict = made_up_verdict()
-    empty = HistoryRecorder(made_up_study(tmp_path)).record()
+    empty = HistoryRecorder(made_up_study(tmp_path)).history()
     assert curves_figure(verdict, empty, None) is None
     assert search_figure(verdict, empty) is None
 

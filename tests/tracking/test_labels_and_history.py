@@ -136,7 +136,7 @@ def test_the_record_keeps_order_values_and_fates(tmp_path) -> None:
     recorder.measure("b", told)
     recorder.measure("b", told)
     recorder.end_candidate("b", "pruned", "rung 1")
-    record = recorder.record()
+    record = recorder.history()
     assert [c.info.name for c in record.candidates] == ["a", "b"]
     b = record.find("b")
     assert b is not None
@@ -154,11 +154,11 @@ def test_the_last_score_is_the_mean_that_was_told_or_else_that_of_the_seeds(tmp_
         "a", [Measurement("val_loss/seed_0", 1.0, 10), Measurement("val_loss/seed_1", 3.0, 10)]
     )
     recorder.measure("a", [Measurement("val_loss/seed_0", 0.5, 20)])
-    (candidate,) = recorder.record().candidates
+    (candidate,) = recorder.history().candidates
     assert candidate.last("val_loss") == (20, 0.5)
     assert candidate.last("val_accuracy") is None
     recorder.measure("a", [Measurement("val_loss", math.inf, 30), Measurement("val_loss", 2.0, 10)])
-    (candidate,) = recorder.record().candidates
+    (candidate,) = recorder.history().candidates
     assert candidate.last("val_loss") == (30, math.inf)
 
 

@@ -416,7 +416,7 @@ def test_each_data_set_has_its_experiment(
     (parent,) = runs_of(client, "study", "digits").values()
     assert parent.data.tags["dataset"] == "digits"
     assert parent.data.tags["requested_dataset"] == "mnist"
-    assert "mnist was asked for" in parent.data.tags["mlflow.note.content"]
+    assert "mnist was requested" in parent.data.tags["mlflow.note.content"]
 
 
 def test_studies_side_by_side_make_the_table_of_winners(

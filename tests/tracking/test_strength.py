@@ -1,6 +1,7 @@
-"""What a verdict's evidence can bear, as it is told in the terminal and in MLflow."""
+"""How strong a verdict's evidence is, as the terminal and MLflow show it."""
 
 import io
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -43,16 +44,16 @@ def with_evidence(**changes: Any) -> Verdict:
     return replace(made_up_verdict(), evidence=Evidence(looks=looks, rank_agreement=agreement))
 
 
-def test_pairing_power_and_rungs_are_told_of_the_last_look() -> None:
-    assert dict(strength_lines(with_evidence())) == {
-        "pairing": "scores on one seed correlate by 0.62, so that sharing seeds removed 58 % of the variance "
-        "of a difference",
-        "power": "12 seeds detect a true lead of 0.95 points 80 % of the time",
-        "rungs": "they rank as the full budget does (Kendall's tau) by 0.18 at epoch 1, 0.55 at epoch 2",
-    }
+def test_pairing_power_and_rungs_are_those_of_the_last_look() -> None:
+    lines = dict(strength_lines(with_evidence()))
+    assert list(lines) == ["pairing", "power", "rungs"]
+    assert re.findall(r"[\d.]+\d", lines["pairing"]) == ["0.62", "58"]
+    assert lines["power"] == "12 seeds detect a true lead of 0.95 points 80 % of the time"
+    assert "Kendall's tau" in lines["rungs"]
+    assert lines["rungs"].endswith("0.18 at epoch 1, 0.55 at epoch 2")
 
 
-def test_images_are_told_as_they_were_found() -> None:
+def test_images_are_counted_as_they_were_found() -> None:
     verdict = replace(made_up_verdict(), evidence=Evidence(images=ImageCounts(1248, 249, 300)))
     assert strength_lines(verdict) == [
         (
@@ -69,7 +70,7 @@ def test_what_is_not_known_is_left_out() -> None:
     assert [what for what, _ in strength_lines(unknown)] == ["rungs"]
     assert strength_lines(replace(unknown, evidence=Evidence())) == []
     useless = dict(strength_lines(with_evidence(correlation=-0.1, variance_removed=-0.06)))
-    assert "sharing seeds removed nothing" in useless["pairing"]
+    assert "removed nothing" in useless["pairing"]
 
 
 def test_terminal_and_mlflow_show_it() -> None:
@@ -77,7 +78,8 @@ def test_terminal_and_mlflow_show_it() -> None:
     shown = io.StringIO()
     print_verdict(Console(file=shown, width=110), verdict)
     for what, text in strength_lines(verdict):
-        assert f"{what:<8} {text}" in shown.getvalue()
+        assert f"{what:<8} {text[:60]}" in shown.getvalue()
+        assert text in " ".join(shown.getvalue().split())
         assert f"- {what}: {text}" in note(verdict, "study")
     metrics = verdict_metrics(verdict)
     assert strength_metrics(verdict).items() <= metrics.items()

@@ -167,10 +167,31 @@ def test_the_verdict_stands_with_its_table_test_scores_and_commands(tmp_path: Pa
 def test_a_data_set_that_stepped_in_is_named() -> None:
     shown = console()
     print_verdict(shown, made_up_verdict(dataset="digits"))
-    assert "Trained on digits: mnist was asked for, but could not be had." in output(shown)
+    assert "Trained on digits: mnist was requested" in output(shown)
 
 
 def test_no_plan_is_offered_where_none_was_written(tmp_path: Path) -> None:
     shown = console()
     print_verdict(shown, made_up_verdict(status="undecided"), folder=tmp_path)
     assert "winner.yaml" not in output(shown)
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch, no_color: bool) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    shown = Console(file=io.StringIO(), width=80, force_terminal=True)
+    print_verdict(shown, made_up_verdict(dataset="digits"))
+    with SearchProgress(shown, clock=Clock()) as progress:
+        progress.phase("search", total=4)
+        progress.advance(3)
+    codes = {
+        int(code)
+        for found in re.findall(r"\x1b\[([\d;]*)m", output(shown))
+        for code in found.split(";")
+    }
+    colors = {code for code in codes if 30 <= code <= 49 or 90 <= code <= 107}
+    assert bool(colors) != no_color
+    assert 1 in codes  # bold is no colour

@@ -1,7 +1,8 @@
-"""What all figures share: colours for colour-blind readers too, headers, labels that keep clear.
+"""What all figures share: colours for colour-blind readers too, headers, labels that do not overlap.
 
 Figures are made by matplotlib's object interface alone: pyplot's global state and backends, which
-belong to the user's own program, are left as they are.
+belong to the user's own program, are left as they are. Names are drawn as they are written: `$` begins no
+formula, and control characters are written out.
 """
 
 import math
@@ -15,6 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
+from initsearch.tracking.words.escape import visible
+
 INK = "#1f1f1f"
 QUIET = "#6b6b6b"
 FAINT = "#e3e3e3"
@@ -24,6 +27,9 @@ BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)))
+
+#: For every text with a name in it: `$` is a dollar sign.
+PLAIN: dict[str, Any] = {"parse_math": False}
 
 _DPI = 150
 _HEADER_POINTS = (15.0, 10.5)
@@ -41,11 +47,11 @@ def new_figure(width: float, height: float, title: str, subtitle: str = "") -> t
         subtitle: Wrapped to the width.
 
     Returns:
-        The figure and the height of its header, in inches; the figure is `height` higher than that.
+        The figure, and the height of its header in inches, which is added to `height`.
     """
     characters = int((width - 0.4) * 12.2)
-    lines = wrap(subtitle, characters, max_lines=_SUBTITLE_LINES, placeholder=" …")
-    title = short(title, int((width - 0.4) * 7.5))
+    lines = wrap(visible(subtitle), characters, max_lines=_SUBTITLE_LINES, placeholder=" …")
+    title = short(visible(title), int((width - 0.4) * 7.5))
     header = 0.55 + _LINE_INCHES * len(lines)
     figure = Figure(figsize=(width, height + header), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
@@ -58,6 +64,7 @@ def new_figure(width: float, height: float, title: str, subtitle: str = "") -> t
         weight="bold",
         color=INK,
         va="top",
+        **PLAIN,
     )
     figure.text(
         0.2 / width,
@@ -67,12 +74,13 @@ def new_figure(width: float, height: float, title: str, subtitle: str = "") -> t
         color=QUIET,
         va="top",
         linespacing=1.3,
+        **PLAIN,
     )
     return figure, header
 
 
 def add_axes(figure: Figure, left: float, top: float, right: float, bottom: float) -> Axes:
-    """Axes that keep these distances (in inches) from the figure's edges, in the house's style."""
+    """Axes at these distances (in inches) from the figure's edges, in the style of all figures."""
     width, height = (float(side) for side in figure.get_size_inches())
     axes = figure.add_axes(
         (
@@ -93,7 +101,7 @@ def add_axes(figure: Figure, left: float, top: float, right: float, bottom: floa
 
 
 def text_inches(text: str, size: float, weight: str = "normal") -> float:
-    """The width of a text, in inches; of its longest line where it has several."""
+    """The width of a text's longest line, in inches."""
     font = FontProperties(size=size, weight=weight)
     widths = [_measure(line, font) for line in text.splitlines() or [""]]
     return float(max(widths)) / _DPI
@@ -120,7 +128,7 @@ def beside(
         text: One line, or two.
         place: The row; None is above the axes, for a heading.
         right: Where the text ends, in points: left of the axes if negative, else right of them.
-        drop: By how many points it stands lower than the row's middle.
+        drop: How far below the middle of the row it stands, in points.
         style: Of the text: size, color, ...
     """
     axes.annotate(
@@ -132,6 +140,7 @@ def beside(
         ha="right",
         va="bottom" if place is None else "center",
         annotation_clip=False,
+        **PLAIN,
         **style,
     )
 
@@ -158,14 +167,14 @@ def folded(name: str, characters: int = 40) -> str:
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Positions near the wanted ones, in their order, at least `gap` apart, from `low` to `high`.
 
-    Where they cannot all fit, the gaps shrink evenly. Neighbours that push each other are merged
-    into a block, which lies where its members want to be on average (pool adjacent violators).
+    If they do not fit, the gaps shrink evenly. Neighbours that push each other are merged into a block,
+    which lies at the average of its members' wishes (pool adjacent violators).
     """
     if not wanted:
         return []
     gap = min(gap, (high - low) / max(1, len(wanted) - 1))
     order = sorted(range(len(wanted)), key=lambda index: wanted[index])
-    # With k gaps taken off the k-th position, "at least gap apart" becomes "not falling".
+    # With k gaps subtracted from the k-th position, "at least gap apart" becomes "not falling".
     free = [wanted[index] - gap * rank for rank, index in enumerate(order)]
     blocks: list[list[float]] = []  # sum, count
     for value in free:
@@ -182,15 +191,15 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def on_scale(reaches: Sequence[tuple[float, float]], floor: float, least: int = 2) -> int:
-    """How many rows, best first, share one scale on which the best can still be told apart.
+    """How many rows, best first, share one scale on which the best can still be distinguished.
 
-    One that failed would squeeze the others into a line. A row is taken in while the scale stays
+    A candidate far behind would squeeze the others into a line. A row is included while the scale stays
     within four times of what the rows before it need.
 
     Args:
         reaches: Lowest and highest value of each row; NaN for a row without any.
         floor: The least width of the scale that is worth looking at.
-        least: So many rows are taken in whatever they reach.
+        least: The number of rows that are included in any case.
     """
     taken, low, high = 0, math.inf, -math.inf
     for row_low, row_high in reaches:

@@ -15,6 +15,7 @@ from initsearch.tracking.figures.canvas import (
     DASHES,
     FAINT,
     INK,
+    PLAIN,
     add_axes,
     new_figure,
     spread,
@@ -23,7 +24,7 @@ from initsearch.tracking.figures.canvas import (
 from initsearch.tracking.figures.error_scale import error_scale
 from initsearch.tracking.figures.race import NAME_CHARACTERS, labels_of, title
 from initsearch.tracking.history import CandidateHistory, StudyHistory
-from initsearch.tracking.words.scale import scale_of
+from initsearch.tracking.words.number_format import format_of
 
 _LABEL_POINTS = 9.5
 _LABEL_INCHES = 0.19
@@ -38,7 +39,7 @@ class Line:
     Attributes:
         x: Steps or epochs.
         mean: Mean of the seeds that were measured there and finite.
-        low: Mean less one standard deviation over the seeds.
+        low: Mean minus one standard deviation over the seeds.
         high: Mean plus one standard deviation.
         ends: Where single seeds stopped giving finite values before the others: (x, last value).
     """
@@ -51,21 +52,21 @@ class Line:
 
 
 def curves_figure(
-    verdict: Verdict, record: StudyHistory, steps_per_epoch: float | None
+    verdict: Verdict, history: StudyHistory, steps_per_epoch: float | None
 ) -> Figure | None:
     """Accuracy and loss over the budget, a line per candidate, its name at its end.
 
     Args:
         verdict: Which candidates, and in which order.
-        record: What was measured of them.
+        history: What was measured of them.
         steps_per_epoch: Turns steps into epochs; None leaves steps.
 
     Returns:
-        None where nothing was measured more than once.
+        None if nothing was measured more than once.
     """
     panels = {}
     for metric in ("val_accuracy", "val_loss"):
-        lines = _lines(verdict, record, metric, steps_per_epoch or 1.0)
+        lines = _lines(verdict, history, metric, steps_per_epoch or 1.0)
         if any(len(line.x) > 1 for line in lines.values()):
             panels[metric] = lines
     if not panels:
@@ -95,7 +96,7 @@ def curves_figure(
 def mean_line(series: Sequence[Mapping[int, float]], factor: float, per_epoch: float) -> Line:
     """The mean curve of some seeds' series (value by step).
 
-    A step counts where at least half of the seeds that are finite to the end were measured.
+    A step counts if at least half of the seeds that are finite to the end were measured there.
     """
     finite = [{s: v * factor for s, v in one.items() if math.isfinite(v)} for one in series]
     finite = [one for one in finite if one]
@@ -126,12 +127,12 @@ def mean_line(series: Sequence[Mapping[int, float]], factor: float, per_epoch: f
 
 
 def _lines(
-    verdict: Verdict, record: StudyHistory, metric: str, per_epoch: float
+    verdict: Verdict, history: StudyHistory, metric: str, per_epoch: float
 ) -> dict[str, Line]:
-    factor = scale_of(metric).factor
+    factor = format_of(metric).factor
     lines = {}
     for standing in verdict.candidates:
-        candidate = record.find(standing.name)
+        candidate = history.find(standing.name)
         series = [] if candidate is None else _race_series(candidate, metric, standing.scores)
         line = mean_line(series, factor, per_epoch)
         if line.x:
@@ -142,7 +143,7 @@ def _lines(
 def _race_series(
     candidate: CandidateHistory, metric: str, scores: Mapping[int, float]
 ) -> list[Mapping[int, float]]:
-    """The series of the race's seeds; of all seeds where the race's were not told one by one."""
+    """The series of the race's seeds; of all seeds if the race's were not measured one by one."""
     by_seed = candidate.by_seed(metric)
     return [by_seed[s] for s in scores if s in by_seed] or list(by_seed.values())
 
@@ -172,7 +173,7 @@ def _draw_panel(
         axes.plot(line.x, line.mean, linewidth=2.6 if bold else 1.5, zorder=3, **style)
         for x, y in line.ends:
             axes.plot([x], [y], marker="x", color=style["color"], markersize=7, markeredgewidth=2)
-    axes.set_title(scale_of(metric).label, loc="left", size=11, color=INK, pad=8)
+    axes.set_title(format_of(metric).label, loc="left", size=11, color=INK, pad=8)
     _draw_names(axes, verdict, lines, names)
 
 
@@ -205,6 +206,7 @@ def _draw_names(
             weight="bold" if name in verdict.tie_set else "normal",
             color=INK,
             annotation_clip=False,
+            **PLAIN,
             arrowprops={
                 "arrowstyle": "-",
                 "relpos": (0.0, 0.5),
@@ -218,7 +220,7 @@ def _draw_names(
 
 
 def _accuracy_axis(axes: Axes, values: Sequence[float]) -> None:
-    """Where some candidates are near 100 % and others are not, errors on a log scale show both."""
+    """If some candidates are near 100 % and others are not, errors on a log scale show both."""
     if max(values) < 90 or min(values) > 75:
         return
     # Half a point more than the error keeps 100 % on the scale.

@@ -1,4 +1,4 @@
-"""Accuracies on a scale where 90, 99 and 99.9 % stand apart."""
+"""Accuracies on a scale where 90, 99 and 99.9 % are distinguishable."""
 
 from typing import Any
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from initsearch.tracking.figures.canvas import (
     FAINT,
     INK,
+    PLAIN,
     QUIET,
     add_axes,
     beside,
@@ -30,15 +31,15 @@ class Row:
     """One row of the picture, all values as they are shown.
 
     Attributes:
-        name: Stands at the left.
+        name: At the left.
         color: Of everything in the row.
         marker: Of the mean.
         bold: Whether the name is set in bold.
         points: Value of each seed; NaN for those that diverged.
-        mean: NaN where there is none.
+        mean: NaN if there is none.
         low: Lower end of the mean's interval.
         high: Upper end.
-        cells: What stands at the right, a text per column.
+        cells: At the right, a text per column.
         note: A short remark under the name.
     """
 
@@ -56,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Frame:
-    """What stands around the rows.
+    """What is around the rows.
 
     Attributes:
         title: Of the figure.
@@ -65,9 +66,10 @@ class Frame:
         columns: Headings of the cells.
         band: Shaded range: from, to.
         band_label: Written at the band.
-        worse_is_left: On which side the values lie that leave the scale.
+        worse_is_left: Whether values that are off the scale are to the left of it.
         floor: The least width of the scale that is worth looking at.
-        line: Where a vertical line stands; None for none.
+        line: Where a vertical line stands; None: no line.
+        caption: Lines below the axis.
     """
 
     title: str
@@ -85,8 +87,7 @@ class Frame:
 def rows_figure(rows: Sequence[Row], frame: Frame, width: float = 11.0) -> Figure:
     """Draw the rows, the first on top.
 
-    Rows far behind leave the scale: an arrow at the edge stands for them, their numbers stand at
-    the right.
+    Rows far behind are off the scale: an arrow at the edge stands for them, their numbers are at the right.
     """
     bottom = 0.72 + 0.19 * max(0, len(frame.caption) - 1)
     top_gap = 0.32
@@ -112,7 +113,7 @@ def rows_figure(rows: Sequence[Row], frame: Frame, width: float = 11.0) -> Figur
         _draw_row(axes, place, row, frame, inside=place < shown)
         _draw_label(axes, place, row, label)
     _draw_cells(axes, columns, widths)
-    axes.set_xlabel(frame.axis, size=10.5, labelpad=5)
+    axes.set_xlabel(frame.axis, size=10.5, labelpad=5, **PLAIN)
     height = float(figure.get_size_inches()[1])
     figure.text(
         0.2 / width, 0.1 / height, "\n".join(frame.caption), size=8.5, color=QUIET, va="bottom"
@@ -132,7 +133,7 @@ def _limits(rows: Sequence[Row], frame: Frame) -> tuple[float, float, int]:
         ends.append(frame.line)
     ends = [end for end in ends if math.isfinite(end)] or [0.0, 1.0]
     pad = 0.05 * (max(ends) - min(ends) or 1.0)
-    # Arrows to the values that left the scale need room of their own.
+    # Arrows to the values that are off the scale need some room.
     arrow = 1.6 * pad if shown < len(rows) else 0.0
     left = pad + (arrow if frame.worse_is_left else 0.0)
     right = pad + (0.0 if frame.worse_is_left else arrow)

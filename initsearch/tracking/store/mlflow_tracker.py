@@ -26,6 +26,7 @@ from initsearch.tracking.store.labels import (
 from initsearch.tracking.store.places import artifact_root, tracking_uri
 from initsearch.tracking.store.runs import OpenRun, Runs
 from initsearch.tracking.words.escape import visible
+from initsearch.tracking.words.leaderboard import mark_of
 from initsearch.tracking.words.summary import (
     leaderboard_columns,
     note,
@@ -33,7 +34,6 @@ from initsearch.tracking.words.summary import (
     verdict_metrics,
     verdict_tags,
 )
-from initsearch.tracking.words.tables import mark_of
 
 _LEADERBOARD = "leaderboard.json"
 #: MLflow's status for each end of a candidate; the tags `status` and `reason` say more.

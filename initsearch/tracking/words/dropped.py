@@ -2,15 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from initsearch.search.verdict import Verdict
-from initsearch.tracking.words.scale import scale_of
+from initsearch.tracking.words.escape import visible
+from initsearch.tracking.words.number_format import NumberFormat, format_of
+from initsearch.tracking.words.wrap import Wrapped
 
-#: More lines than these are left to the leaderboard file.
+#: So many are shown in the terminal; the leaderboard file has all.
 SHOWN = 8
 
 
@@ -23,9 +24,9 @@ class Dropped:
         scheme: Its scheme family.
         status: `pruned`, `diverged`, `failed`, or `complete` for one whose scheme had a better candidate.
         reason: Why it ended, in plain words.
-        epoch: Where it was measured last.
-        score: Its mean score there, over the search's seeds; NaN where it has none.
-        gap: How much better the race's leader was at that epoch, on the same seeds; NaN where not known.
+        epoch: Where it was last measured.
+        score: Its mean score there, over the search's seeds; NaN if it has none.
+        gap: How much better the race's leader was at that epoch, on the same seeds; NaN if not known.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Dropped:
 
 
 def dropped_of(verdict: Verdict) -> list[Dropped]:
-    """Those that did not enter the race, from what the verdict keeps of the search, best first."""
+    """The candidates that did not enter the race, from the verdict's evidence, best first."""
     rows = {row.name: row for row in verdict.evidence.search}
     first = rows.get(verdict.candidates[0].name)
     leader = {} if first is None else first.scores
@@ -55,26 +56,29 @@ def dropped_of(verdict: Verdict) -> list[Dropped]:
 
 
 def dropped_table(verdict: Verdict) -> Table | None:
-    """The candidates that did not enter the race, for the terminal; None where all did."""
+    """The candidates that did not enter the race, for the terminal; None if all did."""
     dropped = dropped_of(verdict)
     if not dropped:
         return None
-    scale = scale_of(verdict.metric)
+    form = format_of(verdict.metric)
     table = Table(
         box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", style="dim",
         title="not in the race: scores of the search", title_justify="left", title_style="dim",
     )  # fmt: skip
-    score = f"score ({scale.unit.strip()})" if scale.unit else "score"
-    for heading in ("candidate", "", "epoch", score, "behind the leader there"):
+    score = f"score ({form.unit.strip()})" if form.unit else "score"
+    gap = f"gap ({form.gap_unit.strip()})" if form.gap_unit else "gap"
+    for heading in ("candidate", "", "epoch", score, gap):
         left = heading in ("candidate", "")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
+        table.add_column(
+            heading, justify="left" if left else "right", no_wrap=heading != "candidate"
+        )
     for one in dropped[:SHOWN]:
-        cells = [one.name, one.status, f"{one.epoch:g}", _text(scale.text, one.score)]
-        table.add_row(*map(Text, cells), Text(_text(scale.text, one.gap)))
+        cells = [one.status, f"{one.epoch:.3g}", _text(form, one.score), _text(form, one.gap)]
+        table.add_row(Wrapped(Text(visible(one.name))), *map(Text, cells))
     if len(dropped) > SHOWN:
         table.add_row(Text(f"… and {len(dropped) - SHOWN} more in leaderboard.csv"))
     return table
 
 
-def _text(show: Any, value: float) -> str:
-    return "" if math.isnan(value) else str(show(value))
+def _text(form: NumberFormat, value: float) -> str:
+    return "" if math.isnan(value) else form.text(value)

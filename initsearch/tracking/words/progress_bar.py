@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from initsearch.tracking.words.escape import visible
-from initsearch.tracking.words.scale import duration_text
+from initsearch.tracking.words.number_format import duration_text
 
 
 class SearchProgress:

@@ -1,15 +1,15 @@
-"""How much a verdict's evidence can bear, in plain words and as numbers: pairing, power, rungs."""
+"""How strong a verdict's evidence is, in plain words and as numbers: pairing, power, rungs."""
 
 import math
 
 from initsearch.race import Decision
 from initsearch.race.pairs import TARGET_POWER
 from initsearch.search.verdict import Verdict
-from initsearch.tracking.words.scale import scale_of
+from initsearch.tracking.words.number_format import format_of
 
 
 def strength_lines(verdict: Verdict) -> list[tuple[str, str]]:
-    """What the verdict rests on, by keyword: `images`, `pairing`, ...; what is not known is left out."""
+    """What the verdict rests on, by keyword: `images`, `pairing`, ...; what is unknown is left out."""
     lines = []
     last = _last_look(verdict)
     if (images := verdict.evidence.images) is not None:
@@ -26,24 +26,25 @@ def strength_lines(verdict: Verdict) -> list[tuple[str, str]]:
         lines.append(
             (
                 "pairing",
-                f"scores on one seed correlate by {last.correlation:.2f}, so that sharing seeds removed "
-                f"{spared} of the variance of a difference",
+                f"scores on the same seed have a correlation of {last.correlation:.2f}: sharing seeds "
+                f"removed {spared} of the variance of a difference",
             )
         )
     if last is not None and math.isfinite(last.detectable_gap):
         lines.append(("power", _power(verdict, last)))
     agreement = verdict.evidence.rank_agreement
-    told = [f"{tau:.2f} at epoch {epoch:g}" for epoch, tau in agreement.items() if tau is not None]
-    if told:
-        lines.append(
-            ("rungs", f"they rank as the full budget does (Kendall's tau) by {', '.join(told)}")
-        )
+    known = [
+        f"{tau:.2f} at epoch {epoch:.3g}" for epoch, tau in agreement.items() if tau is not None
+    ]
+    if known:
+        ranking = "Kendall's tau between the ranking at a rung and at the full budget"
+        lines.append(("rungs", f"{ranking}: {', '.join(known)}"))
     return lines
 
 
 def _power(verdict: Verdict, last: Decision) -> str:
-    scale = scale_of(verdict.metric)
-    lead = f"{scale.text(last.detectable_gap)}{scale.gap_unit}"
+    form = format_of(verdict.metric)
+    lead = f"{form.text(last.detectable_gap)}{form.gap_unit}"
     return f"{last.power_blocks} seeds detect a true lead of {lead} {100 * TARGET_POWER:.0f} % of the time"
 
 

@@ -4,9 +4,10 @@ import math
 from typing import Any
 
 from initsearch.search.verdict import Standing, Verdict
-from initsearch.tracking.words.scale import scale_of
+from initsearch.tracking.words.leaderboard import leaderboard_rows
+from initsearch.tracking.words.number_format import format_of
 from initsearch.tracking.words.strength import strength_lines, strength_metrics
-from initsearch.tracking.words.tables import leaderboard_rows, markdown_table
+from initsearch.tracking.words.tables import markdown_table, markdown_text
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
@@ -27,12 +28,12 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
 
 
 def verdict_metrics(verdict: Verdict) -> dict[str, float]:
-    """The study's numbers, in units of the metric; what cannot be given is left out.
+    """The study's numbers, in units of the metric; what is not finite is left out.
 
     Returns:
-        `leader_<metric>`, `baseline_<metric>`, `winner_<metric>` (only where one is named),
+        `leader_<metric>`, `baseline_<metric>`, `winner_<metric>` (if there is a winner),
         `gap_baseline_to_leader`, the scores on the test set as `test/<who>/<what>`, `n_seeds`,
-        `wall_seconds`, `cpu_seconds`, and what the evidence can bear as `evidence/<what>`.
+        `wall_seconds`, `cpu_seconds`, and the strength of the evidence as `evidence/<what>`.
     """
     by_name = {standing.name: standing for standing in verdict.candidates}
     metrics: dict[str, float] = {
@@ -80,25 +81,24 @@ def leaderboard_columns(verdict: Verdict) -> dict[str, list[Any]]:
 
 def note(verdict: Verdict, study: str) -> str:
     """The study's note in Markdown: the sentence, the table, what it rests on and how to use it."""
-    scale = scale_of(verdict.metric)
-    unit = scale.gap_unit
-    lines = [f"**{verdict.sentence}**", ""]
+    margin = f"{verdict.margin:g}{format_of(verdict.metric).gap_unit}"
+    lines = [f"**{markdown_text(verdict.sentence)}**", ""]
     if verdict.dataset != verdict.requested_dataset:
         lines += [
-            f"Trained on **{verdict.dataset}**: {verdict.requested_dataset} was asked for, but could "
-            "not be had.",
+            f"Trained on **{markdown_text(verdict.dataset)}**: "
+            f"{markdown_text(verdict.requested_dataset)} was requested, but is not available.",
             "",
         ]
     lines += [
         markdown_table(verdict, limit=20),
         "",
-        f"Verdict: {verdict.status}; alpha {verdict.alpha:g}, margin {verdict.margin:g}{unit}, "
-        f"{verdict.n_seeds} paired seeds. The framework's default is `{verdict.baseline}`.",
+        f"Verdict: {verdict.status}; alpha {verdict.alpha:g}, margin {margin}, {verdict.n_seeds} paired "
+        f"seeds. The framework's default is {markdown_text(verdict.baseline)}.",
         "",
         *(f"- {what}: {text}" for what, text in strength_lines(verdict)),
         "",
-        f"Study `{study}` took {verdict.wall_seconds:.0f} s, of processor time "
-        f"{verdict.cpu_seconds:.0f} s. The artifacts hold the figures, `verdict.json` and, where there "
-        'is one, `winner.yaml`: a plan that `InitCallback("winner.yaml")` applies.',
+        f"Study `{study}` took {verdict.wall_seconds:.0f} s, and {verdict.cpu_seconds:.0f} s of processor "
+        "time. The artifacts hold the figures, `verdict.json` and, if there is one, `winner.yaml`: a plan "
+        'that `InitCallback("winner.yaml")` applies.',
     ]
     return "\n".join(lines)

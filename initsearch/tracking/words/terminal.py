@@ -5,13 +5,18 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.panel import Panel
+from rich.table import Table
 from rich.text import Text
 
 from initsearch.search.verdict import Verdict
 from initsearch.tracking.words.dropped import dropped_table
-from initsearch.tracking.words.scale import duration_text, scale_of
+from initsearch.tracking.words.escape import visible
+from initsearch.tracking.words.number_format import duration_text, format_of
 from initsearch.tracking.words.strength import strength_lines
 from initsearch.tracking.words.tables import rich_table
+from initsearch.tracking.words.wrap import Wrapped
+
+_KEYWORD_WIDTH = 8
 
 
 def print_verdict(
@@ -21,7 +26,7 @@ def print_verdict(
     folder: str | Path | None = None,
     ui: str | None = None,
 ) -> None:
-    """Show a verdict: table, sentence, test scores, where things lie, how to see more.
+    """Show a verdict: tables, sentence, test scores, the evidence, where files are, how to see more.
 
     Args:
         console: Where to print.
@@ -36,42 +41,57 @@ def print_verdict(
         console.print(dropped)
     if verdict.dataset != verdict.requested_dataset:
         console.print()
-        console.print(
-            Text(
-                f"Trained on {verdict.dataset}: {verdict.requested_dataset} was asked for, but could "
-                "not be had.",
-                style="yellow",
-            )
-        )
+        requested = f"{verdict.requested_dataset} was requested, but is not available."
+        console.print(_wrapped(f"Trained on {verdict.dataset}: {requested}", "yellow"))
     console.print()
     style = {"winner": "green", "tie": "cyan", "undecided": "yellow"}[verdict.status]
-    console.print(Panel(Text(verdict.sentence), title=verdict.status, border_style=style))
+    console.print(Panel(_wrapped(verdict.sentence), title=verdict.status, border_style=style))
     if test := _test_line(verdict):
-        console.print(Text(test))
-    for what, text in [*strength_lines(verdict), *_further(verdict, folder, ui)]:
-        line = Text(f"{what:<8} ", style="dim").append(text, style="not dim")
-        # Folded by the console, a path or a command could not be copied.
+        console.print(_wrapped(test))
+    console.print(_by_keyword([*strength_lines(verdict), _took(verdict)]))
+    for what, text in _places(folder, ui):
+        line = Text(f"{what:<{_KEYWORD_WIDTH}} ", style="dim").append(
+            visible(text), style="not dim"
+        )
+        # Wrapped by the console, a path or a command could not be copied.
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def _further(verdict: Verdict, folder: str | Path | None, ui: str | None) -> list[tuple[str, str]]:
+def _wrapped(text: str, style: str = "") -> Wrapped:
+    return Wrapped(Text(visible(text), style=style))
+
+
+def _by_keyword(lines: list[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(style="dim", width=_KEYWORD_WIDTH)
+    table.add_column()
+    for what, text in lines:
+        table.add_row(what, _wrapped(text))
+    return table
+
+
+def _took(verdict: Verdict) -> tuple[str, str]:
     wall, cpu = duration_text(verdict.wall_seconds), duration_text(verdict.cpu_seconds)
-    lines = [("took", f"{wall} ({cpu} of processor time)")]
+    return "took", f"{wall} ({cpu} of processor time)"
+
+
+def _places(folder: str | Path | None, ui: str | None) -> list[tuple[str, str]]:
+    lines = []
     if folder is not None:
-        path = Path(folder)
-        lines.append(("files", f"{path}"))
-        if (path / "winner.yaml").is_file():
-            lines.append(("use it", f'Trainer(callbacks=[InitCallback("{path / "winner.yaml"}")])'))
+        plan = Path(folder) / "winner.yaml"
+        lines.append(("files", str(folder)))
+        if plan.is_file():
+            lines.append(("use it", f'Trainer(callbacks=[InitCallback("{plan}")])'))
     if ui is not None:
         lines.append(("browse", ui))
     return lines
 
 
 def _test_line(verdict: Verdict) -> str:
-    """The scores on the test set in one line; empty where there are none."""
-    scale = scale_of("val_accuracy")
+    """The scores on the test set in one line; empty if there are none."""
+    form = format_of("val_accuracy")
     parts = [
-        f"{who} {score.name} {scale.text(score.test_accuracy)}{scale.unit}"
+        f"{who} {score.name} {form.text(score.test_accuracy)}{form.unit}"
         for who, score in verdict.test.items()
         if math.isfinite(score.test_accuracy)
     ]

@@ -1,4 +1,4 @@
-"""In what units people read a metric: accuracies in percent, everything else as it is."""
+"""Numbers as people read them: accuracies in percent, other metrics as they are, times, p-values."""
 
 import math
 from dataclasses import dataclass
@@ -8,15 +8,16 @@ from initsearch.search.metric import METRICS
 
 
 @dataclass(frozen=True)
-class Scale:
+class NumberFormat:
     """How the values of one metric are shown.
 
     Attributes:
         label: The metric in plain words, with its unit (`validation accuracy (%)`).
         factor: Multiplies a value in units of the metric into what is shown.
-        unit: Stands behind a value (` %` or nothing).
-        gap_unit: Stands behind a difference (` points` or nothing).
+        unit: Follows a value (` %` or nothing).
+        gap_unit: Follows a difference (` points` or nothing).
         digits: Decimals of a percentage; None for four significant digits.
+        limits: The smallest and the largest value that the metric can have, in its own units.
     """
 
     label: str
@@ -24,13 +25,14 @@ class Scale:
     unit: str
     gap_unit: str
     digits: int | None
+    limits: tuple[float, float] = (-math.inf, math.inf)
 
     def text(self, value: float) -> str:
         """`value` (in units of the metric) as it is read, without its unit; `–` for NaN."""
         return "–" if not math.isfinite(value) else self._digits(value * self.factor)
 
     def gap(self, value: float) -> str:
-        """A difference of two values, signed, without its unit; `0` for none, `–` for NaN."""
+        """A difference of two values, signed, without its unit; `0` for zero, `–` for NaN."""
         if not math.isfinite(value):
             return "–"
         shown = self._digits(abs(value) * self.factor)
@@ -38,41 +40,47 @@ class Scale:
             return shown
         return f"{'+' if value > 0 else '−'}{shown}"
 
-    def width(self, value: float) -> str:
-        """Half an interval's width, without its unit: two significant digits; `–` for NaN."""
-        if not math.isfinite(value):
-            return "–"
-        return f"{value:.2g}" if self.digits is None else self._digits(value * self.factor)
+    def interval(self, low: float, high: float) -> str:
+        """A mean's confidence interval, `96.52…97.01`, within the values that the metric can have."""
+        return f"{self.text(self.clipped(low))}…{self.text(self.clipped(high))}"
+
+    def clipped(self, value: float) -> float:
+        """The value, or the limit that it is beyond: Student's interval of a mean knows no limits."""
+        return value if math.isnan(value) else min(max(value, self.limits[0]), self.limits[1])
 
     def _digits(self, shown: float) -> str:
         return f"{shown:.4g}" if self.digits is None else f"{shown:.{self.digits}f}"
 
 
-def scale_of(metric: str) -> Scale:
-    """The scale that a metric is read in.
+def format_of(metric: str) -> NumberFormat:
+    """The format of a metric's values.
 
     Args:
-        metric: The metric's name, such as `val_accuracy` or `val_loss`. A metric that is a share is
-            shown in percent, so that its margin, in percentage points, fits the shown values; a
-            margin of any other metric is in units of the metric.
+        metric: The metric's name, such as `val_accuracy` or `val_loss`. A share is shown in percent, and its
+            margin is in percentage points; the margin of any other metric is in the metric's own units.
     """
     words = metric.replace("val_", "validation_", 1) if metric.startswith("val_") else metric
     words = words.replace("_", " ")
     unit = METRICS[metric].unit if metric in METRICS else PLAIN
     if unit is POINTS:
-        return Scale(f"{words} (%)", unit.scale, " %", " points", 2)
-    return Scale(words, unit.scale, "", f" {unit.plural}".rstrip(), None)
+        return NumberFormat(f"{words} (%)", unit.scale, " %", " points", 2, (0.0, 1.0))
+    return NumberFormat(words, unit.scale, "", f" {unit.plural}".rstrip(), None)
+
+
+def level_text(alpha: float) -> str:
+    """The level of a confidence interval: `95 %`."""
+    return f"{100 * (1 - alpha):g} %"
 
 
 def p_text(p_value: float | None) -> str:
-    """A p-value as it is read: three decimals, `<0.001` below, nothing where there is none."""
+    """A p-value with three decimals, `<0.001` below that; empty if there is no p-value."""
     if p_value is None or not math.isfinite(p_value):
         return ""
     return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def duration_text(seconds: float) -> str:
-    """A time as it is read: `42 s`, `2:03 min`, `1:30 h`."""
+    """A time: `42 s`, `2:03 min`, `1:30 h`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,0 +1,115 @@
+"""The leaderboard: a row per candidate with all that is known of it, for files and for MLflow."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from initsearch.files import write_whole
+from initsearch.search.verdict import Standing, Verdict
+from initsearch.tracking.words.dropped import dropped_of
+from initsearch.tracking.words.escape import visible
+
+
+def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
+    """A row per candidate, best first, in units of the metric as in `verdict.json`.
+
+    Those of the race come first. They are followed by those that only the search trained, with the mean over
+    its seeds at the epoch where they ended, and their gap to the leader at that epoch.
+
+    Returns:
+        Rows with `rank` (from 1), `candidate`, `scheme`, `mark` (see `mark_of`; `pruned`, `diverged`,
+        `failed` or `complete` for those of the search), `baseline`, `mean`, `ci_low`, `ci_high`,
+        `std`, `gap_to_leader`, `p_value`, `n_seeds`, `diverged`, `dropped_at`, `lr`, `plan` (JSON),
+        `epoch` (of the search, where it ended) and `reason`.
+    """
+    raced = [
+        {
+            "rank": rank,
+            "candidate": standing.name,
+            "scheme": standing.scheme,
+            "mark": mark_of(verdict, standing),
+            "baseline": standing.name == verdict.baseline,
+            "mean": standing.mean,
+            "ci_low": standing.ci_low,
+            "ci_high": standing.ci_high,
+            "std": standing.std,
+            "gap_to_leader": standing.gap_to_leader,
+            "p_value": standing.p_value,
+            "n_seeds": standing.n_seeds,
+            "diverged": standing.diverged,
+            "dropped_at": standing.dropped_at,
+            "lr": standing.lr,
+            "plan": json.dumps(standing.plan, sort_keys=True, default=str),
+            "epoch": None,
+            "reason": "",
+        }
+        for rank, standing in enumerate(verdict.candidates, start=1)
+    ]
+    searched = [
+        {
+            **dict.fromkeys(raced[0]),
+            "rank": rank,
+            "candidate": one.name,
+            "scheme": one.scheme,
+            "mark": one.status,
+            "baseline": False,
+            "mean": one.score,
+            "gap_to_leader": one.gap,
+            "epoch": one.epoch,
+            "reason": one.reason,
+        }
+        for rank, one in enumerate(dropped_of(verdict), start=len(raced) + 1)
+    ]
+    return raced + searched
+
+
+def mark_of(verdict: Verdict, standing: Standing) -> str:
+    """Where the verdict leaves a candidate: `winner`, `tied`, `undecided` or `behind`."""
+    if standing.name == verdict.winner:
+        return "winner"
+    if standing.name not in verdict.tie_set:
+        return "behind"
+    return {"tie": "tied", "undecided": "undecided", "winner": "tied"}[verdict.status]
+
+
+def write_csv(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:
+    """Write rows as CSV, whole or not at all.
+
+    A text that a spreadsheet would take for a formula (`=`, `+`, `-` or `@` comes first) gets an apostrophe
+    before it. Numbers are numbers.
+
+    Args:
+        rows: At least one row; all with the same keys. None becomes an empty field.
+        path: The file; missing folders are made.
+
+    Returns:
+        The path that was written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _csv_cell(value) for key, value in row.items()} for row in rows)
+    return write_whole(path, text.getvalue())
+
+
+def _csv_cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def on_other_seeds(verdict: Verdict, standing: Standing) -> bool:
+    """Whether a gap rests on other seeds than the means beside it, and so need not be their difference."""
+    return standing.scores.keys() != verdict.candidates[0].scores.keys()
+
+
+def footnotes(verdict: Verdict) -> list[str]:
+    """What a reader of the leaderboard has to know, a line each."""
+    if not any(on_other_seeds(verdict, standing) for standing in verdict.candidates):
+        return []
+    return ["* gap on the seeds that both have, not the difference of the means"]
