@@ -23,7 +23,7 @@ from studies import (
 )
 
 from initsearch.errors import ConfigError, InitSearchError
-from initsearch.search.tracker import CandidateInfo, Measurement, StudyInfo
+from initsearch.search.tracker import Candidate, Measurement, StudyInfo
 from initsearch.tracking.store import runs
 from initsearch.tracking.store.mlflow_tracker import MlflowTracker
 
@@ -441,7 +441,7 @@ def test_only_the_verdict_s_baseline_is_marked_as_the_baseline(
     class Enqueuing(MlflowTracker):
         """Every candidate is one that was enqueued as a known baseline."""
 
-        def start_candidate(self, candidate: CandidateInfo) -> None:
+        def start_candidate(self, candidate: Candidate) -> None:
             super().start_candidate(replace(candidate, baseline=True))
 
     tracker.__class__ = Enqueuing
@@ -490,7 +490,7 @@ def test_each_candidate_has_its_own_start_and_end(
     # The study reports complete candidates when it ends.
     tracker.end_candidate("zeros", "pruned", "behind")
     tracker.end_candidate("he_normal", "complete", "")
-    tracker.end_study(made_up_verdict(FEW), {})
+    tracker.end_study(made_up_verdict(FEW))
     tracker.close()
     assert durations(client, "candidate") == {"he_normal": 20, "zeros": 4}
     assert durations(client, "study") == {"convnet on mnist": 50}
@@ -515,7 +515,7 @@ def test_a_duration_leaves_the_pause_before_a_resumption_out(
         tracker.measure("one", [Measurement("val_accuracy", 0.1, run)])
         if run == 2:
             tracker.end_candidate("one", "complete", "")
-            tracker.end_study(made_up_verdict(FEW), {})
+            tracker.end_study(made_up_verdict(FEW))
         if not killed or run == 2:
             tracker.close()
         clock.wait(pause)
