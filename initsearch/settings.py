@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from initsearch.errors import ConfigError, unknown_name
+from initsearch.errors import ConfigError, quoted, unknown_name
 
 #: `Annotated[tuple[int, ...], LISTED]`: a tuple that a configuration gives as a list.
 LISTED = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
@@ -57,7 +57,7 @@ class Settings(BaseModel):
             return values
         if not isinstance(values, Mapping):
             raise ConfigError(
-                f"{group} must be a mapping of settings, but got {values!r}: "
+                f"{group} must be a mapping of settings, but got {quoted(values)}: "
                 f"choose {group}=NAME or set {group}.KEY=VALUE"
             )
         try:
@@ -90,7 +90,7 @@ def config_error(
         "Input should be", "must be", 1
     )
     remedy = _default_of(first["loc"], known)
-    return ConfigError(f"{argument} {rule}, but got {first['input']!r}{remedy}")
+    return ConfigError(f"{argument} {rule}, but got {quoted(first['input'])}{remedy}")
 
 
 def _default_of(

@@ -1,4 +1,4 @@
-"""`diagnose`: what a batch does at step zero, layer by layer."""
+"""`diagnose`: activations and gradients on one batch at step zero, layer by layer."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -26,32 +26,32 @@ def diagnose(
     loss: Loss | None = None,
     allow_code: Sequence[str] = (),
 ) -> SignalReport:
-    """Look at a model's activations and gradients on one batch, before any update.
+    """Measure a model's activations and gradients on one batch, before any update.
 
-    The model runs forward and back once, in training mode (as in the first step of training; a norm
-    uses the batch's own statistics), and is left as it was: parameters, gradients, buffers, mode,
-    random state and hooks. Frozen parameters' gradients are told as well.
+    The model runs forward and backward once, in training mode as in the first step of training (a norm uses
+    the batch's own statistics). Afterwards it is as before: parameters, gradients, buffers, mode, random
+    state and hooks. The gradients of frozen parameters are shown too.
 
     Args:
         model: Any module, wrapped (`torch.compile`, `DataParallel`) or not.
-        batch: A tensor, or whatever else the model is called with (a list or tuple of arguments, a
-            mapping of arguments by name); or a pair of inputs and labels, as a data loader yields
-            it. Take one as large as in training: shares of dead units need samples.
-        plan: What the model is to be initialized by for this look: a name, a mapping, a path or an
-            `InitPlan`. None: its weights as they are. Either way it keeps the weights it has.
+        batch: An input of the model (a tensor, a list or tuple of arguments, a mapping of arguments by
+            name), or a pair of inputs and labels, as a data loader yields it. It should be as large as in
+            training: shares of dead units need samples.
+        plan: A plan to initialize the model by for this measurement: a name, a mapping, a path or an
+            `InitPlan`. Default: the weights that the model has. It keeps these in any case.
         seed: The seed of the plan's draws.
-        loss: Called with the model's output, and with the labels if there are any; returns one
-            number. Default: with labels of classes the cross-entropy of the output, with floating
-            labels the mean squared error, without labels sum(output * r) / samples with r standard
-            normal from a fixed seed (so that one and the same gradient comes in from above, whatever
-            the output is); of a model that returns one number, that number.
+        loss: Called with the model's output, and with the labels if there are any; returns one number.
+            Default: the cross-entropy of the output for labels of classes, the mean squared error for
+            floating labels, the output itself for a model that returns one number. Without labels it is
+            sum(output * r) / samples with r standard normal from a fixed seed: the gradient at the output is
+            then the same whatever the output is.
         allow_code: For a plan file: the Python code that it may name; see `InitPlan.load`.
 
     Returns:
         A row per call of a weight layer, in execution order, and the exact findings.
 
     Raises:
-        ConfigError: The plan or the loss is none.
+        ConfigError: The plan or the loss is not valid.
         ModelError: The model fails on the batch, or has parameters that cannot be described.
 
     Example:
@@ -91,7 +91,7 @@ def _label(plan: Any) -> str:
 
 
 def _trained(done: Pass) -> Pass:
-    """The pass with the gradients of those parameters only that training will change."""
+    """The pass with the gradients of trainable parameters only."""
     kept = {
         name: group if done.slots[name].requires_grad else (None,) * len(group)
         for name, group in done.gradients.items()

@@ -1,8 +1,7 @@
-"""What can be known for certain before training: that an initialization cannot learn.
+"""Exact checks before training: three proofs that an initialization cannot learn.
 
-Signs that are merely bad (small gradients, small logits, look-alike samples) condemn good
-initializations too: a zero first layer under tanh or sigmoid, a zero head, zeroed residual branches.
-These three checks do not.
+Heuristics (small gradients, small logits, similar samples) also reject initializations that learn: a zero
+first layer before tanh or sigmoid, a zero head, zeroed residual branches. These three checks do not.
 """
 
 from collections.abc import Sequence
@@ -15,18 +14,18 @@ from initsearch.layers import LayerCall, describe, unwrap
 from initsearch.signal.loss import Loss, split_batch
 from initsearch.signal.observe import FiniteWatch
 from initsearch.signal.passing import Pass, run_pass
-from initsearch.signal.symmetry import one_unit_layers
+from initsearch.signal.symmetry import identical_unit_layers
 
 Check = Literal["non_finite", "no_gradient", "symmetric"]
 
 
 @dataclass(frozen=True)
 class ExactFinding:
-    """A reason for which training cannot succeed.
+    """A reason why training cannot succeed.
 
     Attributes:
-        check: Which check found it; see `exact_checks`.
-        where: The layer or parameter; empty where it is the model as a whole.
+        check: The check that found it; see `exact_checks`.
+        where: The layer or parameter; empty for the model as a whole.
         message: One line.
     """
 
@@ -41,27 +40,26 @@ class ExactFinding:
 def exact_checks(
     model: nn.Module, batch: Any, loss: Loss | None = None
 ) -> tuple[ExactFinding, ...]:
-    """Check whether a model, as it is initialized, cannot be trained; it is left as it was.
+    """Check whether a model cannot be trained from its present weights, which are left as they are.
 
-    One pass forward and back in training mode, and comparisons of weights: cheap enough for every
-    candidate of a search. The checks are:
+    It takes one forward and backward pass in training mode and comparisons of weights: cheap enough for
+    every candidate of a search. The checks are:
 
-    - `non_finite`: the loss, an entry of the output or a gradient is NaN or infinite. (Of an
-      output's entries only NaN counts: a model may mask logits with -inf.) The first update makes
-      every weight NaN.
-    - `no_gradient`: every trainable parameter's gradient is exactly zero, or only the bias of an
-      output layer has one. No update but the bias's ever comes; the output cannot depend on the
-      input more than it does.
-    - `symmetric`: all units of a hidden layer are one and the same unit, in incoming weights, bias
-      and outgoing weights, and in the gradients of these, and no path leads around the layer. Equal
-      units with equal gradients stay equal under any optimizer that works entry by entry, so that
-      the layer has a width of one for good. Equal incoming weights alone do not count (a zero first
-      layer below random weights learns), nor equal outgoing ones (a zero head), nor both where a
-      shortcut leads past the layer (zeroed residual branches, Fixup) or where dropout gives the
-      units gradients of their own. Judged are plain weights of dense and convolutional layers.
+    - `non_finite`: the loss, an entry of the output or a gradient is NaN or infinite. (In the output only NaN
+      counts: a model may mask logits with -inf.) The first update makes every weight NaN.
+    - `no_gradient`: the gradient of every trainable parameter is exactly zero, except for the bias of an
+      output layer. Nothing but that bias is ever updated, so the output never depends more on the input than
+      it does now.
+    - `symmetric`: all units of a hidden layer are identical, in incoming weights, bias, outgoing weights and
+      the gradients of these, and no path leads around the layer. Identical units with identical gradients
+      stay identical under any optimizer that works entry by entry: the layer is like a single unit. Equal
+      incoming weights alone do not count (a zero first layer before random weights learns), nor equal
+      outgoing ones (a zero head), nor both if a shortcut leads around the layer (zeroed residual branches,
+      Fixup) or if dropout gives the units different gradients. Only plain weights of dense and convolutional
+      layers are checked.
 
-    An exact zero holds for this batch: take one that is not tiny, since a narrow ReLU net may be
-    off for a few samples and not for others.
+    An exact zero holds for this batch only, so it should not be tiny: a narrow ReLU net may be off for a few
+    samples and not for others.
 
     Args:
         model: Any module, wrapped (`torch.compile`, `DataParallel`) or not.
@@ -70,7 +68,7 @@ def exact_checks(
             `initsearch.diagnose`.
 
     Returns:
-        What was found; empty if nothing speaks against the model.
+        The findings; empty if all checks pass.
 
     Raises:
         ConfigError: The loss does not fit.
@@ -97,9 +95,9 @@ def findings_of(done: Pass, broken: Sequence[LayerCall]) -> tuple[ExactFinding, 
             "symmetric",
             call.weight,
             f"the {units} units of {call.weight} are equal in incoming weights, bias and outgoing "
-            "weights, and so are their gradients: they stay one unit for good",
+            "weights, and so are their gradients: they stay identical",
         )
-        for call, units in one_unit_layers(done)
+        for call, units in identical_unit_layers(done)
     )
 
 
@@ -123,7 +121,7 @@ def _no_gradient(done: Pass) -> ExactFinding | None:
         if any(bool(g.count_nonzero()) for g in gradients if g is not None)
     ]
     if not moving:
-        return ExactFinding("no_gradient", "", "every gradient is zero: nothing can be learned")
+        return ExactFinding("no_gradient", "", "every gradient is zero: the model cannot learn")
     biases = {
         slot.name
         for call in done.trace.calls
@@ -132,8 +130,8 @@ def _no_gradient(done: Pass) -> ExactFinding | None:
     }
     if biases.issuperset(moving):
         message = (
-            f"every gradient is zero but that of the output's bias ({', '.join(moving)}): all that "
-            "can be learned is one answer for every input"
+            f"every gradient except that of the output's bias ({', '.join(moving)}) is zero: the model can "
+            "only learn one output for all inputs"
         )
         return ExactFinding("no_gradient", "", message)
     return None

@@ -1,28 +1,24 @@
-"""The picture of a report: histograms of every layer's pre-activations over depth, as in a row of
-TensorBoard plots but on one common scale, next to the standard deviations and the verdicts.
+"""The figure of a report: every layer's histogram over depth, standard deviations, and verdicts.
 
-Made with matplotlib's object interface alone: pyplot's global state is left as it is.
+It uses matplotlib's object interface alone: pyplot's global state stays as it is.
 """
 
 import math
 from collections.abc import Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from initsearch.signal.loss import PROJECTION
+from initsearch.signal.exact import ExactFinding
+from initsearch.signal.layer_signal import LayerSignal
 from initsearch.signal.scale import HistogramScale, common_scale, outline
 
-if TYPE_CHECKING:
-    from initsearch.signal.report import LayerSignal, SignalReport
-
 _INK, _QUIET, _FAINT = "#1f1f1f", "#6b6b6b", "#e3e3e3"
-# After Okabe and Ito's palette (2008, "Color Universal Design"), its pale colours darker; the words
-# say the same.
+# Okabe and Ito's palette (2008, "Color Universal Design"), with its pale colours darkened. Each verdict is
+# also written as a word.
 _COLORS = {
     "healthy": "#0072B2",
     "vanishing": "#A8508A",
@@ -42,10 +38,18 @@ _HIGHEST_ROW, _LOWEST_ROW, _ALL_ROWS = 0.5, 0.06, 10.5
 _DEVIATIONS, _VERDICTS, _GAP, _MARGIN = 3.0, 1.05, 0.25, 0.2
 
 
-def signal_figure(report: "SignalReport") -> Figure:
-    """The figure of `SignalReport.plot`; as high as its layers need."""
-    rows = report.rows
-    findings = [line for each in report.exact for line in wrap(str(each), 150)][:12]
+def signal_figure(
+    rows: Sequence[LayerSignal], exact: Sequence[ExactFinding], model: str, facts: str
+) -> Figure:
+    """The figure of `SignalReport.plot`; its height depends on the number of layers.
+
+    Args:
+        rows: The layers, in execution order.
+        exact: Proofs that training cannot succeed, which are written below.
+        model: The model's name, for the title.
+        facts: What the line below the title says of batch, plan and loss.
+    """
+    findings = [line for each in exact for line in wrap(str(each), 150)][:12]
     row = min(_HIGHEST_ROW, max(_LOWEST_ROW, _ALL_ROWS / max(1, len(rows))))
     body = row * (len(rows) + 0.8)
     footer = _FOOTER + _LINE * len(findings)
@@ -53,7 +57,7 @@ def signal_figure(report: "SignalReport") -> Figure:
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
     canvas = FigureCanvasAgg(figure)
     scale = _scale(rows)
-    _write_header(figure, report, scale, height)
+    _write_header(figure, model, facts, scale, height)
     for number, line in enumerate(findings):
         y = (0.1 + _LINE * (len(findings) - 1 - number)) / height
         figure.text(_MARGIN / _WIDTH, y, line, size=9, color=_COLORS["exploding"])
@@ -79,30 +83,26 @@ def signal_figure(report: "SignalReport") -> Figure:
     return figure
 
 
-def _scale(rows: Sequence["LayerSignal"]) -> HistogramScale:
+def _scale(rows: Sequence[LayerSignal]) -> HistogramScale:
     shown = [row for row in rows if row.histogram is not None]
     return common_scale([row.histogram for row in shown if row.histogram], list(map(_width, shown)))
 
 
-def _width(row: "LayerSignal") -> float | None:
-    """The standard deviation of what the histogram is of."""
+def _width(row: LayerSignal) -> float | None:
+    """The standard deviation of the values in the histogram."""
     return row.pre_std if row.pre_std is not None else row.post_std
 
 
 def _write_header(
-    figure: Figure, report: "SignalReport", scale: HistogramScale, height: float
+    figure: Figure, model: str, facts: str, scale: HistogramScale, height: float
 ) -> None:
-    said = [f"{report.samples} samples"] if report.samples is not None else []
-    said += [report.plan] if report.plan else []
-    known = report.loss != PROJECTION
-    said.append(f"{report.loss} {report.loss_value:.4g}" if known else f"loss: {PROJECTION}")
-    reading = "The input is above, the output below."
+    reading = "The input is at the top, the output at the bottom."
     if not scale.linear:
-        reading += " On the logarithmic scale a bell shows two peaks, at minus and plus its width."
+        reading += " On the logarithmic scale a bell has two peaks, at minus and plus its width."
     figure.text(
         _MARGIN / _WIDTH,
         1 - 0.16 / height,
-        f"{_short(report.model, 60)}: the signal at step zero",
+        f"{_short(model, 60)}: the signal at step zero",
         size=15,
         weight="bold",
         color=_INK,
@@ -111,15 +111,15 @@ def _write_header(
     figure.text(
         _MARGIN / _WIDTH,
         1 - 0.5 / height,
-        f"{', '.join(said)}. {reading}",
+        f"{facts}. {reading}",
         size=10.5,
         color=_QUIET,
         va="top",
     )
 
 
-def _draw_shapes(axes: Axes, rows: Sequence["LayerSignal"], scale: HistogramScale) -> None:
-    """A layer's histogram stands on its line; all have one scale, each its own height."""
+def _draw_shapes(axes: Axes, rows: Sequence[LayerSignal], scale: HistogramScale) -> None:
+    """Draw each layer's histogram on its line: one scale for all, each with its own height."""
     axes.set_xlim(-scale.position(scale.limit), scale.position(scale.limit))
     ticks = scale.ticks()
     axes.set_xticks([scale.position(tick) for tick in ticks], [scale.label(tick) for tick in ticks])
@@ -141,12 +141,12 @@ def _draw_shapes(axes: Axes, rows: Sequence["LayerSignal"], scale: HistogramScal
             continue
         x, share = outline(row.histogram, scale)
         y = [number - 0.9 * each for each in share]
-        # Those nearer the output lie in front.
+        # Layers nearer to the output are in front.
         axes.fill_between(x, y, number, color=color, alpha=0.35, linewidth=0, zorder=1 + number)
         axes.plot(x, y, color=color, linewidth=0.9, zorder=1 + number)
 
 
-def _draw_deviations(axes: Axes, rows: Sequence["LayerSignal"]) -> None:
+def _draw_deviations(axes: Axes, rows: Sequence[LayerSignal]) -> None:
     blue = _COLORS["healthy"]
     series = (
         ("pre-activations", [_width(row) for row in rows], blue, "o", "-"),
@@ -172,7 +172,7 @@ def _draw_deviations(axes: Axes, rows: Sequence["LayerSignal"]) -> None:
             linewidth=1.2,
         )
     if seen:
-        # At least two decades, so that what is level looks level.
+        # At least two decades: small differences look small.
         middle = math.sqrt(min(seen)) * math.sqrt(max(seen))
         axes.set_xlim(min(min(seen) / 2, middle / 10), max(max(seen) * 2, middle * 10))
     axes.set_xlabel("standard deviation")
@@ -199,7 +199,7 @@ def _style(axes: Axes) -> None:
 
 
 def _beside(axes: Axes, row: int, side: float, text: str, color: str, align: str) -> None:
-    """A text beside a row's line."""
+    """Write a text beside a row's line."""
     axes.annotate(
         text,
         (side, row),
@@ -222,7 +222,7 @@ def _inches(canvas: FigureCanvasAgg, text: str) -> float:
 
 
 def _short(name: str, characters: int) -> str:
-    """A name of at most so many characters; a longer one loses its middle."""
+    """A name of at most so many characters; of a longer one the middle is left out."""
     if len(name) <= characters:
         return name
     head = (characters - 1) // 2

@@ -1,4 +1,4 @@
-"""Where an activation is flat: saturated units, and units that pass no gradient on."""
+"""Where an activation is flat: saturated activations, and units that pass no gradient."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-#: A slope of at most this share of the activation's steepest is flat. tanh is flat from |z| = 2.2
-#: on (|tanh z| > .975), a sigmoid from |z| = 4.4 on: what people call its saturated ends.
+#: A slope up to this share of the activation's steepest is flat. tanh is flat for |z| > 2.2
+#: (|tanh z| > .975), a sigmoid for |z| > 4.4: their saturated ends.
 FLAT = 0.05
-#: A slope of at most this share passes nothing on: ReLU's zero side, and GELU's and SiLU's so far
-#: to the left that float32 keeps next to nothing.
+#: A slope up to this share passes no gradient: the zero side of ReLU, and the far left of GELU and SiLU,
+#: where float32 keeps almost nothing.
 CLOSED = 1e-4
-# Their zero end is saturation; with others (ReLU6) it is the side on which a unit is off.
+# The zero end of these is saturation; with others (ReLU6) a unit is off there.
 _SATURATED_AT_ZERO = frozenset({"sigmoid", "hardsigmoid"})
 _PROBE = 1201
 
@@ -22,10 +22,10 @@ class Flatness:
     """How much of a layer's activation is flat, over a batch.
 
     Attributes:
-        saturated: Share of activations (units of samples) at a flat end of a bounded activation:
-            their slope is at most 5% of the steepest. 0 for unbounded ones.
-        blocked: Share of units whose slope is zero (at most 1e-4 of the steepest) for every sample
-            and position: no gradient passes them, whatever comes from above.
+        saturated: Share of activations (one per unit and sample) at a flat end of a bounded activation, with
+            a slope of at most 5% of the steepest. 0 for unbounded activations.
+        blocked: Share of units whose slope is zero (at most 1e-4 of the steepest) for every sample and
+            position: they pass no gradient.
     """
 
     saturated: float
@@ -35,17 +35,17 @@ class Flatness:
 def flatness(
     name: str, function: Callable[[Tensor], Tensor], values: Tensor, axis: int
 ) -> Flatness | None:
-    """The flatness of an activation at these pre-activations; None if its slope cannot be had.
+    """The flatness of an activation at these pre-activations; None if its slope cannot be computed.
 
     Args:
-        name: What the activation is called.
+        name: The activation's name.
         function: The activation, working entry by entry.
         values: The pre-activations, detached.
         axis: The axis of the units.
     """
     if not values.numel() or not values.is_floating_point():
         return None
-    # A module may be made for one shape; a function of torch's takes any.
+    # A module may accept one shape only; torch's functions accept any.
     size = values.numel() if isinstance(function, nn.Module) else _PROBE
     grid = torch.linspace(-6.0, 6.0, size, device=values.device).to(values.dtype)
     grid = grid.view(values.shape) if isinstance(function, nn.Module) else grid
@@ -68,7 +68,7 @@ def flatness(
 
 
 def _levels_off(function: Callable[[Tensor], Tensor], like: Tensor, steepest: float) -> bool:
-    """Whether the activation is flat at both ends, as tanh is and ReLU and sin are not."""
+    """Whether the activation is flat at both ends, as tanh is, but not ReLU and sin."""
     return all(
         float(_slope(function, torch.full_like(like, end))[1].abs().max()) <= FLAT * steepest
         for end in (-1e4, -300.0, -30.0, 30.0, 300.0, 1e4)
@@ -76,7 +76,7 @@ def _levels_off(function: Callable[[Tensor], Tensor], like: Tensor, steepest: fl
 
 
 def _slope(function: Callable[[Tensor], Tensor], values: Tensor) -> tuple[Tensor, Tensor]:
-    """An activation's result and its derivative; the module's hooks are not called."""
+    """An activation's output and its derivative; a module's hooks are not called."""
     apply = function.forward if isinstance(function, nn.Module) else function
     with torch.enable_grad():
         z = values.detach().clone().requires_grad_()

@@ -1,4 +1,4 @@
-"""Inputs, labels and the loss whose gradients are looked at."""
+"""The inputs and labels of a batch, and the loss whose gradients are measured."""
 
 import inspect
 import math
@@ -9,21 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from initsearch.errors import ConfigError, ModelError
+from initsearch.errors import ConfigError, ModelError, quoted
 from initsearch.layers import tensors
 
-#: A loss of the model's output, or of the output and the labels where the batch has any.
+#: A loss of the model's output, or of the output and the labels if the batch has any.
 Loss = Callable[..., Tensor]
 
-#: What is differentiated where there is neither a loss nor a label; its value says nothing.
+#: What is differentiated if there is neither a loss nor a label; its value means nothing.
 PROJECTION = "a random projection of the output"
 
 
 def split_batch(model: nn.Module, batch: Any) -> tuple[Any, Any]:
-    """The inputs and the labels of a batch; labels None where it has none.
+    """The inputs and the labels of a batch; the labels are None if it has none.
 
-    A pair is inputs and labels, as a data loader yields it, if the model needs one argument, or if
-    its first half is itself a tuple or list of all that the model needs. Anything else is inputs.
+    A pair is inputs and labels, as a data loader yields it, if the model needs one argument, or if the first
+    half is itself a tuple or list of all arguments that the model needs. Anything else is inputs.
     """
     if not isinstance(batch, list | tuple) or len(batch) != 2 or hasattr(batch, "_fields"):
         return batch, None
@@ -40,7 +40,7 @@ def split_batch(model: nn.Module, batch: Any) -> tuple[Any, Any]:
 
 
 def loss_name(loss: Loss | None, output: Any, labels: Any) -> str:
-    """How to speak of the loss that `loss_of` takes of these."""
+    """The name of the loss that `loss_of` computes."""
     if loss is not None:
         return str(getattr(loss, "__name__", None) or type(loss).__name__)
     given = next(_floating(output), None)
@@ -56,20 +56,19 @@ def loss_of(loss: Loss | None, output: Any, labels: Any) -> Tensor:
     """One number to differentiate.
 
     Args:
-        loss: Called as `loss(output)`, or `loss(output, labels)` where there are labels. None:
+        loss: Called as `loss(output)`, or `loss(output, labels)` if there are labels. None:
 
             - with labels of classes (integers), the cross-entropy of the first floating tensor of
               the output, classes along its second or its last axis; with floating labels of its
               shape, the mean squared error;
-            - without labels, sum(output * r) / samples, with r standard normal, from a fixed seed:
-              the same gradient comes in from above whatever the output is, so that it is the
-              network alone which weakens or strengthens it;
-            - where the output is one number (a model that computes its own loss), that number.
+            - without labels, sum(output * r) / samples, with r standard normal from a fixed seed: the gradient
+              at the output is the same whatever the output is, and only the network changes it;
+            - if the output is one number (a model that computes its own loss), that number.
         output: What the model returned.
         labels: The second half of the batch, or None.
 
     Raises:
-        ConfigError: The loss is no function, or does not give one number.
+        ConfigError: The loss is not a function, or does not return one number.
         ModelError: The output and the labels do not fit the default losses.
     """
     given = next(_floating(output), None)
@@ -80,12 +79,14 @@ def loss_of(loss: Loss | None, output: Any, labels: Any) -> Tensor:
     if not callable(loss):
         raise ConfigError(
             f"loss must be a function of the output (and the labels, if the batch has any), but "
-            f"got {loss!r}"
+            f"got {quoted(loss)}: pass a function"
         )
     value = loss(output) if labels is None else loss(output, labels)
     if not isinstance(value, Tensor) or value.numel() != 1:
-        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-        raise ConfigError(f"loss must return a tensor of one number, but returned {got}")
+        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else quoted(value)
+        raise ConfigError(
+            f"loss must return a tensor of one number, but returned {got}: take the mean or the sum"
+        )
     return value.reshape(())
 
 
@@ -125,14 +126,13 @@ def _projection(output: Tensor) -> Tensor:
 
 
 def samples_of(inputs: Any) -> int | None:
-    """How many samples a batch has: the length of its first tensor."""
+    """The number of samples in a batch: the length of its first tensor."""
     found = next((tensor for tensor in tensors(inputs) if tensor.ndim), None)
     return None if found is None else len(found)
 
 
 def input_spread(inputs: Any) -> float:
-    """How far the samples of the first floating input lie apart (see `Units.spread`); NaN if there
-    is none, or only one sample."""
+    """How much the samples of the first floating input differ (see `Units.spread`); NaN if unknown."""
     given = next(_floating(inputs), None)
     if given is None or given.ndim == 0 or len(given) < 2:
         return math.nan

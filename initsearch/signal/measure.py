@@ -1,4 +1,4 @@
-"""Numbers of one tensor: its moments, how far apart the samples lie, its histogram and rank."""
+"""Measurements of one tensor: moments, differences between samples, histogram and effective rank."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 
 #: Bins of a histogram: enough for a smooth outline over a few hundred pixels.
 BINS = 80
-#: Entries that a histogram looks at: its outline does not change with more.
+# Entries that a histogram counts: more do not change its outline.
 _HISTOGRAM_ENTRIES = 1 << 18
 #: Rows (samples, or positions of samples) of the matrix whose effective rank is taken.
 RANK_ROWS = 256
@@ -16,17 +16,17 @@ RANK_ROWS = 256
 
 @dataclass(frozen=True)
 class Units:
-    """What the units of a tensor (channels, features) do over a batch.
+    """Moments of the units of a tensor (channels, features) over a batch.
 
     Attributes:
         mean: Of all entries.
         std: Of all entries (population).
-        spread: How far the samples lie apart: the root mean square, over units, of each unit's
-            standard deviation over samples and positions. Unlike `std` it leaves out what differs
-            from unit to unit but not from sample to sample, such as biases. NaN for one row.
-        dead: Share of units that have the same value for every sample and position: they tell
-            nothing of the input.
-        units: How many units there are.
+        spread: How much the samples differ: the root mean square, over units, of each unit's standard
+            deviation over samples and positions. Unlike `std` it does not count differences between units
+            that are the same in every sample, such as biases. NaN for a single row.
+        dead: Share of units that have the same value for every sample and position: they carry no
+            information about the input.
+        units: The number of units.
         finite: Whether all entries are finite. If not, the moments are inf or NaN.
     """
 
@@ -40,13 +40,13 @@ class Units:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of a tensor's finite entries; of 262,144 evenly spaced ones where it has more.
+    """Counts of a tensor's finite entries; of 262,144 evenly spaced ones if it has more.
 
     Attributes:
-        edges: One more than there are counts, ascending. Bins are of even width near zero and widen
-            beyond one standard deviation (evenly spaced in asinh(x / std)), so that neither the
-            bulk nor an outlier is lost. A tensor of one value has two equal edges.
-        counts: Entries in each bin.
+        edges: Ascending, one more than there are counts. Edges are evenly spaced in asinh(x / std): bins have
+            equal width near zero and become wider beyond one standard deviation, which shows both the bulk
+            and outliers. A tensor of one value has two equal edges.
+        counts: The number of entries in each bin.
     """
 
     edges: tuple[float, ...]
@@ -54,8 +54,9 @@ class Histogram:
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """Detached, in float32 or finer; a complex tensor's two parts, one after the other, as its
-    last axis."""
+    """The values, detached, in float32 or finer; of a complex tensor real and imaginary parts, joined along the
+    last axis.
+    """
     values = tensor.detach()
     if values.is_complex():
         values = torch.cat((values.real, values.imag), dim=-1)
@@ -63,23 +64,23 @@ def plain(tensor: Tensor) -> Tensor:
 
 
 def unit_axis(shape: torch.Size, units: int, preferred: int, dimensions: int) -> int | None:
-    """The axis of a tensor along which a layer's units lie; None if there is no such axis.
+    """The axis of a layer's units in a tensor; None if there is no such axis.
 
     Args:
-        shape: The tensor's shape: what became of the layer's output.
-        units: How many units the layer has.
+        shape: The shape of the tensor, which was computed from the layer's output.
+        units: The layer's number of units.
         preferred: Their axis in the layer's own output, from the back (-1: the last).
-        dimensions: How many axes that output has.
+        dimensions: The number of axes of that output.
     """
     for axis in (preferred, -1, 1 - len(shape)):
         if -len(shape) <= axis < 0 and shape[axis] == units:
             return axis
-    # Joined with other layers' units, or cut in halves, along their axis.
+    # The units were joined with other layers' units, or split, along their axis.
     return preferred if len(shape) == dimensions else None
 
 
 def by_unit(values: Tensor, axis: int | None) -> tuple[Tensor, int]:
-    """A tensor and the axis of its units; without one, each place in a sample is a unit."""
+    """A tensor and the axis of its units; without one, each position in a sample is a unit."""
     if axis is not None:
         return values, axis
     return values.reshape(len(values) if values.ndim else 1, -1), -1
@@ -104,7 +105,7 @@ def measure_units(values: Tensor, axis: int) -> Units:
         return Units(float(mean) * scale, float(std) * scale, math.nan, 0.0, units, True)
     constant = scaled.amax(others) == scaled.amin(others)
     variance, means = torch.var_mean(scaled, dim=others, correction=0)
-    # Exactly zero on every device, however it rounds a mean: verdicts ask for it.
+    # Exactly zero on every device, however it rounds a mean: verdicts rely on it.
     variance = variance.double().masked_fill(constant, 0.0)
     means = means.double()
     within = float(variance.mean())
@@ -132,7 +133,7 @@ def norm_and_std(values: Tensor) -> tuple[float, float]:
 
 
 def _scale(peak: float) -> float:
-    """What to divide by, so that squares neither overflow nor vanish in float32."""
+    """A divisor with which squares neither overflow nor underflow in float32."""
     return 1.0 if peak == 0.0 or 1e-12 < peak < 1e12 else peak
 
 
@@ -159,14 +160,13 @@ def histogram(values: Tensor) -> Histogram | None:
 def effective_rank(values: Tensor, axis: int) -> tuple[float, int]:
     """The effective rank of the matrix of rows (samples and their positions) by units.
 
-    exp of the entropy of the singular values, divided by their sum (Roy and Vetterli 2007, "The
-    effective rank", eq. 1-3): k for k orthogonal directions of equal strength, near 1 when all
-    samples look alike to the layers that follow. Of 256 evenly spaced rows where there are more.
-    The mean is not taken off: that all samples look alike is what is to be seen.
+    exp of the entropy of the singular values, divided by their sum (Roy and Vetterli 2007, "The effective
+    rank", eq. 1-3): k for k orthogonal directions of equal strength, near 1 if all samples look alike to the
+    layers that follow. Of 256 evenly spaced rows if there are more. The mean is not subtracted, since a rank
+    near 1 is to show samples that look alike.
 
     Returns:
-        The rank, 0 for a zero matrix and NaN for one that is not finite; and what it could be at
-        most.
+        The rank (0 for a zero matrix, NaN for one that is not finite), and its largest possible value.
     """
     moved = values.movedim(axis, -1)
     total = values.numel() // values.shape[axis]
@@ -183,7 +183,7 @@ def effective_rank(values: Tensor, axis: int) -> tuple[float, int]:
     if peak == 0.0:
         return 0.0, most
     matrix = matrix / peak
-    # The squared singular values, from the smaller of the two products: a matter of milliseconds.
+    # The squared singular values are the eigenvalues of the smaller product, which takes milliseconds.
     gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
     squares = torch.linalg.eigvalsh(gram)
     rounding = float(squares.max()) * len(squares) * torch.finfo(torch.float64).eps

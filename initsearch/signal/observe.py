@@ -1,5 +1,4 @@
-"""Watching one pass: what each layer gives, what its activation reads and makes of it, and the
-gradients that come back to where it reads."""
+"""Observing one pass: each layer's output, its activation's input and output, and the gradients there."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,13 +28,13 @@ _ATTENTION = "attention"
 
 
 @dataclass(eq=False)
-class Place:
-    """A tensor on the way: a layer's bare output, or what an activation reads.
+class TensorSignal:
+    """What was measured of one tensor: a layer's own output, or the input of an activation.
 
     Attributes:
-        units: Its numbers.
+        units: The moments of its units.
         histogram: Of its entries.
-        gradient: Norm and standard deviation of the loss's gradient there; None where no gradient
+        gradient: Norm and standard deviation of the loss's gradient with respect to it; None if no gradient
             passed.
     """
 
@@ -46,16 +45,16 @@ class Place:
 
 @dataclass(eq=False)
 class Activated:
-    """What an activation read and gave.
+    """The input and output of an activation.
 
     Attributes:
         before: The pre-activations.
         after: The activations.
-        flat: None where the activation is not one number's function of one number.
-        rank: The effective rank of the activations, and what it could be at most.
+        flat: How flat the activation is there; None if it does not work entry by entry.
+        rank: The effective rank of the activations, and its largest possible value.
     """
 
-    before: Place
+    before: TensorSignal
     after: Units | None = None
     flat: Flatness | None = None
     rank: tuple[float, int] | None = None
@@ -63,19 +62,18 @@ class Activated:
 
 @dataclass(eq=False)
 class Seen:
-    """What was seen of one call of a layer.
+    """What was observed of one call of a layer.
 
     Attributes:
-        output: Its bare output, before norm and shortcut.
-        rank: The effective rank of `output`, and what it could be at most.
+        output: Its own output, before norm and shortcut.
+        rank: The effective rank of `output`, and its largest possible value.
         axis: The axis of its units, from the back.
-        dimensions: How many axes it has.
-        inside: Whether it brings its own activation (LSTM, GRU, RNN), so that `output` is what its
-            activations gave.
-        activations: By the name under which an activation was announced.
+        dimensions: The number of axes.
+        inside: Whether it has an activation of its own (LSTM, GRU, RNN), whose output is then `output`.
+        activations: The activations that follow, by the name that the trace gives them.
     """
 
-    output: Place
+    output: TensorSignal
     rank: tuple[float, int]
     axis: int
     dimensions: int
@@ -83,7 +81,7 @@ class Seen:
     activations: dict[str, Activated] = field(default_factory=dict)
 
     def by_unit(self, tensor: Tensor) -> tuple[Tensor, int]:
-        """The values of what became of the output, and the axis of the units in it."""
+        """The values of a tensor that was computed from the output, and the axis of its units."""
         axis = unit_axis(tensor.shape, self.output.units.units, self.axis, self.dimensions)
         return by_unit(plain(tensor), axis)
 
@@ -101,15 +99,15 @@ class FiniteWatch(Observer):
 
 
 class SignalWatch(FiniteWatch):
-    """Measures all that a report tells of a pass; `seen` has it by call.
+    """Measures everything that a report shows of a pass; `seen` has it by call.
 
-    A failed attempt to call the model leaves calls of its own here: look up those of the trace.
+    `seen` may also have calls of a failed attempt to run the model: look up only those of the trace.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: dict[LayerCall, Seen] = {}
-        self._last: _Known[Place] | None = None
+        self._last: _Known[TensorSignal] | None = None
         self._copy: _Known[Tensor] | None = None
 
     def produced(self, call: LayerCall, output: Tensor) -> None:
@@ -118,11 +116,11 @@ class SignalWatch(FiniteWatch):
             return
         axis = _output_axis(call.operation, output.ndim)
         values = plain(output)
-        place = self._place(output, values, axis)
-        if not place.units.finite:
+        signal = self._measured(output, values, axis)
+        if not signal.units.finite:
             self.broken.append(call)
         rank = effective_rank(values, axis)
-        self.seen[call] = Seen(place, rank, axis, output.ndim, inside=bool(call.uses))
+        self.seen[call] = Seen(signal, rank, axis, output.ndim, inside=bool(call.uses))
 
     def activating(self, call: LayerCall, name: str, tensor: Tensor) -> None:
         """See `Observer`."""
@@ -131,9 +129,9 @@ class SignalWatch(FiniteWatch):
             return
         if not _measurable(tensor):
             return
-        seen.activations[name] = Activated(self._place(tensor, *seen.by_unit(tensor)))
+        seen.activations[name] = Activated(self._measured(tensor, *seen.by_unit(tensor)))
         if self._copy is None or not self._copy.knows(tensor):
-            # A copy, for the activation may work in place.
+            # A copy, since the activation may work in place.
             self._copy = _Known(tensor, plain(tensor).clone())
 
     def activated(self, call: LayerCall, name: str, tensor: Tensor) -> None:
@@ -151,21 +149,21 @@ class SignalWatch(FiniteWatch):
         if found.before.units.finite:
             found.flat = flatness(name, use.function, *seen.by_unit(self._copy.value))
 
-    def _place(self, tensor: Tensor, values: Tensor, axis: int) -> Place:
-        """The numbers of a tensor; where it is looked at twice in a row, they are taken once."""
+    def _measured(self, tensor: Tensor, values: Tensor, axis: int) -> TensorSignal:
+        """The measurements of a tensor; not repeated if it is the same tensor as before."""
         if self._last is not None and self._last.knows(tensor):
             return self._last.value
-        place = Place(measure_units(values, axis), histogram(values))
+        signal = TensorSignal(measure_units(values, axis), histogram(values))
         if tensor.requires_grad:
-            tensor.register_hook(_note_gradient(place))  # type: ignore[no-untyped-call]
-        self._last = _Known(tensor, place)
-        return place
+            tensor.register_hook(_note_gradient(signal))  # type: ignore[no-untyped-call]
+        self._last = _Known(tensor, signal)
+        return signal
 
 
 class _Known(Generic[T]):
-    """What is known of a tensor, until it is changed in place.
+    """A value computed from a tensor, valid until the tensor is changed in place.
 
-    It holds the tensor, so that no other one can come to lie in the same memory.
+    It holds the tensor: no other tensor can reuse its memory.
     """
 
     def __init__(self, tensor: Tensor, value: T) -> None:
@@ -178,9 +176,9 @@ class _Known(Generic[T]):
         return tensor is self._tensor and tensor._version == self._version
 
 
-def _note_gradient(place: Place) -> Callable[[Tensor], None]:
+def _note_gradient(signal: TensorSignal) -> Callable[[Tensor], None]:
     def note(gradient: Tensor) -> None:
-        place.gradient = norm_and_std(plain(gradient))
+        signal.gradient = norm_and_std(plain(gradient))
 
     return note
 
@@ -191,7 +189,7 @@ def _measurable(tensor: Tensor) -> bool:
 
 
 def _output_axis(operation: str, dimensions: int) -> int:
-    """Where the units of a layer's bare output lie, from the back: conv2d's channels at -3."""
+    """The axis of the units in a layer's own output, from the back: -3 for conv2d's channels."""
     if operation.startswith("conv"):
         rank = int("".join(letter for letter in operation if letter.isdigit()) or 0)
         if rank < dimensions:

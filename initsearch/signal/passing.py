@@ -1,4 +1,4 @@
-"""One pass forward and back through a model as it is trained, and what is left of it to judge."""
+"""One forward and backward pass through a model in training mode, and what it showed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,24 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from initsearch.errors import ConfigError, InitSearchError, ModelError
+from initsearch.errors import ConfigError, InitSearchError, ModelError, shortened
 from initsearch.layers import LayerCall, Observer, Slot, Trace, tensors, trace_forward, unwrap
 from initsearch.signal.loss import Loss, loss_name, loss_of
 
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """What one pass showed.
+    """The results of one pass.
 
     Attributes:
-        model: The model, for its parameters' values.
+        model: The model, for the values of its parameters.
         slots: Its parameters by name, in execution order.
         trace: The calls of its weight layers.
-        loss: The loss.
-        loss_name: What it is, in words.
+        loss: The value of the loss.
+        loss_name: The name of the loss.
         finite: Whether the loss is finite and no entry of the output is NaN.
-        gradients: By slot, the gradient of each tensor that it is stored in (more than one for a
-            parametrized weight); None where the loss does not depend on it or it is frozen.
+        gradients: By slot, the gradient of each tensor that stores it (several for a parametrized weight);
+            None if the loss does not depend on the tensor or it is frozen.
     """
 
     model: nn.Module
@@ -49,20 +49,20 @@ def run_pass(
     loss: Loss | None,
     observer: Observer,
 ) -> Pass:
-    """Run a model forward and back in training mode; it is left as it was.
+    """Run a model forward and backward in training mode; it is left as it was.
 
     Args:
         model: Any module.
         slots: Its description.
-        inputs: What it is called with.
-        labels: What the loss gets besides the output, or None.
+        inputs: The arguments of the call.
+        labels: The labels for the loss, or None.
         loss: See `loss_of`.
-        observer: Told of layers and activations as they happen.
+        observer: Receives layers and activations as they run.
 
     Raises:
-        ConfigError: The loss is no function of the output that gives one number.
-        ModelError: The forward pass, the loss or the backward pass fails, or the loss depends on
-            no parameter that may be trained.
+        ConfigError: The loss is not a function of the output that returns one number.
+        ModelError: The forward pass, the loss or the backward pass fails, or the loss depends on no
+            trainable parameter.
     """
     held = {slot.name: _held(model, slot) for slot in slots}
     trainable = [tensor for group in held.values() for tensor in group if tensor.requires_grad]
@@ -70,21 +70,21 @@ def run_pass(
     values: list[tuple[float, str, bool, tuple[Tensor | None, ...]]] = []
 
     def differentiate(output: Any) -> None:
-        # An error in here would be taken for one of the forward pass.
+        # The trace would report an error in here as one of the forward pass.
         try:
             value = loss_of(loss, output, labels)
             if not value.requires_grad:
                 raise ModelError(
-                    f"the loss must depend on a parameter that requires a gradient, but for "
+                    "the loss must depend on a parameter that requires a gradient, but for "
                     f"{type(unwrap(model)).__name__} it does not: unfreeze one, or pass another loss"
                 )
             nan = any(bool(t.detach().isnan().any()) for t in tensors(output))
             finite = bool(torch.isfinite(value.detach())) and not nan
-            # Nothing is written to any .grad: no optimizer that hooks on it can step.
+            # Writes to no .grad: an optimizer that hooks on it cannot step.
             gradients = torch.autograd.grad(value, trainable, allow_unused=True)
             name = loss_name(loss, output, labels)
             values.append((float(value.detach()), name, finite, gradients))
-        except Exception as error:  # noqa: BLE001 - a loss may raise anything; it is told below
+        except Exception as error:  # noqa: BLE001 - a loss may raise anything; reported below
             failures.append(error)
 
     found = trace_forward(
@@ -95,7 +95,7 @@ def run_pass(
             raise error
         raise ConfigError(
             "loss must be one that fits the model's output and the labels, but failed with "
-            f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            f"{type(error).__name__} ({shortened((str(error).splitlines() or [''])[0])}): pass another loss"
         ) from error
     ((value, title, finite, flat),) = values
     by_tensor = {id(tensor): gradient for tensor, gradient in zip(trainable, flat, strict=True)}
@@ -106,7 +106,7 @@ def run_pass(
 
 
 def _held(model: nn.Module, slot: Slot) -> tuple[nn.Parameter, ...]:
-    """The parameters that a slot's values are stored in."""
+    """The parameters that store a slot's values."""
     module = unwrap(model)
     for part in slot.module_name.split(".") if slot.module_name else ():
         module = unwrap(module.get_submodule(part))

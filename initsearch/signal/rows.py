@@ -1,4 +1,4 @@
-"""From what was seen of a pass to a row per layer."""
+"""The rows of a report, computed from what was observed of a pass."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from initsearch.layers import LayerCall
 from initsearch.signal.exact import ExactFinding
 from initsearch.signal.flatness import Flatness
+from initsearch.signal.layer_signal import LayerSignal
 from initsearch.signal.measure import Units, norm_and_std, plain
-from initsearch.signal.observe import Place, Seen
+from initsearch.signal.observe import Seen, TensorSignal
 from initsearch.signal.passing import Pass
-from initsearch.signal.report import LayerSignal
 from initsearch.signal.verdicts import Judged, Levels, judge, late_starters, waiting_for
 
-# What reads a layer's output as it is: the activations are then the output itself.
-_AS_IT_IS = (None, "none", "attention")
+# No activation of its own follows: the activations are the layer's output.
+_WITHOUT_ACTIVATION = (None, "none", "attention")
 _RECURRENT = ("lstm", "gru", "rnn")
 
 
 @dataclass(frozen=True)
 class _View:
-    """Which of the places that were seen are a layer's pre-activations and activations."""
+    """Which of the observed tensors are a layer's pre-activations and activations."""
 
-    place: Place | None = None
+    tensor: TensorSignal | None = None
     pre: Units | None = None
     post: Units | None = None
     flat: Flatness | None = None
@@ -31,13 +31,13 @@ class _View:
 
     @property
     def gradient(self) -> float | None:
-        """The norm of the gradient there."""
-        return self.place.gradient[0] if self.place and self.place.gradient else None
+        """The norm of the gradient with respect to it."""
+        return self.tensor.gradient[0] if self.tensor and self.tensor.gradient else None
 
     @classmethod
     def of(cls, call: LayerCall, seen: Seen | None) -> "_View":
         if seen is None:
-            return cls(note="what it gives is inside one operation: not seen")
+            return cls(note="its output is inside one operation: not observed")
         output = seen.output
         if seen.inside:
             note = "its pre-activations are inside one operation: the gradient is its output's"
@@ -45,11 +45,11 @@ class _View:
         found = seen.activations.get(call.activation or "")
         if found is not None:
             return cls(found.before, found.before.units, found.after, found.flat, found.rank)
-        if call.activation in _AS_IT_IS:
+        if call.activation in _WITHOUT_ACTIVATION:
             return cls(output, output.units, output.units, None, seen.rank)
         made_of = " and ".join(seen.activations)
         how = f" of {made_of}" if made_of else ""
-        note = f"its {call.activation} is made by hand{how}: the result is not seen"
+        note = f"its {call.activation} is computed by hand{how}: the result is not observed"
         return cls(output, output.units, note=note)
 
 
@@ -63,9 +63,9 @@ def layer_rows(
 
     Args:
         done: The pass.
-        seen: What was measured on it.
-        findings: What the exact checks found.
-        spread: How far the samples of the input lie apart; NaN if it is not known.
+        seen: What was measured.
+        findings: The findings of the exact checks.
+        spread: How much the samples of the input differ; NaN if unknown.
     """
     views = [_View.of(call, seen.get(call)) for call in done.trace.calls]
     pairs = list(zip(done.trace.calls, views, strict=True))
@@ -95,7 +95,7 @@ def _row(
     judged: Judged,
     below: float | None,
 ) -> LayerSignal:
-    pre, post, flat, place = view.pre, view.post, view.flat, view.place
+    pre, post, flat, tensor = view.pre, view.post, view.flat, view.tensor
     units = pre or post
     notes = (judged.note, view.note, _shared(done, call))
     return LayerSignal(
@@ -115,14 +115,14 @@ def _row(
         output_std=seen.output.units.std if seen and not seen.inside else None,
         weight_gradient=_weight_gradient(done, call),
         pre_gradient=view.gradient,
-        gradient_std=place.gradient[1] if place and place.gradient else None,
+        gradient_std=tensor.gradient[1] if tensor and tensor.gradient else None,
         gradient_ratio=view.gradient / below if view.gradient is not None and below else None,
         effective_rank=view.rank[0] if view.rank else None,
         rank_limit=view.rank[1] if view.rank else None,
         verdict=judged.verdict,
         reason=judged.reason,
         note="; ".join(note for note in notes if note),
-        histogram=place.histogram if place else None,
+        histogram=tensor.histogram if tensor else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""One scale for the histograms of layers whose pre-activations may be decades apart."""
+"""One axis scale for the histograms of layers whose pre-activations may be decades apart."""
 
 import math
 from bisect import bisect_right
@@ -8,9 +8,9 @@ from itertools import accumulate, pairwise
 
 from initsearch.signal.measure import Histogram
 
-# Layers whose widths differ by no more than this can be told apart on a linear scale.
+# The largest ratio of widths that a linear scale can show.
 _LINEAR = 30.0
-# A linear scale reaches so many of the largest standard deviations.
+# The limit of a linear scale, in largest standard deviations.
 _REACH = 5.0
 _CELLS = 240
 _MOST_TICKS = 9
@@ -18,11 +18,11 @@ _MOST_TICKS = 9
 
 @dataclass(frozen=True)
 class HistogramScale:
-    """Where values stand on the axis.
+    """The positions of values on the axis.
 
     Attributes:
         limit: The largest value, on either side of zero.
-        unit: Below it the scale is linear, above it logarithmic; None: it is linear throughout.
+        unit: The scale is linear below it and logarithmic above; None: linear throughout.
     """
 
     limit: float
@@ -30,19 +30,19 @@ class HistogramScale:
 
     @property
     def linear(self) -> bool:
-        """Whether it is linear throughout."""
+        """Whether the scale is linear throughout."""
         return self.unit is None
 
     def position(self, value: float) -> float:
-        """Where a value stands."""
+        """The position of a value."""
         return value if self.unit is None else math.asinh(value / self.unit)
 
     def value(self, position: float) -> float:
-        """The value that stands there."""
+        """The value at a position."""
         return position if self.unit is None else math.sinh(position) * self.unit
 
     def ticks(self) -> list[float]:
-        """Round values to write at the axis, symmetric about zero."""
+        """Round values for the axis, symmetric about zero."""
         if self.unit is None:
             step = 10.0 ** math.floor(math.log10(self.limit))
             step = next(s for s in (step / 5, step / 2, step, 2 * step) if self.limit / s < 5)
@@ -55,7 +55,7 @@ class HistogramScale:
         return [*(-power for power in powers), 0.0, *reversed(powers)]
 
     def label(self, tick: float) -> str:
-        """How a tick is written."""
+        """The text of a tick."""
         if self.unit is None or abs(tick) in (0.0, 1.0):
             return f"{tick:g}"
         sign = "-" if tick < 0 else ""
@@ -63,10 +63,10 @@ class HistogramScale:
 
 
 def common_scale(histograms: Sequence[Histogram], stds: Sequence[float | None]) -> HistogramScale:
-    """The scale on which all of these histograms can be seen.
+    """The scale on which all histograms can be seen.
 
     Args:
-        histograms: At least none.
+        histograms: Any number of them.
         stds: Their standard deviations.
     """
     ends = [max(abs(h.edges[0]), abs(h.edges[-1])) for h in histograms]
@@ -82,7 +82,7 @@ def common_scale(histograms: Sequence[Histogram], stds: Sequence[float | None]) 
 def outline(histogram: Histogram, scale: HistogramScale) -> tuple[list[float], list[float]]:
     """A histogram's outline on a scale: positions, and heights of which the largest is 1.
 
-    A bin's entries are taken to be spread evenly over it.
+    The entries of a bin are assumed to be evenly distributed within it.
     """
     ends = [scale.position(edge) for edge in (histogram.edges[0], histogram.edges[-1])]
     width = 2 * scale.position(scale.limit) / _CELLS
@@ -101,7 +101,7 @@ def outline(histogram: Histogram, scale: HistogramScale) -> tuple[list[float], l
 
 
 def _below(edges: Sequence[float], below: Sequence[int], value: float) -> float:
-    """How many entries are below a value."""
+    """The number of entries below a value."""
     if value <= edges[0]:
         return 0.0
     if value >= edges[-1]:

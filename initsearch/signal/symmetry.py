@@ -1,4 +1,4 @@
-"""Layers whose units are all one and the same unit, and stay so."""
+"""Layers whose units are identical, and stay identical in training."""
 
 from collections.abc import Sequence
 
@@ -9,19 +9,19 @@ from initsearch.layers import LayerCall, Slot, read
 from initsearch.signal.passing import Pass
 
 _KINDS = ("linear", "conv")
-# Sums are rounded in an order that differs from unit to unit: so many times the type's precision
-# is no difference.
+# Sums are rounded in an order that differs from unit to unit: differences up to this many times the type's
+# precision are rounding.
 _ROUNDING = 1e3
-_MOST_ROUNDING = 0.02  # of the half-precision types
-# Gradients that cancel, as those behind a constant head do, leave noise on the scale of what was summed; so
-# many times the type's precision of the model's largest gradient is no difference either.
+_MOST_ROUNDING = 0.02  # for half-precision types
+# Gradients that cancel, such as those before a constant head, leave noise on the scale of the summands:
+# differences up to this many times the type's precision, relative to the model's largest gradient, are noise.
 _NOISE = 1e2
 
 
-def one_unit_layers(done: Pass) -> list[tuple[LayerCall, int]]:
-    """The hidden layers that are one unit wide for good, with the units that they have.
+def identical_unit_layers(done: Pass) -> list[tuple[LayerCall, int]]:
+    """The hidden layers whose units stay identical, with their numbers of units.
 
-    See `initsearch.signal.exact_checks` for what must hold.
+    For the conditions see `initsearch.signal.exact_checks`.
     """
     return [
         (call, units)
@@ -33,7 +33,7 @@ def one_unit_layers(done: Pass) -> list[tuple[LayerCall, int]]:
 
 
 def _equal_incoming(done: Pass, call: LayerCall) -> int:
-    """How many units a layer has if all are equal in weights, bias and gradients; else 0."""
+    """The number of a layer's units if all are equal in weights, bias and gradients; else 0."""
     weights = done.slots_of(call, "weight")
     if call.is_output or len(weights) != 1 or len(done.trace.of(call.weight)) > 1:
         return 0
@@ -54,7 +54,7 @@ def _equal_incoming(done: Pass, call: LayerCall) -> int:
 
 
 def _equal_outgoing(done: Pass, call: LayerCall, units: int) -> bool:
-    """Whether what reads a layer treats all its units alike, and learns nothing else."""
+    """Whether the layers that read a layer have equal weights and gradients for all its units."""
     readers = [reader for reader in done.trace.calls if call.index in reader.sources]
     moved = False
     for reader in readers:
@@ -62,20 +62,20 @@ def _equal_outgoing(done: Pass, call: LayerCall, units: int) -> bool:
         pair = _rows(done, slots[0]) if len(slots) == 1 else None
         if pair is None or pair[0].shape[1] % units:
             return False
-        # (out, inputs, *kernel) -> (units, all that a unit is multiplied with): flattened feature
-        # maps give a unit several inputs in a row.
+        # (out, inputs, *kernel) -> (units, all weights on that unit): in a flattened feature map each unit
+        # has several consecutive inputs.
         value, gradient = (
             part.reshape(len(part), units, -1).movedim(1, 0).reshape(units, -1) for part in pair
         )
         if not (_equal_rows(value) and _close_rows(gradient, _noise(done))):
             return False
         moved = moved or bool(gradient.count_nonzero())
-    # Where all these gradients are zero, nothing shows that the units will not part later.
+    # If all these gradients are zero, the units may still become different later.
     return bool(readers) and moved
 
 
 def _is_only_path(calls: Sequence[LayerCall], call: LayerCall) -> bool:
-    """Whether no way from the input to the output leads around a layer."""
+    """Whether every path from the input to the output passes through a layer."""
     reached: set[int] = set()
     for other in calls:
         start = other.reads_input and not other.sources
@@ -86,7 +86,7 @@ def _is_only_path(calls: Sequence[LayerCall], call: LayerCall) -> bool:
 
 
 def _rows(done: Pass, slot: Slot) -> tuple[Tensor, Tensor] | None:
-    """A weight and its gradient as (out, in, *kernel); None for kinds that are not judged."""
+    """A weight and its gradient as (out, in, *kernel); None for kinds that are not checked."""
     gradient = _gradient(done, slot)
     if gradient is None or not slot.kind.startswith(_KINDS) or len(slot.parts) != 1:
         return None
@@ -96,7 +96,7 @@ def _rows(done: Pass, slot: Slot) -> tuple[Tensor, Tensor] | None:
 
 
 def _gradient(done: Pass, slot: Slot) -> Tensor | None:
-    """The gradient of a plain parameter that is trained."""
+    """The gradient of a parameter that is trained and not parametrized."""
     plain = slot.stored_as == (slot.name,)
     (gradient, *_) = done.gradients[slot.name]
     return gradient if plain else None
@@ -107,14 +107,14 @@ def _equal_rows(values: Tensor) -> bool:
 
 
 def _close_rows(values: Tensor, noise: float) -> bool:
-    """Whether all rows are equal, up to noise and to rounding on the scale of the largest entry."""
+    """Whether all rows are equal, up to noise and up to rounding relative to the largest entry."""
     tolerance = min(_ROUNDING * torch.finfo(values.dtype).eps, _MOST_ROUNDING)
     allowed = max(tolerance * float(values.abs().max()), noise)
     return float((values - values[:1]).abs().max()) <= allowed
 
 
 def _noise(done: Pass) -> float:
-    """What rounding may leave of gradients that cancel."""
+    """The size of the rounding errors in gradients that cancel."""
     largest = 0.0
     for gradients in done.gradients.values():
         for gradient in gradients:

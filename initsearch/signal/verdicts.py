@@ -1,28 +1,28 @@
-"""One word for each layer, and why: soft signs, that do not condemn an initialization.
+"""The verdict on each layer, one word with its reason: heuristics, which prove nothing.
 
-The words with their thresholds, the gravest first; a layer gets the first that holds:
+The words with their thresholds, the most severe first; a layer gets the first that applies:
 
-- `exploding`: something in it is not finite.
-- `symmetric`: all its units are one unit for good; see `exact_checks`.
-- `saturated`: more than half of its activations are at a flat end (slope at most 5% of the
-  steepest). Then most of the gradient is lost in this layer alone.
-- `dead`: more than 90% of its units pass no gradient for any sample. Half of them is no sign: deep
-  in a healthy ReLU net the samples look so alike that each unit is on for all or off for all.
-- `exploding`: its pre-activations differ between samples by more than 1000 times what the input
-  does (and more than 1000), or the gradient there is more than 1000 times the output's. Three
-  decades are more than any healthy net needs: He's rule keeps both within one over 30 layers. What
-  grows like that saturates a softmax here and overflows in a deeper net.
-- `vanishing`: its pre-activations differ between samples by less than 1/1000 of what the input does
-  (and less than 1/1000), or the gradient there is less than 1/1000 of the output's. Measured on
-  ReLU nets of width 128: one whose signal had shrunk to 1/30 learned (Glorot, 10 layers), one at
-  1/8000 did not (torch's default, 10 layers).
+- `exploding`: one of its values is not finite.
+- `symmetric`: all its units stay identical; see `exact_checks`.
+- `saturated`: more than half of its activations are at a flat end (slope at most 5% of the steepest). Most of
+  the gradient is then lost in this layer.
+- `dead`: more than 90% of its units pass no gradient for any sample. Half of them would be normal: deep in a
+  healthy ReLU net the samples look so alike that each unit is on for all or off for all.
+- `exploding`: its pre-activations differ between samples more than 1000 times as much as the input (and by
+  more than 1000), or the gradient there is more than 1000 times the output's. No healthy net needs three
+  decades: He's rule keeps both within one over 30 layers. Such growth saturates a softmax, and overflows in
+  a deeper net.
+- `vanishing`: its pre-activations differ between samples less than 1/1000 as much as the input (and by less
+  than 1/1000), or the gradient there is less than 1/1000 of the output's. Measured on ReLU nets of width 128:
+  one whose signal had shrunk to 1/30 learned (Glorot, 10 layers), one at 1/8000 did not (torch's default, 10
+  layers).
 - `healthy`: none of these.
-- `unseen`: neither its values nor a gradient there could be seen (the packed projection of
-  `nn.MultiheadAttention` lies inside one operation), so that nothing is said.
+- `unseen`: neither its values nor its gradient could be observed (the packed projection of
+  `nn.MultiheadAttention` is inside one operation), so there is no verdict.
 
-What a deliberate start explains is healthy: a zero first layer, head or residual branch gives or
-takes no signal until its first update, and a branch behind a gain near zero (LayerScale) little
-until that has grown. The note says so.
+A layer that is explained by a deliberate start is healthy: a zero first layer, head or residual branch passes
+no signal until its first update, and a branch with a gain near zero (LayerScale) little until the gain has
+grown. The note says so.
 """
 
 import math
@@ -38,11 +38,11 @@ from initsearch.signal.passing import Pass
 
 Word = Literal["healthy", "vanishing", "exploding", "dead", "symmetric", "saturated", "unseen"]
 
-#: A signal beyond this factor of the input's, or a gradient of the output's, has exploded; below
-#: its inverse it has vanished.
+#: A signal larger than the input's by this factor, or a gradient larger than the output's, has exploded; one
+#: smaller by this factor has vanished.
 DECADES = 1e3
-#: A gain (LayerScale, a norm's weight) that starts no larger than this lets so little through that
-#: what lies before it learns when it has grown.
+#: The largest initial gain (LayerScale, a norm's weight) of a branch that passes almost nothing: the layers
+#: before it learn once the gain has grown.
 SMALL = 1e-3
 #: The share of activations at flat ends above which a layer is saturated.
 SATURATED = 0.5
@@ -52,12 +52,12 @@ DEAD = 0.9
 
 @dataclass(frozen=True)
 class Judged:
-    """What there is to say of a layer.
+    """The verdict on a layer.
 
     Attributes:
         verdict: One word; see `initsearch.signal.SignalReport`.
-        reason: The number and the threshold that it broke; empty for a healthy layer.
-        note: What else there is to know.
+        reason: The value and the threshold that it exceeds; empty for a healthy layer.
+        note: Remarks.
     """
 
     verdict: Word
@@ -67,7 +67,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Starter:
-    """A weight or a gain that starts at zero, or next to it.
+    """A weight or a gain that starts at or near zero.
 
     Attributes:
         name: Its parameter.
@@ -87,7 +87,7 @@ class Starter:
 
 @dataclass(frozen=True)
 class Waits:
-    """What explains that nothing of the input comes in, or little gradient comes back."""
+    """The late starters that explain a zero input, and a small gradient."""
 
     forward: Starter | None = None
     backward: Starter | None = None
@@ -95,10 +95,10 @@ class Waits:
 
 @dataclass(frozen=True)
 class Levels:
-    """What a layer's signal is compared with.
+    """The references for a layer's signal.
 
     Attributes:
-        spread: How far the samples of the input lie apart; NaN if it is not known.
+        spread: How much the samples of the input differ; NaN if unknown.
         gradient: The largest gradient norm at an output layer; NaN if there is none.
     """
 
@@ -114,15 +114,15 @@ def judge(
     waits: Waits,
     finding: ExactFinding | None,
 ) -> Judged:
-    """The verdict about one layer.
+    """The verdict on one layer.
 
     Args:
-        units: Its pre-activations, or its activations where those are not seen.
+        units: Its pre-activations, or its activations if only those are known.
         flat: How flat its activation is.
-        gradient: The norm of the gradient where `units` were measured.
-        levels: What the two are compared with.
-        waits: What explains a zero there, or a small gradient.
-        finding: What the exact checks say of this layer.
+        gradient: The norm of the gradient with respect to the tensor of `units`.
+        levels: The references for both.
+        waits: What explains a zero input or a small gradient.
+        finding: The finding of the exact checks on this layer.
     """
     return (
         _judge_values(units, flat, gradient, finding)
@@ -137,13 +137,13 @@ def _judge_values(
     gradient: float | None,
     finding: ExactFinding | None,
 ) -> Judged | None:
-    """What a layer's own numbers say."""
+    """The verdict from a layer's own values; None if they are fine."""
     if units is not None and not units.finite:
         return Judged("exploding", "it is not finite")
     if gradient is not None and not math.isfinite(gradient):
         return Judged("exploding", "the gradient there is not finite")
     if finding is not None and finding.check == "symmetric":
-        return Judged("symmetric", "all its units are one unit, and stay so")
+        return Judged("symmetric", "all its units stay identical")
     if flat is not None and flat.saturated > SATURATED:
         share = f"{flat.saturated:.0%} of its activations are at a flat end"
         return Judged("saturated", f"{share}; over {SATURATED:.0%}")
@@ -156,7 +156,7 @@ def _judge_values(
 def _judge_sizes(
     units: Units | None, gradient: float | None, levels: Levels, waits: Waits
 ) -> Judged | None:
-    """What its numbers say next to those of the input and the output; None if there are none."""
+    """The verdict from a comparison with the input and the output; None without values."""
     if units is None and gradient is None:
         return None
     low, high = _bounds(levels.spread)
@@ -170,7 +170,7 @@ def _judge_sizes(
         return Judged("exploding", f"{small}; over {DECADES:g}")
     notes: list[str] = []
     if spread == 0.0 and waits.forward is not None:
-        notes.append(f"gives nothing of the input until {waits.forward} has moved")
+        notes.append(f"passes nothing of the input until {waits.forward} has changed")
     elif spread < low:
         return Judged("vanishing", f"{apart}; under {low:.3g}")
     if ratio < 1 / DECADES:
@@ -182,10 +182,10 @@ def _judge_sizes(
 
 
 def _bounds(spread: float) -> tuple[float, float]:
-    """Below and above which a signal has vanished or exploded.
+    """The bounds below and above which a signal has vanished or exploded.
 
-    Both on the input's scale and on the scale of one, so that neither an input in raw units nor a
-    model that scales it to one is held against the weights.
+    They are relative both to the input's scale and to one: neither an input in raw units nor a model that
+    rescales its input to one counts against the weights.
     """
     if not spread > 0.0:
         spread = 1.0
@@ -193,9 +193,9 @@ def _bounds(spread: float) -> tuple[float, float]:
 
 
 def late_starters(done: Pass, findings: Sequence[ExactFinding]) -> list[Starter]:
-    """The weights and gains that start at zero, or next to it, and will be trained.
+    """The weights and gains that start at or near zero and will be trained.
 
-    None if the exact checks say that no gradient reaches anything: then they stay as they are.
+    Empty if the exact checks find that there is no gradient: then none of them ever changes.
     """
     if any(finding.check == "no_gradient" for finding in findings):
         return []
@@ -209,12 +209,12 @@ def late_starters(done: Pass, findings: Sequence[ExactFinding]) -> list[Starter]
             0.0 if slot.category == "weight" else SMALL
         ):
             starters.append(Starter(name, done.trace.first_use[name], largest, slot.category))
-    # What is neither a weight nor a norm's gain may be a gain of the user's, or no factor at all.
+    # Last the parameters of unknown kind, which may be gains or no factors at all.
     return sorted(starters, key=lambda starter: (starter.category == "other", starter.step))
 
 
 def waiting_for(done: Pass, call: LayerCall, starters: Sequence[Starter]) -> Waits:
-    """What may keep a layer's input at zero and its gradient small."""
+    """The late starters that may keep a layer's input at zero and its gradient small."""
     here = done.trace.first_use.get(call.weight, 0)
     own = [each for each in starters if each.name == call.weight]
     before = [each for each in starters if each.step < here and not each.largest]
