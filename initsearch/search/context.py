@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from initsearch.search.job_book import JobBook
 from initsearch.search.job_maker import JobMaker
-from initsearch.search.jobs import JobBook
 from initsearch.search.metric import Metric
 from initsearch.search.rungs import Budgets
 from initsearch.search.settings import StudySettings

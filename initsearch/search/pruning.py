@@ -5,7 +5,7 @@ is behind the others at a rung. `Judge` reports all of it to Optuna and to the t
 
 The first stage, the probe, orders the work and drops nothing. After twenty steps at its own learning rate, a
 small model that will fail still has the loss of a guess, and one that will succeed has left it; the loss before
-the first step tells neither. But this is no proof: a scheme that starts slowly may win in the end.
+the first step shows neither. But this is no proof: a scheme that starts slowly may win in the end.
 """
 
 import math

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from initsearch.race import Race
 from initsearch.search.context import StudyContext
-from initsearch.search.jobs import Ticket
+from initsearch.search.job_book import Ticket
 from initsearch.search.tracker import curve_measurements
 from initsearch.training.job import Candidate, Curve
 

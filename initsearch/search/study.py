@@ -19,8 +19,8 @@ from initsearch.layers import describe
 from initsearch.plan import InitPlan, Where
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.context import StudyContext
+from initsearch.search.job_book import JobBook
 from initsearch.search.job_maker import JobMaker
-from initsearch.search.jobs import JobBook
 from initsearch.search.metric import make_metric
 from initsearch.search.race_runner import TEST_WORK, RaceRunner
 from initsearch.search.rungs import Budgets, make_budgets

@@ -28,7 +28,7 @@ def run(
     return errors[0]
 
 
-def test_a_store_that_cannot_be_opened_is_told_before_anything_is_done(
+def test_a_store_that_cannot_be_opened_is_reported_before_anything_is_done(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "mlflow.db").write_text("no database" * 100)

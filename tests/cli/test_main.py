@@ -1,4 +1,4 @@
-"""The main job as a user runs it: every shipped sweep, Ctrl-C, going on, what is printed and what is left."""
+"""The main job as a user runs it: every shipped sweep, Ctrl-C, resuming, what is printed and what is left."""
 
 import contextlib
 import json
@@ -157,7 +157,7 @@ def test_a_finished_study_prints_its_verdict_and_trains_nothing(
     assert [path.name for path in here.iterdir()] == ["out"]
     before = everything(here)
     monkeypatch.setattr(Study, "run", None)
-    monkeypatch.setattr(MlflowTracker, "in_folder", None)  # nor is MLflow asked for anything
+    monkeypatch.setattr(MlflowTracker, "in_folder", None)  # nor is MLflow used
     run(monkeypatch, *command)
     assert capsys.readouterr().out == first
     assert everything(here) == before
@@ -254,7 +254,7 @@ def test_ctrl_c_while_the_program_is_loading(here) -> None:
     finally:
         program.kill()
     assert (stdout, stderr) == ("", f"{STOPPED}\n")
-    # Where the interrupt passed through an `exec` in somebody's import, Python 3.11 ends by the signal itself,
+    # Where the interrupt passed through an `exec` in an import, Python 3.11 ends by the signal itself,
     # whatever the exit status: a shell calls both 130.
     assert program.returncode in (130, -signal.SIGINT)
     assert not list(here.iterdir())
@@ -291,12 +291,12 @@ def test_images_in_folders(monkeypatch, capsys, out, tmp_path) -> None:
     )  # fmt: skip
     verdict = json.loads((only_study(out) / "verdict.json").read_text())
     assert verdict["dataset"] == verdict["requested_dataset"] == "image_folder:pets"
-    # Dark and light are told apart by anybody who learns at all.
+    # Any model that learns distinguishes dark from light.
     assert max(candidate["mean"] for candidate in verdict["candidates"]) > 0.9
     assert verdict["sentence"] in words(capsys.readouterr().out)
 
 
-def test_a_stand_in_is_named_wherever_results_are(monkeypatch, capsys, out, tmp_path) -> None:
+def test_a_fallback_is_named_wherever_results_are(monkeypatch, capsys, out, tmp_path) -> None:
     small = ["data.train_size=200", "data.val_size=100", "output_dir=out"]
     run(
         monkeypatch, "+sweep=relu_mlp", "data.download=false", f"data.root={tmp_path / 'nowhere'}",

@@ -97,7 +97,7 @@ Call = tuple[str, tuple[Any, ...]]
 
 
 class Listener:
-    """A tracker and a progress in one; it notes every call, and breaks off where it is told to.
+    """A tracker and a progress in one; it records every call, and can raise Ctrl-C at one.
 
     Args:
         stop_at: Raises Ctrl-C at the first call for which this holds.
@@ -174,7 +174,7 @@ def numbers(verdict: Verdict) -> dict[str, Any]:
 
 
 def stored(asked: StudySettings) -> optuna.Study:
-    """Optuna's record of a study, read anew from its file."""
+    """Optuna's record of a study, read from its file."""
     storage = JournalStorage(JournalFileBackend(str(asked.output_dir / "optuna.journal")))
     return optuna.load_study(study_name=folder(asked).name, storage=storage)
 
@@ -236,7 +236,7 @@ def end_of(job: Job) -> float:
 
 
 def without_states(result: CohortResult) -> CohortResult:
-    """The result as far as it does not depend on where things lie."""
+    """The result without paths."""
     return replace(result, curves=tuple(replace(curve, state=None) for curve in result.curves))
 
 

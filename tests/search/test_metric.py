@@ -39,7 +39,7 @@ def test_the_first_time_counts_though_the_curve_falls_again() -> None:
     assert steps_to(0.3, curve(0.4, 0.2)) == 10
 
 
-def test_runs_that_did_not_get_there_stand_behind_all_that_did_in_the_order_of_their_best() -> None:
+def test_runs_that_miss_the_target_rank_behind_all_others_by_their_best_accuracy() -> None:
     far, near = steps_to(0.9, curve(0.1, 0.3, 0.2)), steps_to(0.9, curve(0.1, 0.2, 0.85))
     assert 30 < near < far < 31
     assert steps_to(0.9, curve(0.1, 0.2, 0.9)) == 30

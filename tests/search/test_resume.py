@@ -1,4 +1,4 @@
-"""A study that is stopped goes on as if it had not been; one that is asked for more keeps what it has."""
+"""An interrupted study resumes as if it had not been; an extended one keeps its results."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from simulated_jobs import simulate
 from study_runs import SPACE, Call, Listener, Trained, folder, numbers, settings, stored
 
-from initsearch.search import jobs
+from initsearch.search import job_book
 from initsearch.search.study import Study
 from initsearch.training import TestJob, run_job
 
@@ -72,7 +72,7 @@ def uninterrupted(tmp_path_factory) -> tuple[dict[str, Any], Counter]:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_study_goes_on_where_it_was_stopped(uninterrupted, tmp_path, point) -> None:
+def test_a_study_resumes_where_it_was_stopped(uninterrupted, tmp_path, point) -> None:
     trained = Trained(run_job)
     asked = settings(tmp_path, **SMALL)
     with pytest.raises(KeyboardInterrupt):
@@ -91,8 +91,8 @@ def test_a_study_goes_on_where_it_was_stopped(uninterrupted, tmp_path, point) ->
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_begin_before_the_records_are_opened(tmp_path, workers: int) -> None:
-    """In a single process jobs are done when they are handed in: there the records come first."""
+def test_workers_start_before_the_records_are_opened(tmp_path, workers: int) -> None:
+    """With one worker, jobs are trained when they are submitted: the records are opened first."""
     trained = Trained(simulate)
     asked = settings(tmp_path, workers=workers)
     with pytest.raises(KeyboardInterrupt):
@@ -101,8 +101,8 @@ def test_workers_begin_before_the_records_are_opened(tmp_path, workers: int) -> 
     listener = Listener()
     verdict = numbers(trained.run(asked, listener))
     assert verdict == numbers(trained.run(settings(tmp_path / "whole", workers=workers)))
-    told = [info.number for (info,) in listener.heard("start_candidate")]
-    assert told == list(range(9))
+    reported = [info.number for (info,) in listener.heard("start_candidate")]
+    assert reported == list(range(9))
 
 
 class Stopper:
@@ -157,8 +157,8 @@ def test_any_moment_is_good_to_stop(
     assert Counter(trained.pieces) == pieces
 
 
-def test_a_decision_stands_once_it_is_made(tmp_path) -> None:
-    """Optuna's pruner asks what is complete by now: going on, that is more than when it was asked first."""
+def test_a_decision_is_not_revised(tmp_path) -> None:
+    """Optuna's pruner compares with what is complete: in a resumed run that is more than before."""
     trained = Trained(simulate)
     search = {
         "pruner": "median",
@@ -191,7 +191,7 @@ def test_a_finished_study_has_its_verdict_and_does_no_work(tmp_path) -> None:
     assert not trained.jobs
 
 
-def test_weights_that_are_gone_cost_time_and_not_the_verdict(uninterrupted, tmp_path) -> None:
+def test_missing_weights_cost_time_and_not_the_verdict(uninterrupted, tmp_path) -> None:
     trained = Trained(run_job)
     asked = settings(tmp_path, **SMALL)
     for point in ("between two rungs", "before the test"):
@@ -217,8 +217,8 @@ def test_more_trials_continue_the_study(tmp_path) -> None:
     assert [row["number"] for row in second["evidence"]["search"]] == list(range(13))
     # What was decided stands: in Optuna's storage, and in the verdict's evidence.
     assert stored(many).get_trials()[:6] == trials
-    told = [{**row, "raced": None} for row in second["evidence"]["search"][:6]]
-    assert told == [{**row, "raced": None} for row in first["evidence"]["search"]]
+    kept = [{**row, "raced": None} for row in second["evidence"]["search"][:6]]
+    assert kept == [{**row, "raced": None} for row in first["evidence"]["search"]]
     # And nothing is trained twice: neither in the search nor, for those that race again, in the race.
     assert max(Counter(trained.pieces).values()) == 1
     # The study of 13 trials is itself repeatable.
@@ -227,7 +227,7 @@ def test_more_trials_continue_the_study(tmp_path) -> None:
     assert numbers(trained.run(settings(tmp_path / "again", n_trials=13))) == second
 
 
-def test_fewer_trials_are_those_that_came_first(tmp_path) -> None:
+def test_fewer_trials_are_the_first_ones(tmp_path) -> None:
     trained = Trained(simulate)
     with pytest.raises(KeyboardInterrupt):
         trained.run(settings(tmp_path, n_trials=13), Listener(at("measure", nth=9)))
@@ -236,7 +236,7 @@ def test_fewer_trials_are_those_that_came_first(tmp_path) -> None:
     assert numbers(verdict) == numbers(trained.run(settings(tmp_path / "alone", n_trials=4)))
 
 
-def test_more_trials_complete_a_grid_that_tpe_has_begun(tmp_path) -> None:
+def test_more_trials_complete_a_grid_that_tpe_has_started(tmp_path) -> None:
     trained = Trained(simulate)
     baselines = {"torch_default": "torch_default"}  # at two rates: 2 trials
     small = {"space": TWO_BY_TWO, "baselines": baselines}
@@ -256,7 +256,7 @@ def test_more_seeds_keep_the_blocks_that_are_there(tmp_path) -> None:
     first = trained.run(settings(tmp_path, race=race | {"max_seeds": 4}))
     second = trained.run(settings(tmp_path, race=race | {"max_seeds": 8}))
     assert first.n_seeds < second.n_seeds
-    # A race that goes on after it was decided has had two chances to err, and says so.
+    # A race that continues after it was decided has had two chances to err, and says so.
     assert "alpha" not in first.sentence
     assert second.sentence.endswith(
         "; after an earlier race of this study (total alpha over all races: 0.002)"
@@ -272,7 +272,7 @@ def test_more_seeds_keep_the_blocks_that_are_there(tmp_path) -> None:
         assert all(candidate["scores"][seed] == now[seed] for seed in shared)
 
 
-def test_a_race_that_goes_on_after_it_was_futile_is_the_same_race(tmp_path) -> None:
+def test_a_race_that_continues_after_a_futile_end_is_the_same_race(tmp_path) -> None:
     """Its looks and levels are as they were, so that it spends no second alpha."""
     trained = Trained(simulate)
     race = {"looks": (2, 3, 4, 6), "margin": 0.0, "alpha": 0.001, "max_seeds": 8}
@@ -361,7 +361,7 @@ def test_tpe_proposes_something_else_as_long_as_there_is_something(monkeypatch, 
     trained = Trained(simulate)
 
     def late_twins(output: str) -> int:
-        """Among the last trials: the first ones are drawn at random, until ten are told."""
+        """Among the last trials: the first ones are drawn at random, until ten have ended."""
         asked = settings(
             tmp_path / output, space=REPETITIVE, n_trials=60, search={"sampler": "tpe"}
         )
@@ -398,7 +398,7 @@ def test_what_is_proposed_again_is_not_trained_again(tmp_path) -> None:
         assert not rows[twin.number].raced
 
 
-def test_states_are_gone_in_the_end(tmp_path) -> None:
+def test_no_states_are_left_in_the_end(tmp_path) -> None:
     trained = Trained(simulate)
     asked = settings(tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -409,10 +409,10 @@ def test_states_are_gone_in_the_end(tmp_path) -> None:
     assert not states.exists()
 
 
-def test_newcomers_go_on_from_their_own_weights_beside_candidates_whose_weights_are_gone(
+def test_new_candidates_resume_from_their_weights_beside_candidates_without_weights(
     tmp_path,
 ) -> None:
-    """A finished study has no weights any more; granted more trials, it trains no newcomer twice."""
+    """A finished study has no weights any more; with more trials, it trains no new candidate twice."""
     trained = Trained(simulate)
     random = {"search": {"sampler": "random", "seeds": 1}}
     trained.run(settings(tmp_path, n_trials=7, **random))
@@ -438,8 +438,8 @@ def test_what_failed_stays_failed(tmp_path) -> None:
     assert rows["he_normal"].status == "failed"
     assert rows["he_normal"].reason == "MemoryError: no room"
     assert "he_normal" not in {name for name, *_ in trained.pieces}
-    (told,) = (t for t in stored(asked).trials if t.user_attrs.get("baseline") == "he_normal")
-    assert told.state is TrialState.FAIL
+    (reported,) = (t for t in stored(asked).trials if t.user_attrs.get("baseline") == "he_normal")
+    assert reported.state is TrialState.FAIL
 
 
 def test_a_stacked_cohort_of_which_one_result_was_kept_gives_the_same_verdict(
@@ -459,7 +459,7 @@ def test_a_stacked_cohort_of_which_one_result_was_kept_gives_the_same_verdict(
     trained = Trained(run_job)
     whole = numbers(trained.run(settings(tmp_path / "whole", **wild)))
 
-    write, written = jobs.write_whole, itertools.count(1)
+    write, written = job_book.write_whole, itertools.count(1)
 
     def cut_off(path: Path, text: str) -> Any:
         """The first result of a cohort of the race is kept, and no more."""
@@ -468,7 +468,7 @@ def test_a_stacked_cohort_of_which_one_result_was_kept_gives_the_same_verdict(
         return write(path, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(jobs, "write_whole", cut_off)
+        patch.setattr(job_book, "write_whole", cut_off)
         with pytest.raises(KeyboardInterrupt):
             trained.run(settings(tmp_path / "cut", **wild))
     trained = Trained(run_job)

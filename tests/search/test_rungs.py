@@ -17,8 +17,8 @@ SCORES = st.lists(
 )
 
 
-def goes_on(seen: list[float], score: float, factor: float, higher: bool) -> bool:
-    """The rule by sorting everything anew: the best ceil(n / factor), ties kept, NaN never."""
+def passes(seen: list[float], score: float, factor: float, higher: bool) -> bool:
+    """The rule by sorting all scores: the best ceil(n / factor), ties kept, NaN never."""
     if math.isnan(score):
         return False
     ranked = sorted((s for s in seen if not math.isnan(s)), reverse=higher)
@@ -27,7 +27,7 @@ def goes_on(seen: list[float], score: float, factor: float, higher: bool) -> boo
 
 
 @given(SCORES, st.sampled_from([1.5, 2, 3, 4.0]), st.booleans())
-def test_the_best_share_of_what_was_seen_goes_on(
+def test_the_best_share_of_the_scores_so_far_passes(
     scores: list[float], factor: float, higher: bool
 ) -> None:
     table = RungTable(factor, higher)
@@ -35,11 +35,11 @@ def test_the_best_share_of_what_was_seen_goes_on(
         table.add(1.0, number, score)
         seen = scores[: number + 1]
         for earlier in range(number + 1):
-            assert table.keep(1.0, earlier) == goes_on(seen, scores[earlier], factor, higher)
+            assert table.keep(1.0, earlier) == passes(seen, scores[earlier], factor, higher)
 
 
 @given(SCORES, st.sampled_from([2, 3]))
-def test_somebody_goes_on_unless_all_diverged(scores: list[float], factor: int) -> None:
+def test_at_least_one_passes_unless_all_diverged(scores: list[float], factor: int) -> None:
     table = RungTable(factor)
     for number, score in enumerate(scores):
         table.add(0.5, number, score)
@@ -56,7 +56,7 @@ def test_rungs_are_apart() -> None:
     assert table.keep(2.0, 3)
 
 
-def test_telling_twice_changes_nothing_and_contradicting_is_an_error() -> None:
+def test_adding_a_score_twice_changes_nothing_and_a_contradiction_is_an_error() -> None:
     table = RungTable(2)
     for number, score in enumerate([0.9, 0.8, math.nan]):
         table.add(1.0, number, score)
@@ -66,7 +66,7 @@ def test_telling_twice_changes_nothing_and_contradicting_is_an_error() -> None:
         table.add(1.0, 1, 0.7)
 
 
-def test_asking_for_a_stranger_is_an_error() -> None:
+def test_an_unknown_candidate_is_an_error() -> None:
     with pytest.raises(ConfigError, match="candidate 5 has no score"):
         RungTable(2).keep(1.0, 5)
 

@@ -35,7 +35,7 @@ def searched(jobs: Sequence[Job]) -> list[TrainJob]:
     return [j for j in jobs if isinstance(j, TrainJob) and j.seed < FIRST_RACE_BLOCK]
 
 
-def test_those_that_learn_are_trained_before_those_that_do_not_yet(tmp_path) -> None:
+def test_candidates_that_learn_are_trained_before_those_that_do_not_yet(tmp_path) -> None:
     def slow_start(job: Job) -> CohortResult:
         """Every second candidate stands at the loss of a guess after the probe."""
         result = simulate(job)
@@ -69,13 +69,13 @@ def test_those_that_learn_are_trained_before_those_that_do_not_yet(tmp_path) -> 
     assert [job.seed for job in first] == [0, 1, 0, 1]
     # And it is on record.
     rows = {row.name: row for row in verdict.evidence.search}
-    told = {
+    reported = {
         name: [m.value for m in measured if m.key == "probe_loss/seed_0"]
         for name, measured in listener.heard("measure")
         if measured[0].key == "probe_loss/seed_0"
     }
     for name, row in rows.items():
-        assert told[name] == [row.probe_loss]
+        assert reported[name] == [row.probe_loss]
         assert row.sign.startswith(
             "no better than a guess yet: loss 2.3 to 2.31" if name in still else "learning: loss"
         )
@@ -85,8 +85,8 @@ def test_those_that_learn_are_trained_before_those_that_do_not_yet(tmp_path) -> 
 @pytest.mark.parametrize("loss", [2.31, math.log(10), 2.25])
 def test_a_loss_near_that_of_a_guess_has_not_moved(loss: float) -> None:
     assert not moves(loss, math.log(10))
-    told = sign_of(loss, 7.4, math.log(10), 20)
-    assert told.startswith("no better than a guess yet: loss 7.4 to")
+    sign = sign_of(loss, 7.4, math.log(10), 20)
+    assert sign.startswith("no better than a guess yet: loss 7.4 to")
 
 
 def test_where_no_guess_is_known_a_sign_claims_nothing() -> None:
@@ -108,11 +108,11 @@ def test_a_probe_changes_no_score(tmp_path) -> None:
 
 def test_training_losses_are_those_of_one_piece(tmp_path) -> None:
     """The means over the steps since the last point count the steps of the probe."""
-    told: list[dict[tuple[str, str, int], float]] = []
+    reported: list[dict[tuple[str, str, int], float]] = []
     for steps in (0, 2):
         listener = Listener()
         run(settings(tmp_path / str(steps), n_trials=3, search={"probe_steps": steps}), listener)
-        told.append(
+        reported.append(
             {
                 (name, m.key, m.step): m.value
                 for name, measured in listener.heard("measure")
@@ -120,7 +120,7 @@ def test_training_losses_are_those_of_one_piece(tmp_path) -> None:
                 if not m.key.startswith("probe_loss")
             }
         )
-    assert told[0] == pytest.approx(told[1], nan_ok=True, rel=1e-12)
+    assert reported[0] == pytest.approx(reported[1], nan_ok=True, rel=1e-12)
 
 
 def test_points_within_the_probe_are_measured(tmp_path) -> None:
@@ -133,13 +133,13 @@ def test_points_within_the_probe_are_measured(tmp_path) -> None:
         for m in measured:
             if name == "torch_default" and m.key in steps:
                 steps[m.key].append(m.step)
-    for told in steps.values():
-        assert sorted(set(told)) == list(range(1, 17))
+    for seen in steps.values():
+        assert sorted(set(seen)) == list(range(1, 17))
 
 
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
 def test_starts_without_a_signal_are_not_lost(tmp_path, activation: str) -> None:
-    """A layer without a gradient, equal logits, a loss that stands still: they train all the same."""
+    """A layer without a gradient, equal logits, a loss that does not move: they can be trained."""
     trained = Trained(run_job)
     asked: dict[str, Any] = {
         "model": {"name": "mlp", "depth": 1, "width": 16, "activation": activation},
@@ -156,14 +156,14 @@ def test_starts_without_a_signal_are_not_lost(tmp_path, activation: str) -> None
 
 
 def test_free_slots_are_filled_by_the_survivors_of_other_cohorts(tmp_path) -> None:
-    """Of 4 candidates about 2 go on from a rung: two cohorts' survivors make one whole cohort."""
+    """About 2 of 4 candidates pass a rung: the survivors of two cohorts make one whole cohort."""
     trained = Trained(simulate)
     asked = settings(tmp_path, n_trials=32, search={"sampler": "random", "seeds": 1})
     trained.run(asked, Listener())
     jobs = searched(trained.jobs)
     after_first = [len(job.candidates) for job in jobs if job.stop_epoch == 1.0]
     assert len(after_first) > 2
-    # All are whole but the last, after which nobody comes.
+    # All are whole but the last one.
     assert set(after_first[:-1]) == {4}
     assert 1 <= after_first[-1] <= 4
     mixed = {
@@ -176,7 +176,7 @@ def test_free_slots_are_filled_by_the_survivors_of_other_cohorts(tmp_path) -> No
     assert not (folder(asked) / "states").exists()
 
 
-def test_the_last_twin_of_a_candidate_that_is_done_is_told(tmp_path) -> None:
+def test_the_last_twin_of_an_ended_candidate_ends(tmp_path) -> None:
     """One cohort at a time, and a space of few plans: the last trial repeats one that is complete."""
     trained = Trained(simulate)
     search = {"sampler": "random", "pruner": "none", "open_cohorts": 1, "cohort_size": 4}

@@ -49,7 +49,7 @@ ODD_SPACE = {
 
 
 class Finished:
-    """A study that ran to its end, with all that it told and trained."""
+    """A finished study with all its calls and jobs."""
 
     def __init__(
         self, asked: StudySettings, listener: Listener, trained: Trained, end: Verdict
@@ -77,7 +77,7 @@ def odd(tmp_path_factory) -> Finished:
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory) -> Iterator[Executor]:
-    """Two worker processes, with an initializer at hand that kills one of them, once."""
+    """Two worker processes, and an initializer that kills one of them once."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         mark = tmp_path_factory.mktemp("mark") / "killed"
         monkeypatch.setenv(odd_initializers.KILL_ONCE, str(mark))
@@ -85,13 +85,13 @@ def pool(tmp_path_factory) -> Iterator[Executor]:
             yield executor
 
 
-def test_two_workers_come_to_the_same_verdict(plain, pool, tmp_path) -> None:
+def test_two_workers_give_the_same_verdict(plain, pool, tmp_path) -> None:
     verdict = run(settings(tmp_path, workers=2), executor=pool)
     assert numbers(verdict) == numbers(plain.verdict)
 
 
 @pytest.mark.parametrize("engine_of", ["stacked", "auto"])
-def test_two_workers_come_to_the_same_verdict_stacked(pool, tmp_path, engine_of: str) -> None:
+def test_two_workers_give_the_same_verdict_stacked(pool, tmp_path, engine_of: str) -> None:
     """Where a probe decides, with the choice that one of them made: two probes may time differently."""
     chosen = EngineChoice("stacked", 3, False, "none", "it was faster")
     few = {"trainer": {"engine": engine_of}, "n_trials": 6}
@@ -106,7 +106,7 @@ def test_two_workers_come_to_the_same_verdict_stacked(pool, tmp_path, engine_of:
 
 @pytest.mark.parametrize("engine_of", ["loop", "stacked"])
 def test_two_names_for_one_scheme_are_a_tie(tmp_path, engine_of: str) -> None:
-    """By another rule, so that nobody sees before the training that they are one."""
+    """By another rule: they are not known to be one before the training."""
     same = {"rules": [{"where": {"kind": "linear"}, "weight": "he_normal", "bias": "zeros"}]}
     few = {"baselines": {"he_normal": "he_normal", "by_kind": same}, "n_trials": 2}
     asked = settings(
@@ -139,7 +139,7 @@ def test_search_and_race_share_no_seed(plain) -> None:
         job.seed for job in plain.trained.jobs if job.seed % SEEDS_PER_STUDY < FIRST_RACE_BLOCK
     }
     race = {job.seed for job in plain.trained.jobs} - search
-    # The phases are told apart by when they ran, not by the seed.
+    # The phases are distinguished by when they ran, not by the seed.
     first_of_race = min(i for i, job in enumerate(plain.trained.jobs) if job.seed in race)
     assert {job.seed for job in plain.trained.jobs[:first_of_race]} == search
     assert {job.seed for job in plain.trained.jobs[first_of_race:]} == race
@@ -205,7 +205,7 @@ def test_the_test_score_is_that_of_the_raced_weights(plain) -> None:
     assert scores[job.seed] == again.curves[0].test["test_accuracy"]
 
 
-def test_optuna_holds_what_became_of_each_trial(odd) -> None:
+def test_optuna_holds_the_end_of_each_trial(odd) -> None:
     states = {
         "complete": TrialState.COMPLETE,
         "pruned": TrialState.PRUNED,
@@ -221,8 +221,8 @@ def test_optuna_holds_what_became_of_each_trial(odd) -> None:
             assert trial.value == row.score
         else:
             assert trial.user_attrs["reason"] == row.reason
-        told = list(trial.intermediate_values.values())
-        assert told == [score for score in row.scores.values() if not math.isnan(score)]
+        reported = list(trial.intermediate_values.values())
+        assert reported == [score for score in row.scores.values() if not math.isnan(score)]
 
 
 def test_a_candidate_that_raises_fails_alone(odd) -> None:
@@ -246,7 +246,7 @@ def test_a_candidate_that_bursts_has_diverged(odd) -> None:
     assert "huge" not in {candidate.name for candidate in odd.verdict.candidates}
 
 
-def test_whatever_ends_early_has_a_reason(plain, odd) -> None:
+def test_every_early_end_has_a_reason(plain, odd) -> None:
     rows = [*plain.search.values(), *odd.search.values()]
     assert {"complete", "pruned", "diverged", "failed"} == {row.status for row in rows}
     assert all(bool(row.reason) == (row.status != "complete") for row in rows)
@@ -259,10 +259,10 @@ def test_whatever_ends_early_has_a_reason(plain, odd) -> None:
             assert f"epoch {row.epoch:g}" in row.reason
 
 
-def test_every_candidate_is_told_to_the_tracker_from_start_to_end(plain) -> None:
+def test_every_candidate_is_reported_to_the_tracker_from_start_to_end(plain) -> None:
     names = list(plain.search)
-    told = [info.name for (info,) in plain.listener.heard("start_candidate")]
-    assert told == names
+    reported = [info.name for (info,) in plain.listener.heard("start_candidate")]
+    assert reported == names
     assert {call[0] for call in plain.listener.heard("end_candidate")} == set(names)
     kinds = [name for name, _ in plain.listener.calls]
     assert kinds.index("start_study") < kinds.index("start_candidate")
@@ -275,7 +275,7 @@ def test_every_candidate_is_told_to_the_tracker_from_start_to_end(plain) -> None
     assert study.steps_per_epoch == 128 / 16
 
 
-def test_the_progress_comes_to_its_total(plain) -> None:
+def test_the_progress_reaches_its_total(plain) -> None:
     phase, totals, done = "", {}, Counter()
     for kind, arguments in plain.listener.calls:
         if kind == "phase":
@@ -350,7 +350,7 @@ def test_only_the_records_are_left(plain) -> None:
     assert above == {"optuna.journal", folder(plain.asked).name}
 
 
-def test_a_second_process_is_told_to_wait(tmp_path) -> None:
+def test_a_second_process_is_refused(tmp_path) -> None:
     asked = settings(tmp_path, n_trials=3)
     refusals: list[str] = []
 
@@ -444,11 +444,11 @@ def test_samplers_and_pruners(tmp_path, sampler: str, pruner: str) -> None:
     assert bool(pruned) == (pruner != "none")
     assert not any(row.scheme == "torch_default" for row in rows if row.number in pruned)
     if pruner == "median":
-        # Optuna's rule: nobody is pruned before four trials are complete.
+        # Optuna's rule: no candidate is pruned before four trials are complete.
         assert min(pruned) >= asked.search.cohort_size
 
 
-def test_budgets_that_come_to_the_same_step_are_one(tmp_path) -> None:
+def test_budgets_that_round_to_the_same_step_are_one(tmp_path) -> None:
     """Two steps in an epoch: a quarter and a half of it are both the first step."""
     data = {"name": "digits", "train_size": 32, "val_size": 32}
     asked = settings(tmp_path, data=data, max_epochs=1, n_trials=4, race={"max_seeds": 2})
@@ -456,7 +456,7 @@ def test_budgets_that_come_to_the_same_step_are_one(tmp_path) -> None:
     assert {job.stop_epoch for job in found.trained.trainings} == {0.5, 1}
 
 
-def test_too_large_a_batch_is_told_before_anything_trains(tmp_path) -> None:
+def test_too_large_a_batch_is_refused_before_any_training(tmp_path) -> None:
     trained = Trained(run_job)
     asked = settings(tmp_path, optimizer={"name": "sgd", "lr": 0.1, "batch_size": 129})
     with pytest.raises(ConfigError, match=r"optimizer\.batch_size must be at most the 128"):
@@ -464,7 +464,7 @@ def test_too_large_a_batch_is_told_before_anything_trains(tmp_path) -> None:
     assert not trained.jobs
 
 
-def test_the_stand_in_is_trained_on_in_the_size_that_was_asked_for(tmp_path) -> None:
+def test_the_fallback_is_trained_on_in_the_configured_size(tmp_path) -> None:
     data = {"name": "mnist", "root": str(tmp_path), "download": False, "fallback": "digits"}
     small = {"n_trials": 3, "search": {"seeds": 1}, "race": {"max_seeds": 2}}
     asked = settings(tmp_path, data=data | {"train_size": 64, "val_size": 32}, **small)
@@ -476,7 +476,7 @@ def test_the_stand_in_is_trained_on_in_the_size_that_was_asked_for(tmp_path) -> 
     assert "training on digits instead" in message
 
 
-def test_a_stand_in_is_found_where_it_was_asked_for(tmp_path) -> None:
+def test_a_fallback_is_found_under_the_configured_root(tmp_path) -> None:
     write_noise_as_mnist(tmp_path)
     data = {"name": "cifar10", "root": str(tmp_path), "download": False, "fallback": "mnist"}
     small = {"n_trials": 3, "search": {"seeds": 1}, "race": {"max_seeds": 2}}
@@ -500,7 +500,7 @@ def write_noise_as_mnist(root: Path, n: int = 60) -> None:
             (raw / f"{part}-{kind}-ubyte").write_bytes(header + values.tobytes())
 
 
-def test_a_study_in_which_nobody_comes_through_says_why(tmp_path) -> None:
+def test_a_study_without_enough_candidates_says_why(tmp_path) -> None:
     space = {"plans": {"huge": {"name": "normal", "std": 1e20}}}
     baselines = {"huge_too": {"name": "normal", "std": 2e20}, "bad": "test_broken"}
     with pytest.raises(InitSearchError) as stopped:
@@ -530,7 +530,7 @@ def test_a_study_takes_no_other_s_verdict(plain) -> None:
     assert same.to_json() == plain.verdict.to_json()
 
 
-def test_how_cohorts_are_trained_is_probed_once_told_and_kept(monkeypatch, tmp_path) -> None:
+def test_how_cohorts_are_trained_is_probed_once_reported_and_kept(monkeypatch, tmp_path) -> None:
     trainer = {"engine": "auto", "autocast": "auto"}
     choice = EngineChoice("loop", 4, False, "bf16", "because it is so")
     probed: list[Any] = []
@@ -550,6 +550,6 @@ def test_how_cohorts_are_trained_is_probed_once_told_and_kept(monkeypatch, tmp_p
     # bf16 may change who wins: it is for the search alone.
     seeds = {job.trainer.autocast: {job.seed >= 1000} for job in trained.jobs}
     assert seeds == {"bf16": {False}, "none": {True}}
-    # A study that goes on goes on in the same way, whatever a probe would say by then.
+    # A resumed study trains in the same way, whatever a probe would find by then.
     trained.run(settings(tmp_path, trainer=trainer, n_trials=11))
     assert len(probed) == 1

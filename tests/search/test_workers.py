@@ -95,20 +95,20 @@ def test_a_block_is_begun_early_only_where_a_worker_would_wait(
         assert 4 <= len(blocks) <= 4 + workers - 1
 
 
-def test_workers_that_the_search_has_no_jobs_for_are_told(tmp_path) -> None:
+def test_workers_without_jobs_are_reported(tmp_path) -> None:
     trained = Trained(simulate)
     many = {"n_trials": 16, "race": {"max_seeds": 2}}
-    told = {}
+    reported = {}
     for workers, open_cohorts in ((6, 3), (7, 3), (7, 4)):
         listener = Listener()
         search = {"open_cohorts": open_cohorts}
         folder = tmp_path / f"{workers}-{open_cohorts}"
         trained.run(asked_of(folder, workers, "stacked", search=search, **many), listener)
-        told[workers, open_cohorts] = [
+        reported[workers, open_cohorts] = [
             text for (text,) in listener.heard("message") if " workers, but" in text
         ]
-    assert told[6, 3] == told[7, 4] == []
-    assert told[7, 3] == [
+    assert reported[6, 3] == reported[7, 4] == []
+    assert reported[7, 3] == [
         "7 workers, but the search trains at most 6 jobs at a time: search.open_cohorts=4 keeps all of them "
         "busy"
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from study_runs import Listener, end_of
 
-from initsearch.search import jobs
+from initsearch.search import job_book
 from initsearch.training import CohortResult, Job, TrainJob
 
 Train = Callable[[Job], CohortResult]
@@ -40,7 +40,7 @@ class VirtualWorkers(Executor):
                     executor.tick()
                 return super().result(timeout)
 
-        monkeypatch.setattr(jobs, "Future", Awaited)
+        monkeypatch.setattr(job_book, "Future", Awaited)
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         (job,) = args

@@ -12,7 +12,7 @@ from virtual_workers import VirtualWorkers
 
 from initsearch.errors import InitSearchError, ModelError
 from initsearch.execution import SerialExecutor
-from initsearch.search.jobs import JobBook, Outcome
+from initsearch.search.job_book import JobBook, Outcome
 from initsearch.training import (
     Candidate,
     CohortResult,
@@ -72,7 +72,7 @@ def test_a_result_is_kept_and_read_again(tmp_path) -> None:
     assert again.cpu_seconds == pytest.approx(simulate(job).cpu_seconds)
 
 
-def test_a_newcomer_is_trained_alone(tmp_path) -> None:
+def test_a_new_candidate_is_trained_without_those_that_have_results(tmp_path) -> None:
     trained = Trained(simulate)
     do(book(tmp_path, trained), job_of(ANNA, BERT))
     outcome = do(book(tmp_path, trained), job_of(BERT, CARL))
@@ -98,7 +98,7 @@ def test_a_newcomer_is_trained_alone(tmp_path) -> None:
     ],
     ids=str,
 )
-def test_all_that_a_result_depends_on_tells_jobs_apart(tmp_path, change) -> None:
+def test_everything_that_a_result_depends_on_makes_another_result(tmp_path, change) -> None:
     trained = Trained(simulate)
     do(book(tmp_path, trained), job_of(ANNA))
     do(
@@ -135,7 +135,7 @@ def test_where_a_candidate_came_from_does_not(tmp_path) -> None:
     assert len(trained.jobs) == 1
 
 
-def test_results_are_filed_by_name_in_whatever_order_they_come(tmp_path) -> None:
+def test_results_are_kept_by_name_in_any_order(tmp_path) -> None:
     def reversed_order(job: Job) -> CohortResult:
         result = simulate(job)
         return replace(result, curves=result.curves[::-1])
@@ -146,7 +146,7 @@ def test_results_are_filed_by_name_in_whatever_order_they_come(tmp_path) -> None
     assert alone.curves == {"bert": simulate(job_of(BERT)).curves[0]}
 
 
-def test_what_is_trained_is_kept_though_nobody_waits_for_it(tmp_path) -> None:
+def test_a_result_is_kept_even_if_it_is_not_collected(tmp_path) -> None:
     trained = Trained(simulate)
     book(tmp_path, trained).submit(job_of(ANNA), 2.0)
     do(book(tmp_path, trained), job_of(ANNA))
@@ -164,14 +164,14 @@ def test_one_failure_spoils_no_other_s_result(tmp_path, limit) -> None:
     (report,) = tmp_path.glob("failed-*.txt")
     assert report.read_text().startswith("bert\nTraceback")
     assert sum(amount for (amount,) in listener.heard("advance")) == 6.0
-    # Going on, those that came through are not trained again; the one that failed gets another chance.
+    # In another run, the results are not trained again; the candidate that failed is tried again.
     trained.jobs.clear()
     do(book(tmp_path, trained, limit=limit), job_of(ANNA, BERT, CARL))
     assert {name for name, *_ in trained.pieces} == {"bert"}
 
 
-def test_who_joins_a_cohort_that_fails_has_not_failed(monkeypatch, tmp_path) -> None:
-    """It is on its way with others, one of whom raises."""
+def test_a_candidate_of_a_cohort_that_fails_has_not_failed(monkeypatch, tmp_path) -> None:
+    """It is in training with others, one of which raises."""
     work = refusing("bert", error=lambda name: ModelError(f"not {name}"))
     jobs = JobBook(tmp_path, VirtualWorkers(1, monkeypatch), Listener(), work)
     jobs.submit(job_of(ANNA, BERT), 0.0)
@@ -179,7 +179,7 @@ def test_who_joins_a_cohort_that_fails_has_not_failed(monkeypatch, tmp_path) -> 
     assert (set(outcome.curves), outcome.failed) == ({"anna"}, {})
 
 
-def test_what_is_on_its_way_is_not_trained_twice(monkeypatch, tmp_path) -> None:
+def test_what_is_in_training_is_not_trained_twice(monkeypatch, tmp_path) -> None:
     pool, listener = VirtualWorkers(1, monkeypatch), Listener()
     jobs = JobBook(tmp_path, pool, listener, simulate)
     jobs.submit(job_of(ANNA, BERT), 0.0)
@@ -192,7 +192,7 @@ def test_what_is_on_its_way_is_not_trained_twice(monkeypatch, tmp_path) -> None:
     assert sum(amount for (amount,) in listener.heard("advance")) == 4.0
 
 
-def test_a_result_that_lacks_a_candidate_is_its_failure_and_nobody_waits(tmp_path) -> None:
+def test_a_candidate_that_a_result_lacks_has_failed(tmp_path) -> None:
     """What goes wrong while a result is kept happens in a thread of the executor."""
 
     def forgetful(job: Job) -> CohortResult:
@@ -220,7 +220,7 @@ def test_where_each_fails_in_its_own_way_it_is_not(tmp_path) -> None:
     assert set(do(book(tmp_path, trained), job_of(ANNA, BERT)).failed) == {"anna", "bert"}
 
 
-def test_a_loop_where_stacking_was_asked_for_is_told_once_with_its_reason(tmp_path) -> None:
+def test_why_cohorts_are_not_stacked_is_reported_once(tmp_path) -> None:
     listener = Listener()
     jobs = book(tmp_path, run_job, listener)
     job = TrainJob(
@@ -236,8 +236,8 @@ def test_a_loop_where_stacking_was_asked_for_is_told_once_with_its_reason(tmp_pa
     )
     for seed in (0, 1):
         do(jobs, replace(job, seed=seed))
-    (told,) = listener.heard("message")
-    assert told == (
+    (reported,) = listener.heard("message")
+    assert reported == (
         "cohorts are trained by loop: stacked was asked for, but the optimizer torch.optim.LBFGS is not "
         "known to be elementwise",
     )
