@@ -90,7 +90,8 @@ class VarianceScaling(Initializer):
     The defaults are TF1's (factor 2, fan_in, normal), which is He's formula. Keras's `VarianceScaling`
     has factor 1 by default: see the preset `keras_variance_scaling`. torch has neither fan_avg nor a
     free factor; "fan_geo_avg" = sqrt(fan_in fan_out) is from JAX. TF1's spellings ("FAN_AVG",
-    `uniform: true`) are accepted. A vector's fans are both its length, as in TF1.
+    `uniform: true`) and the `scale` of Keras and JAX are accepted. A vector's fans are both its length,
+    as in TF1.
 
     Args:
         factor: Factor on the variance, > 0; the `scale` of Keras and JAX.
@@ -122,12 +123,18 @@ class VarianceScaling(Initializer):
 
     @classmethod
     def translate(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Translate TF1's `uniform` into the distribution.
+        """Translate Keras's and JAX's `scale` into the factor, and TF1's `uniform` into the distribution.
 
         Raises:
-            ConfigError: `uniform` is given beside a distribution, or is not a boolean.
+            ConfigError: Both names are given, or `uniform` is not a boolean.
         """
         translated = dict(settings)
+        if "scale" in translated:
+            if "factor" in translated:
+                raise ConfigError(
+                    "variance_scaling: scale is Keras's name of factor, but got both: remove scale"
+                )
+            translated["factor"] = translated.pop("scale")
         if "uniform" in translated:
             uniform = translated.pop("uniform")
             if "distribution" in translated or not isinstance(uniform, bool):

@@ -54,6 +54,8 @@ BAD_SPECS: list[tuple[Any, str]] = [
         r"tf1 has the distributions normal \(truncated\) and uniform",
     ),
     ({"name": "tf1_msra", "uniform": 1}, "uniform must be true or false"),
+    ({"name": "he_normal", "scale": 1, "factor": 1}, "got both: remove scale"),
+    ({"name": "he_normal", "scale": -1}, "factor must be > 0, but got -1"),
     (
         {"name": "variance_scaling", "uniform": True, "distribution": "normal"},
         "stand instead of a distribution",
@@ -145,6 +147,12 @@ def test_impossible_fills_get_one_line_and_change_nothing(
         get_initializer(spec).fill_(tensor, generator=torch.Generator(), **fans)
     assert "\n" not in str(caught.value)
     assert bool((tensor == 7).all())
+
+
+def test_the_scale_of_keras_and_jax_is_the_factor() -> None:
+    spec = {"name": "variance_scaling", "scale": 0.5, "dialect": "keras"}
+    assert get_initializer(spec) == VarianceScaling(0.5, "fan_in", "normal", "keras")
+    assert get_initializer({"name": "he_normal", "scale": 1.0}).label() == "lecun_normal"
 
 
 def test_tf1_s_spellings_are_accepted_and_normalised() -> None:
