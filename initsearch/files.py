@@ -116,7 +116,7 @@ def read_whole(
     """
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         return parse(data)

@@ -11,9 +11,14 @@ from initsearch.search.trials import PRUNERS, TrialStore, make_pruner, make_samp
 from initsearch.space import Space
 
 
-def store_in(folder: Path) -> TrialStore:
+def store_in(folder: Path, pruner: str = "none") -> TrialStore:
     return TrialStore(
-        folder / "optuna.journal", "a", metric="score", higher_is_better=True, pruner="none"
+        folder / "optuna.journal",
+        "a",
+        metric="score",
+        higher_is_better=True,
+        pruner=pruner,
+        report=pytest.fail,
     )
 
 
@@ -66,9 +71,7 @@ def test_a_sampler_sees_the_trials_that_are_open(tmp_path) -> None:
 
 
 def test_a_trial_prunes_by_the_study_s_pruner(tmp_path) -> None:
-    store = TrialStore(
-        tmp_path / "optuna.journal", "a", metric="score", higher_is_better=True, pruner="median"
-    )
+    store = store_in(tmp_path, "median")
     for number in range(5):
         trial = store.open(number, random(number))
         trial.report(1.0, 1)
