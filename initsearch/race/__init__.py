@@ -6,6 +6,7 @@ then `look` (one decision) and `pairs` (its tests and intervals).
 """
 
 from initsearch.race.race import Race as Race
+from initsearch.race.rules import BaselineGap as BaselineGap
 from initsearch.race.rules import Comparison as Comparison
 from initsearch.race.rules import Decision as Decision
 from initsearch.race.rules import RaceRules as RaceRules
@@ -14,6 +15,7 @@ from initsearch.race.rules import Status as Status
 from initsearch.race.sentence import PLAIN as PLAIN
 from initsearch.race.sentence import POINTS as POINTS
 from initsearch.race.sentence import STEPS as STEPS
+from initsearch.race.sentence import SearchCounts as SearchCounts
 from initsearch.race.sentence import Unit as Unit
 from initsearch.race.sentence import after_races as after_races
 from initsearch.race.sentence import sentence as sentence

@@ -1,4 +1,4 @@
-"""Whether the remaining blocks can still decide a race.
+"""Whether the remaining blocks can still decide a race, or show that its baseline is beaten.
 
 The probability is predictive: it covers what the blocks so far leave uncertain about a gap and its spread, and
 what the remaining blocks may add (Spiegelhalter, Freedman and Blackburn, Monitoring clinical trials:
@@ -35,6 +35,50 @@ def chance_of_decision(
     Returns:
         A number in [0, 1]; the same one for the same evidence.
     """
+    at_end, error = _predict(evidence, trained, look, rules)
+    beats_by, ties_by = (
+        -float(stdtrit(rules.max_seeds - 1, level))
+        for level in (rules.levels[-1] / 2.0, rules.tie_levels[-1])
+    )
+    beats = at_end - beats_by * error > rules.margin
+    ties = np.abs(at_end) + ties_by * error <= rules.margin
+    same = (at_end == 0.0) & (error == 0.0)  # equal on every block: a tie for any margin
+    settled = ((beats | ties) & (at_end > 0.0) | same).mean(axis=-1)
+    stands = evidence.beats | (evidence.p_equivalence <= rules.alpha)
+    leads = np.where(trained[:, None] & trained[None, :], settled, stands)
+    np.fill_diagonal(leads, 1.0)
+    return float(min(1.0, leads.min(axis=1)[trained].sum()))
+
+
+def chance_of_beating(
+    evidence: Evidence, trained: NDArray[np.bool_], baseline: int, look: int, rules: RaceRules
+) -> float:
+    """Predict the probability that some candidate beats the baseline at the last look.
+
+    Each candidate is predicted separately. Their leads over the same baseline are positively correlated, so the
+    result is rather too large, and the race rather continues.
+
+    Args:
+        evidence: The evidence so far.
+        trained: (K,) which candidates are still in training; the others cannot beat the baseline any more.
+        baseline: Index of the baseline, which is in training.
+        look: Number of blocks so far, less than `rules.max_seeds`.
+        rules: The rules of the race.
+
+    Returns:
+        A number in [0, 1]; the same one for the same evidence.
+    """
+    at_end, error = _predict(evidence, trained, look, rules)
+    level = rules.family_levels(len(trained))[-1]
+    beats = at_end + float(stdtrit(rules.max_seeds - 1, level)) * error > rules.margin
+    rivals = trained & (np.arange(len(trained)) != baseline)
+    return float(beats[rivals, baseline].any(axis=0).mean())
+
+
+def _predict(
+    evidence: Evidence, trained: NDArray[np.bool_], look: int, rules: RaceRules
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draws of each pair's gap at the last look and of its standard error, (K, K, DRAWS)."""
     draw, blocks = np.random.default_rng(0), rules.max_seeds
     new, shape = blocks - look, (*evidence.table.gap.shape, DRAWS)
     both = trained[:, None] & trained[None, :]
@@ -49,16 +93,4 @@ def chance_of_decision(
 
     at_end = (look * gap + new * gap_of_new) / blocks
     squares_at_end = squares + squares_of_new + look * new / blocks * (gap_of_new - gap) ** 2
-    error = np.sqrt(squares_at_end / (blocks - 1) / blocks)
-    beats_by, ties_by = (
-        -float(stdtrit(blocks - 1, level))
-        for level in (rules.levels[-1] / 2.0, rules.tie_levels[-1])
-    )
-    beats = at_end - beats_by * error > rules.margin
-    ties = np.abs(at_end) + ties_by * error <= rules.margin
-    same = (at_end == 0.0) & (error == 0.0)  # equal on every block: a tie for any margin
-    settled = ((beats | ties) & (at_end > 0.0) | same).mean(axis=-1)
-    stands = evidence.beats | (evidence.p_equivalence <= rules.alpha)
-    leads = np.where(both, settled, stands)
-    np.fill_diagonal(leads, 1.0)
-    return float(min(1.0, leads.min(axis=1)[trained].sum()))
+    return at_end, np.sqrt(squares_at_end / (blocks - 1) / blocks)

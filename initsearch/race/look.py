@@ -4,17 +4,18 @@ Each part of a decision is a property of `Look`, in the order in which one follo
 puts them together. The rules that they implement are in `race`.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from initsearch.race import pairs
-from initsearch.race.futility import chance_of_decision
+from initsearch.race.futility import chance_of_beating, chance_of_decision
 from initsearch.race.pairs import Evidence, Floats, weigh
-from initsearch.race.rules import Decision, RaceRules, Status
+from initsearch.race.recommendation import baseline_gaps, recommend, regrets
+from initsearch.race.rules import BaselineGap, Decision, RaceRules, Status
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,8 @@ class Look:
         scores: (K, N) scores, see `pairs.oriented`.
         blocks: Number of blocks so far, one of the schedule.
         rules: The rules of the race.
+        baseline: The baseline, if there is one; it is protected.
+        simplicity: Rank by name, for what to take in a tie, see `recommend`.
     """
 
     names: tuple[str, ...]
@@ -36,6 +39,8 @@ class Look:
     scores: Floats
     blocks: int
     rules: RaceRules
+    baseline: str | None = None
+    simplicity: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -123,13 +128,28 @@ class Look:
         if self.outcome is not None or not self.rules.futility:
             return None
         # Candidates that this look drops are included: they are beaten, so they leave nothing open.
-        trained = np.isin(np.arange(len(self.names)), self.running)
-        return chance_of_decision(self.evidence, trained, self.blocks, self.rules)
+        return chance_of_decision(self.evidence, self._trained, self.blocks, self.rules)
+
+    @cached_property
+    def baseline_prospect(self) -> float | None:
+        """Predicted probability that the remaining blocks show the baseline beaten; None if not needed."""
+        decided = self.outcome is not None or not self.rules.futility
+        if decided or self.baseline is None or any(gap.beats for gap in self.baseline_gaps):
+            return None
+        baseline = self.names.index(self.baseline)
+        return chance_of_beating(self.evidence, self._trained, baseline, self.blocks, self.rules)
+
+    @property
+    def _trained(self) -> NDArray[np.bool_]:
+        return np.isin(np.arange(len(self.names)), self.running)
 
     @property
     def futile(self) -> bool:
-        """Whether the race ends because the remaining blocks would hardly decide it."""
-        return self.prospect is not None and self.prospect < self.rules.futility
+        """Whether the race ends because the remaining blocks would hardly decide it or beat the baseline."""
+        limit = self.rules.futility
+        if self.prospect is None or self.prospect >= limit:
+            return False
+        return self.baseline_prospect is None or self.baseline_prospect < limit
 
     @property
     def status(self) -> Status | None:
@@ -140,6 +160,30 @@ class Look:
     def tie_set(self) -> list[int]:
         """The leader and those it is tied with; the winner alone."""
         return [self.leader] if self.status == "winner" else [self.leader, *self.tied]
+
+    @cached_property
+    def baseline_gaps(self) -> tuple[BaselineGap, ...]:
+        """Every other candidate against the baseline."""
+        if self.baseline is None:
+            return ()
+        baseline, leader = self.names.index(self.baseline), self.leader
+        wins = self.outcome == "winner" or baseline in self.beaten
+        return baseline_gaps(self.evidence, self.names, baseline, leader if wins else None)
+
+    @property
+    def recommended(self) -> str:
+        """The candidate to take."""
+        beaten_by = [gap.name for gap in self.baseline_gaps if gap.beats]
+        leader, tie_set = self.names[self.leader], self._named(self.tie_set)
+        return recommend(self.status, leader, tie_set, self.baseline, beaten_by, self.simplicity)
+
+    @property
+    def regrets(self) -> dict[str, float]:
+        """See `recommendation.regrets`, by name; empty if the scores bound nothing."""
+        if self.all_diverged or self.all_bounds:
+            return {}
+        bounds = regrets(self.evidence, self.running)
+        return dict(zip(self._named(self.running), bounds, strict=True))
 
     @property
     def dropped(self) -> list[int]:
@@ -210,6 +254,11 @@ class Look:
             all_diverged=self.all_diverged,
             bounds=self._counts(self.bounds),
             all_bounds=self.all_bounds,
+            baseline=self.baseline,
+            baseline_gaps=self.baseline_gaps,
+            baseline_prospect=self.baseline_prospect,
+            recommended=self.recommended,
+            regrets=self.regrets,
         )
 
     def _named(self, candidates: list[int]) -> tuple[str, ...]:

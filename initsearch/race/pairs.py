@@ -5,6 +5,7 @@ positive means that i is better. Scores are oriented so that more is better. `we
 the evidence of one look.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -121,9 +122,12 @@ class Evidence:
     Attributes:
         level: Two-sided level of the tests at this look.
         tie_level: Level of each one-sided equivalence test at this look.
+        margin: Smallest gap that matters, in units of the metric.
         scores: (K, N) scores as `oriented` returns them.
         table: The paired comparisons.
         low: Lower ends of the gaps' confidence intervals, each at the level of the pair's last look.
+        family_low: The same at the level of a comparison of one candidate with all others, see
+            `RaceRules.family_levels`.
         beats: Whether i beats j: `low` is above the margin.
         p_values: Two-sided paired t-tests.
         p_holm: The same after Holm's correction over all pairs.
@@ -132,9 +136,11 @@ class Evidence:
 
     level: float
     tie_level: float
+    margin: float
     scores: Floats
     table: Pairs
     low: Floats
+    family_low: Floats
     beats: NDArray[np.bool_]
     p_values: Floats
     p_holm: Floats
@@ -165,24 +171,32 @@ def weigh(scores: Floats, look: int, rules: RaceRules) -> Evidence:
         look: Number of blocks so far, one of the schedule.
         rules: The rules of the race.
     """
-    level_of = np.ones(look + 1)  # by the number of blocks that a pair has
-    for at, level in zip(rules.schedule, rules.levels, strict=True):
-        level_of[at : at + 1] = level
     better = oriented(scores, rules)
     table = compare(better)
     p_values = table.p_values()
+    level_of = _by_blocks(rules.schedule, rules.levels)
+    family_of = _by_blocks(rules.schedule, [2 * x for x in rules.family_levels(len(scores))])
     low = table.low(level_of[table.blocks])
     return Evidence(
         level=float(level_of[look]),
         tie_level=rules.tie_levels[rules.schedule.index(look)],
+        margin=rules.margin,
         scores=better,
         table=table,
         low=low,
+        family_low=table.low(family_of[table.blocks]),
         beats=low > rules.margin,
         p_values=p_values,
         p_holm=holm(p_values),
         p_equivalence=table.equivalence(rules.margin),
     )
+
+
+def _by_blocks(schedule: Sequence[int], levels: Sequence[float]) -> Floats:
+    """The two-sided level of a look by its number of blocks; 1 where there is no look."""
+    level_of = np.ones(schedule[-1] + 1)
+    level_of[list(schedule)] = levels
+    return level_of
 
 
 def oriented(scores: Floats, rules: RaceRules) -> Floats:

@@ -16,7 +16,13 @@ The rules:
 - A winner must itself have beaten each stopped candidate, on their common blocks. A candidate that only an
   earlier leader has beaten belongs to the tie set.
 - **Undecided**: all blocks are used, or no candidate still in training could change the outcome, or the
-  remaining blocks would do so with a probability below `RaceRules.futility`.
+  remaining blocks would do so with a probability below `RaceRules.futility`, and so would they show that the
+  baseline is beaten, if that is still open.
+- The **baseline is beaten** if a candidate beats it at a level that holds for all candidates together
+  (`RaceRules.family_levels`), or if the winner or the leader does so by the rules above. Under every one of
+  these rules, a baseline that is among the best is called beaten with probability alpha at most.
+- **What to take** (`recommendation.recommend`) comes with a bound on the **regret**: how much better the truly
+  best candidate may be.
 - A diverged run is a result: it gets one fixed bad score (`RaceRules.diverged_score`), the same for every
   candidate. To exclude a candidate for one divergence would name one of two equal candidates the winner.
 
@@ -47,6 +53,10 @@ class Race:
         rules: The rules, fixed beforehand.
         protected: Candidates that are never stopped, even if they can no longer win (the baseline, whose gap
             is reported on all blocks). They are compared like all others.
+        baseline: The candidate in use now; it is protected. Each decision says whether it is beaten, and
+            the race does not end for futility while that may still be shown.
+        simplicity: Rank by name, smaller is simpler. In a tie without the baseline, the simplest candidate is
+            recommended; candidates without a rank are the least simple.
 
     Attributes:
         active: Names still in training.
@@ -56,23 +66,34 @@ class Race:
         dropped_at: Number of blocks at the look that stopped a candidate, by name.
 
     Raises:
-        ConfigError: Fewer than two names, a name given twice, or an unknown protected name.
+        ConfigError: Fewer than two names, a name given twice, or an unknown name in another argument.
     """
 
     def __init__(
-        self, names: Sequence[str], rules: RaceRules, protected: Collection[str] = ()
+        self,
+        names: Sequence[str],
+        rules: RaceRules,
+        protected: Collection[str] = (),
+        *,
+        baseline: str | None = None,
+        simplicity: Mapping[str, int] | None = None,
     ) -> None:
         if len(names) < 2 or len(set(names)) != len(names):
             raise ConfigError(f"a race needs two or more different candidates: got {list(names)}")
-        unknown = sorted(set(protected) - set(names))
-        if unknown:
-            raise ConfigError(
-                f"protected candidates must be in the race: got {unknown}, "
-                f"the candidates are {list(names)}"
-            )
+        others = {"protected": protected, "simplicity": simplicity or {}}
+        if baseline is not None:
+            others["baseline"] = (baseline,)
+        for argument, given in others.items():
+            if unknown := sorted(set(given) - set(names)):
+                raise ConfigError(
+                    f"{argument} candidates must be in the race: got {unknown}, "
+                    f"the candidates are {list(names)}"
+                )
         self.names = tuple(names)
         self.rules = rules
-        self.protected = frozenset(protected)
+        self.protected = frozenset(protected) | (set() if baseline is None else {baseline})
+        self.baseline = baseline
+        self.simplicity = dict(simplicity or {})
         self.active: tuple[str, ...] = self.names
         self.next_look: int | None = rules.schedule[0]
         self.seeds: list[int] = []
@@ -130,7 +151,16 @@ class Race:
                 f"the race is decided at looks declared beforehand: got {blocks} blocks, "
                 f"the next look is at {self.next_look}"
             )
-        look = Look(self.names, self.active, self.protected, self._scores, blocks, self.rules)
+        look = Look(
+            self.names,
+            self.active,
+            self.protected,
+            self._scores,
+            blocks,
+            self.rules,
+            self.baseline,
+            self.simplicity,
+        )
         decision = look.decide()
         self.decisions.append(decision)
         self.active = tuple(name for name in self.active if name not in decision.dropped)

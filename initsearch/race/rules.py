@@ -11,6 +11,7 @@ from initsearch.errors import ConfigError
 from initsearch.race.spending import t_levels
 
 Status = Literal["winner", "tie", "undecided"]
+BaselineStatus = Literal["beaten", "kept", "open"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,17 @@ class RaceRules:
         """The level of each one-sided equivalence test at each look."""
         return t_levels(self.schedule, self.alpha)
 
+    def family_levels(self, count: int) -> tuple[float, ...]:
+        """The one-sided level at each look of a comparison of one candidate with all others.
+
+        Bonferroni's inequality over the `count - 1` others. For two or three candidates it is the level of a
+        single pair.
+
+        Args:
+            count: Number of candidates in the race.
+        """
+        return t_levels(self.schedule, self.alpha / max(2, count - 1))
+
 
 def _is(value: object, kind: type) -> bool:
     """Whether it is a number of this kind, and not a bool."""
@@ -141,6 +153,30 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class BaselineGap:
+    """One candidate against the baseline; gaps are in units of the metric, positive if it is better.
+
+    Attributes:
+        name: The candidate.
+        blocks: Number of blocks that both were trained on.
+        gap: Its mean lead over the baseline.
+        low: Lower end of the lead's interval. The lower ends of all candidates hold together, and over all
+            looks.
+        high: Its upper end, likewise.
+        p_value: Two-sided paired t-test of no difference.
+        beats: Whether the candidate beats the baseline (`low` is above the margin).
+    """
+
+    name: str
+    blocks: int
+    gap: float
+    low: float
+    high: float
+    p_value: float
+    beats: bool
+
+
+@dataclass(frozen=True)
 class Decision:
     """The outcome of a look, and its evidence.
 
@@ -171,6 +207,15 @@ class Decision:
         bounds: Number of scores by candidate that are only bounds, without zeros.
         all_diverged: Whether every run of the leader diverged.
         all_bounds: Whether every score is only a bound.
+        baseline: The baseline, if one was named.
+        baseline_gaps: Every other candidate against the baseline, the largest lead first.
+        baseline_prospect: Predicted probability that the remaining blocks show the baseline to be beaten; None
+            if it was not computed: no baseline, no blocks remain, it is beaten already, or the race is decided.
+        recommended: The candidate to take: the winner; the baseline or the simplest candidate of a tie; if
+            undecided, the baseline unless it is beaten.
+        regrets: By candidate still in training, how much the truly best candidate of the race may be better,
+            in units of the metric: bounds that hold together, over all looks, with confidence 1 - alpha. Empty
+            if the scores bound nothing (all diverged, or all are only bounds).
     """
 
     status: Status | None
@@ -196,6 +241,37 @@ class Decision:
     bounds: Mapping[str, int] = field(default_factory=dict)
     all_diverged: bool = False
     all_bounds: bool = False
+    baseline: str | None = None
+    baseline_gaps: tuple[BaselineGap, ...] = ()
+    baseline_prospect: float | None = None
+    recommended: str | None = None
+    regrets: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def baseline_beaten_by(self) -> tuple[str, ...]:
+        """Those that beat the baseline, the largest lead first."""
+        return tuple(gap.name for gap in self.baseline_gaps if gap.beats)
+
+    @property
+    def baseline_status(self) -> BaselineStatus | None:
+        """`beaten`; `kept` if no candidate is better by more than the margin; else `open`."""
+        if self.baseline is None:
+            return None
+        if self.baseline_beaten_by:
+            return "beaten"
+        if self.status in ("winner", "tie") and self.baseline in self.tie_set:
+            return "kept"
+        return "kept" if self.regrets.get(self.baseline, np.inf) <= self.margin else "open"
+
+    @property
+    def regret(self) -> float | None:
+        """The bound in `regrets` for the recommended candidate; None if there is none."""
+        return None if self.recommended is None else self.regrets.get(self.recommended)
+
+    @property
+    def raced(self) -> int:
+        """Number of candidates in the race."""
+        return len(self.comparisons) + 1
 
     @property
     def p_value(self) -> float:

@@ -21,18 +21,19 @@ class Unit:
     plural: str = ""
     scale: float = 1.0
 
-    def amount(self, value: float, at_least: bool = False) -> str:
+    def amount(self, value: float, at_least: bool = False, at_most: bool = False) -> str:
         """A difference with its unit: `0.28 points`.
 
         Args:
             value: The difference, in units of the metric.
             at_least: Round down, for a number that is a lower bound.
+            at_most: Round up, for a number that is an upper bound.
         """
-        number = self.number(value, at_least)
+        number = self.number(value, at_least, at_most)
         name = self.singular if number == "1" else self.plural
         return f"{number} {name}".rstrip()
 
-    def number(self, value: float, at_least: bool = False) -> str:
+    def number(self, value: float, at_least: bool = False, at_most: bool = False) -> str:
         """The same without the unit: two significant digits, at most six decimals, no exponent."""
         value *= self.scale
         if value == 0.0:
@@ -41,6 +42,8 @@ class Unit:
         if at_least:
             # The billionth of a step keeps 0.3 from becoming 0.29 by its last binary digit.
             value = math.floor(value * 10.0**digits + 1e-9) / 10.0**digits
+        if at_most:
+            value = math.ceil(value * 10.0**digits - 1e-9) / 10.0**digits
         text = f"{value:.{digits}f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
 
@@ -50,44 +53,129 @@ PLAIN = Unit()
 STEPS = Unit("step", "steps")
 
 
-def sentence(decision: Decision, subject: str = "", unit: Unit = POINTS, remedy: str = "") -> str:
-    """Put a decision into one sentence.
+@dataclass(frozen=True)
+class SearchCounts:
+    """What came before the race, for a claim about what was raced.
+
+    Attributes:
+        candidates: Number of candidates in the search.
+        dropped: How many of them the search dropped.
+        named: Number of plans that the space names.
+        untried: How many of them were never tried.
+    """
+
+    candidates: int
+    dropped: int
+    named: int = 0
+    untried: int = 0
+
+
+def sentence(
+    decision: Decision,
+    subject: str = "",
+    unit: Unit = POINTS,
+    remedy: str = "",
+    search: SearchCounts | None = None,
+) -> str:
+    """Put a decision into one sentence: is the baseline beaten, who is best, what to take.
 
     Args:
         decision: A decision of a race. Without a status, the sentence says that the race continues.
         subject: What the race was about: `relu_convnet/MNIST`.
         unit: The unit of differences.
         remedy: What to change if all scores are only bounds.
+        search: What came before the race.
 
     Returns:
         One line; it calls the field `max_seeds` of `RaceRules` `race.max_seeds`, as the configuration does.
     """
     on_subject = f" on {subject}" if subject else ""
     seeds = f"{decision.look} paired seeds"
-    if decision.status == "winner":
-        text = (
-            f"{decision.leader} beats every other candidate{on_subject} by at least "
-            f"{unit.amount(decision.lead, at_least=True)}; {seeds}, {_p(decision.p_value)}"
-            f"{_beaten_on_fewer(decision)}"
-        )
-    elif decision.status == "tie":
-        text = (
-            f"{_join(decision.tie_set)} are equivalent{on_subject} "
-            f"(within {unit.amount(decision.margin)}; {seeds})"
-        )
-    elif decision.all_diverged:
+    if decision.all_diverged:
         return (
             f"undecided: every candidate diverged on all {seeds}{on_subject}; "
             f"lower the learning rate"
         )
-    elif decision.all_bounds:
+    if decision.all_bounds:
         text = f"undecided: no candidate reached the target on any of {seeds}{on_subject}"
-        return f"{text}; {remedy}" if remedy else text
-    else:
-        text = _undecided(decision, f"{seeds} cannot show whether", on_subject, unit)
-        if decision.status:
-            text += _futile(decision) + _next_race(decision)
+        return (f"{text}; {remedy}" if remedy else text) + _failures(decision)
+    text = _baseline(decision, unit) + _ranking(decision, seeds, on_subject, unit)
+    if decision.status:
+        text += _before_the_race(search) + _what_to_take(decision, unit)
+    if decision.status == "undecided":
+        text += _futile(decision) + _next_race(decision)
     return text + _failures(decision)
+
+
+def _baseline(decision: Decision, unit: Unit) -> str:
+    """Whether the baseline is beaten, by which candidates and by how much."""
+    if not decision.baseline_gaps:
+        return ""
+    baseline, seeds = decision.baseline, f"{decision.look} paired seeds"
+    if decision.baseline_status == "kept":
+        return f"{baseline} is not beaten; "
+    # The recommended candidate first: its lead is the one that matters.
+    gaps = sorted(decision.baseline_gaps, key=lambda gap: gap.name != decision.recommended)
+    beating = [gap for gap in gaps if gap.beats]
+    if not beating:
+        nearest = decision.baseline_gaps[0]
+        return (
+            f"not shown whether {baseline} is beaten ({nearest.name} leads it by "
+            f"{unit.amount(nearest.gap)}, interval {unit.number(nearest.low)} to "
+            f"{unit.number(nearest.high)}; {seeds}); "
+        )
+    first, *rest = beating
+    by = f"{first.name} (at least {unit.amount(first.low, at_least=True)}; {seeds})"
+    return f"{baseline} is beaten by {_join([by, *(gap.name for gap in rest)])}; "
+
+
+def _ranking(decision: Decision, seeds: str, on_subject: str, unit: Unit) -> str:
+    """Winner, tie or undecided among all that were raced."""
+    if decision.status == "winner":
+        others = decision.comparisons
+        beaten = f"the {len(others)} others that were raced" if len(others) > 1 else others[0].name
+        return (
+            f"{decision.leader} beats {beaten}{on_subject} "
+            f"by at least {unit.amount(decision.lead, at_least=True)}; {seeds}, "
+            f"{_p(decision.p_value)}{_beaten_on_fewer(decision)}"
+        )
+    if decision.status == "tie":
+        return (
+            f"{_join(decision.tie_set)} are equivalent{on_subject} "
+            f"(within {unit.amount(decision.margin)}; {seeds})"
+        )
+    return _undecided(decision, f"{seeds} cannot show whether", on_subject, unit)
+
+
+def _before_the_race(search: SearchCounts | None) -> str:
+    """What the race says nothing about: dropped by the search, or never tried."""
+    if search is None:
+        return ""
+    parts = []
+    if search.dropped:
+        were = "was" if search.dropped == 1 else "were"
+        parts.append(
+            f"{search.dropped} of {search.candidates} candidates {were} dropped in the search"
+        )
+    if search.untried:
+        were = "was" if search.untried == 1 else "were"
+        parts.append(f"{search.untried} of {search.named} named in the space {were} never tried")
+    return "".join(f"; {part}" for part in parts)
+
+
+def _what_to_take(decision: Decision, unit: Unit) -> str:
+    """The recommendation, and how far it may be from the truly best of the race."""
+    name, regret = decision.recommended, decision.regret
+    take = f"; take {name}" if decision.baseline or decision.status == "tie" else ""
+    if name is None or regret is None or decision.status == "winner":
+        return take
+    confidence = f"{100 * (1 - decision.alpha):g} %"
+    if regret == 0.0:
+        return f"{take}; {name} is the best of the {decision.raced} raced ({confidence})"
+    return (
+        f"{take}; whatever is truly the best of the {decision.raced} raced, {name} is within "
+        f"{unit.amount(regret, at_most=True)} of it ({confidence})"
+    )
 
 
 def after_races(earlier: Sequence[float], alpha: float) -> str:

@@ -10,7 +10,12 @@ from initsearch.race.rules import Decision, RaceRules
 Scores = Mapping[str, Mapping[int, float]]
 
 
-def decide(scores: Scores, rules: RaceRules | None = None, baseline: str | None = None) -> Decision:
+def decide(
+    scores: Scores,
+    rules: RaceRules | None = None,
+    baseline: str | None = None,
+    simplicity: Mapping[str, int] | None = None,
+) -> Decision:
     """Decide which candidate of a table of paired scores is best, or that they are tied.
 
     The table goes through a `Race`: seeds are added in ascending order up to each look that the rules declare,
@@ -25,7 +30,9 @@ def decide(scores: Scores, rules: RaceRules | None = None, baseline: str | None 
             earlier candidate leads.
         rules: The rules of the race. None: the defaults with `futility=0`, since ending early saves no
             training here. Set `max_seeds` to the number of seeds that you plan.
-        baseline: A candidate that is compared on all seeds, even when it can no longer win.
+        baseline: What is in use now. The decision says whether it is beaten; it is compared on all seeds, even
+            when it can no longer win.
+        simplicity: Rank by name, smaller is simpler: which candidate of a tie to take, see `Race`.
 
     Returns:
         The decision of the last look; `sentence` puts it into words.
@@ -34,10 +41,15 @@ def decide(scores: Scores, rules: RaceRules | None = None, baseline: str | None 
         ConfigError: Fewer than two candidates, fewer seeds than the first look needs, a missing score, a score
             that is not a number, a seed that is not an integer, or an unknown baseline.
     """
-    return race_over(scores, rules, baseline).decisions[-1]
+    return race_over(scores, rules, baseline, simplicity).decisions[-1]
 
 
-def race_over(scores: Scores, rules: RaceRules | None = None, baseline: str | None = None) -> Race:
+def race_over(
+    scores: Scores,
+    rules: RaceRules | None = None,
+    baseline: str | None = None,
+    simplicity: Mapping[str, int] | None = None,
+) -> Race:
     """The race behind `decide`, with all its decisions and results; same arguments and errors."""
     rules = rules or RaceRules(futility=0.0)
     _check_scores(scores)
@@ -51,7 +63,7 @@ def race_over(scores: Scores, rules: RaceRules | None = None, baseline: str | No
             f"scores must have at least {first} seeds, for the first look: got {len(seeds)}; "
             f"add seeds{declare}"
         )
-    race = Race(list(scores), rules, () if baseline is None else (baseline,))
+    race = Race(list(scores), rules, baseline=baseline, simplicity=simplicity)
     while race.next_look is not None and race.next_look <= len(seeds):
         due = seeds[len(race.seeds) : race.next_look]
         _check_complete(scores, race.active, due)

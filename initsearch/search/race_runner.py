@@ -109,7 +109,7 @@ class RaceRunner:
             diverged_score=metric.floor(self._context.guess, steps),
             bound=float(steps) if metric.has_bounds else None,
         )
-        return Race(list(self._entrants), rules, protected=(baseline,))
+        return Race(list(self._entrants), rules, baseline=baseline)
 
     def _submit(self, names: Sequence[str], blocks: range, work: float) -> dict[int, Ticket]:
         """Submit candidates on the race's seeds of these indices; tickets by seed."""

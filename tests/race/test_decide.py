@@ -73,7 +73,7 @@ def test_a_table_is_decided_as_a_race_that_is_fed_block_by_block(draw: int) -> N
     scores = made_up({"a": 0.97, "b": 0.968, "c": 0.94, "d": 0.935}, draw=draw)
     scores["b"][draw] = math.nan
     rules = RaceRules(margin=0.002, futility=0.05 * (draw % 2))
-    race = Race(list(scores), rules, protected=["d"])
+    race = Race(list(scores), rules, baseline="d")
     while not race.finished:
         for seed in range(len(race.seeds), race.next_look or 0):
             race.add_block(seed, {name: by_seed[seed] for name, by_seed in scores.items()})
