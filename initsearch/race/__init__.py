@@ -5,6 +5,8 @@ at looks that `RaceRules` declares; `sentence` puts a decision into words. Begin
 then `look` (one decision) and `pairs` (its tests and intervals).
 """
 
+from initsearch.race.power import Plan as Plan
+from initsearch.race.power import plan as plan
 from initsearch.race.race import Race as Race
 from initsearch.race.rules import BaselineGap as BaselineGap
 from initsearch.race.rules import Comparison as Comparison

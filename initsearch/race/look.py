@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initsearch.race import pairs
+from initsearch.race.failures import fails_more_often
 from initsearch.race.futility import chance_of_beating, chance_of_decision
 from initsearch.race.pairs import Evidence, Floats, weigh
+from initsearch.race.power import needed_leads, seeds_to_decide
 from initsearch.race.recommendation import baseline_gaps, recommend, regrets
 from initsearch.race.rules import BaselineGap, Decision, RaceRules, Status
 
@@ -186,6 +188,20 @@ class Look:
         return dict(zip(self._named(self.running), bounds, strict=True))
 
     @property
+    def less_reliable(self) -> dict[str, float]:
+        """`Decision.less_reliable`; each test at the family's level of the pair's last look."""
+        mine = self.names.index(self.recommended)
+        levels = self.rules.family_levels(len(self.names))
+        level = dict(zip(self.rules.schedule, levels, strict=True))
+        found = {}
+        for i, name in enumerate(self.names):
+            blocks = int(self.evidence.table.blocks[mine, i])
+            p_value = fails_more_often(self.diverged[mine, :blocks], self.diverged[i, :blocks])
+            if p_value <= level[blocks]:
+                found[name] = p_value
+        return found
+
+    @property
     def dropped(self) -> list[int]:
         """Those that are stopped at this look; none if the race ends."""
         if self.status is not None:
@@ -201,16 +217,51 @@ class Look:
 
     @property
     def power(self) -> tuple[float, float, int]:
-        """`Decision.power`, `detectable_gap` and `power_blocks`, for the active runner-up."""
+        """`Decision.power`, `detectable_gap` and `power_blocks`, against all active rivals together."""
         # A race that ended for futility had the power of the race as it was planned.
         blocks = self.rules.max_seeds if self.futile else self.blocks
         level = self.rules.levels[-1] if self.futile else self.evidence.level
-        runner_up = next(i for i in self.others if i in self.running)
-        table, margin = self.evidence.table, self.rules.margin
-        gap = float(table.gap[self.leader, runner_up])
-        spread = float(table.spread[self.leader, runner_up])
-        power = pairs.win_power(gap, margin, spread, blocks, level)
-        return power, margin + pairs.detectable_gap(spread, blocks, level), blocks
+        table, leader = self.evidence.table, self.leader
+        rivals = [i for i in self.others if i in self.running and table.spread[leader, i] > 0.0]
+        if not rivals:  # nothing but twins
+            return 0.0, float("nan"), blocks
+        seen = self.evidence.scores[:, : self.blocks]
+        # Rivals that are not shown to be worse than the nearest one count as equal to it: what sets them apart
+        # may be chance, and the power against tied rivals is the lowest.
+        offsets = np.maximum(0.0, self.evidence.low[rivals[0], rivals])
+        offsets[0] = 0.0
+        needed = needed_leads(
+            seen[leader] - seen[rivals],
+            table.spread[leader, rivals],
+            offsets,
+            self.rules.margin,
+            blocks,
+            level,
+        )
+        gap = float(table.gap[leader, rivals[0]])
+        detectable = float(np.quantile(needed, pairs.TARGET_POWER))
+        return float((needed < gap).mean()), detectable, blocks
+
+    @property
+    def seeds_to_decide(self) -> int | None:
+        """`Decision.seeds_to_decide`."""
+        open_ = [i for i in self.tied if i in self.running]
+        if self.status != "undecided" or not open_ or len(open_) < len(self.tied):
+            return None
+        if self.all_diverged or self.all_bounds:
+            return None
+        table = self.evidence.table
+        return seeds_to_decide(
+            table.gap[self.leader, open_], table.spread[self.leader, open_], self.rules
+        )
+
+    @property
+    def tie_margin(self) -> float | None:
+        """`Decision.tie_margin`."""
+        if self.status != "undecided" or self.all_diverged or self.all_bounds:
+            return None
+        high = self.evidence.table.low(2.0 * self.evidence.tie_level)[self.tied, self.leader]
+        return float(-high.min())
 
     @property
     def p_pairs(self) -> dict[str, dict[str, float]]:
@@ -249,6 +300,8 @@ class Look:
             power=power,
             detectable_gap=detectable_gap,
             power_blocks=power_blocks,
+            seeds_to_decide=self.seeds_to_decide,
+            tie_margin=self.tie_margin,
             prospect=self.prospect,
             diverged=self._counts(self.diverged),
             all_diverged=self.all_diverged,
@@ -259,6 +312,7 @@ class Look:
             baseline_prospect=self.baseline_prospect,
             recommended=self.recommended,
             regrets=self.regrets,
+            less_reliable=self.less_reliable,
         )
 
     def _named(self, candidates: list[int]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ the evidence of one look.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -21,6 +21,7 @@ Ints = NDArray[np.int64]
 #: Power at which a gap counts as detectable.
 TARGET_POWER = 0.8
 _SAME = 1e-6  # scores that differ by less, relative to their typical size, count as equal
+_SHOWS_SKEW = 16  # number of blocks from which a difference's skewness is corrected for
 _FAR = 1000.0  # critical t values beyond this occur with few blocks at a tiny level
 
 
@@ -32,11 +33,13 @@ class Pairs:
         blocks: (K, K) number of blocks of both.
         gap: (K, K) mean difference, in units of the metric; antisymmetric.
         spread: (K, K) standard deviation of the difference (see `compare`), same units.
+        skew: (K, K) skewness of the difference; antisymmetric.
     """
 
     blocks: Ints
     gap: Floats
     spread: Floats
+    skew: Floats
 
     @cached_property
     def error(self) -> Floats:
@@ -54,8 +57,12 @@ class Pairs:
         return p
 
     def low(self, level: Floats | float) -> Floats:
-        """(K, K) lower end of the two-sided (1 - level) confidence interval of the gap."""
-        half: Floats = -stdtrit(self._freedom, np.asarray(level) / 2.0) * self.error
+        """(K, K) lower end of the two-sided (1 - level) confidence interval of the gap.
+
+        Equal to that of `scipy.stats.ttest_rel`, or below it if 16 or more differences are skewed to low
+        values, see `critical_values`.
+        """
+        half: Floats = critical_values(self.blocks, np.asarray(level), self.skew) * self.error
         return self.gap - half
 
     def equivalence(self, margin: float) -> Floats:
@@ -84,6 +91,34 @@ class Pairs:
         return np.where(difference == 0.0, 0.0, statistic)
 
 
+def critical_values(blocks: Ints, level: Floats, skew: Floats) -> Floats:
+    """The t value that a lead has to reach: Student's, or more if a few bad blocks are likely still to come.
+
+    Differences of zero mean that are skewed to low values look like a lead as long as the rare low values have
+    not been drawn: with exponential ones, a t-test at 5 % finds a false lead in 9 to 11 % of all races. Hall's
+    cubic transformation of t (On the removal of skewness by transformation, JRSS B 54, 1992) corrects for it.
+    The skewness of a sample is too small on average, so it counts twice, and noisy, so the corrected test has
+    1 - 3 / n of Student's value to reach. By simulation, this leaves 8 % false leads in races of 16 blocks,
+    5.7 % with 24 and 4.5 % with 32, and costs one to two points of power for normal differences. Below 16
+    blocks the sample does not show the skewness well enough: what helps there costs too much power.
+
+    Args:
+        blocks: Number of blocks.
+        level: Two-sided level.
+        skew: Skewness of the differences; only negative values raise the result.
+    """
+    n = np.maximum(blocks, 2)
+    plain: Floats = -stdtrit(n - 1, level / 2.0)
+    negative = np.minimum(2.0 * skew, -1e-9)
+    root = np.sqrt(n)
+    with np.errstate(invalid="ignore", over="ignore"):
+        milder = (1.0 - 3.0 / n) * plain
+        inner = 1.0 + negative / root * (milder - negative / (6.0 * root))
+        corrected = 3.0 * root / negative * (np.cbrt(inner) - 1.0)
+    raised: Floats = np.where(n < _SHOWS_SKEW, plain, np.fmax(plain, corrected))
+    return raised
+
+
 def compare(scores: Floats) -> Pairs:
     """Compare every two candidates on their common blocks.
 
@@ -107,12 +142,28 @@ def compare(scores: Floats) -> Pairs:
     blocks = both.sum(axis=-1)
     filled = np.where(both, difference, 0.0)
     gap = filled.sum(axis=-1) / np.maximum(blocks, 1)
-    squares = (np.where(both, difference - gap[..., None], 0.0) ** 2).sum(axis=-1)
+    centred = np.where(both, difference - gap[..., None], 0.0)
+    squares = (centred**2).sum(axis=-1)
     spread = np.sqrt(squares / np.maximum(blocks - 1, 1))
+    skew = skewness((centred**3).sum(axis=-1), squares, blocks)
     steps = np.diff(np.sort(np.concatenate([filled, np.zeros_like(gap)[..., None]], axis=-1)))
     smallest = np.where(steps > _SAME * typical, steps, np.inf).min(axis=-1)
     spread = np.maximum(spread, np.where(np.isfinite(smallest), smallest, 0.0))
-    return Pairs(blocks, gap, np.where(blocks < 2, np.inf, spread))
+    return Pairs(blocks, gap, np.where(blocks < 2, np.inf, spread), skew)
+
+
+def skewness(cubes: Floats, squares: Floats, blocks: Ints) -> Floats:
+    """Sample skewness, corrected for bias as by `scipy.stats.skew(bias=False)`; 0 for fewer than 3 blocks.
+
+    Args:
+        cubes: Sums of the cubed deviations from the mean.
+        squares: Sums of the squared deviations; where they are 0, so is the skewness.
+        blocks: Number of blocks.
+    """
+    n = np.maximum(blocks, 3)
+    plain = cubes * np.sqrt(n) / np.where(squares > 0.0, squares, 1.0) ** 1.5
+    skew: Floats = np.where(blocks < 3, 0.0, plain * np.sqrt(n * (n - 1.0)) / (n - 2.0))
+    return skew
 
 
 @dataclass(frozen=True)
@@ -173,6 +224,8 @@ def weigh(scores: Floats, look: int, rules: RaceRules) -> Evidence:
     """
     better = oriented(scores, rules)
     table = compare(better)
+    if not rules.correct_skew:
+        table = replace(table, skew=np.zeros_like(table.skew))
     p_values = table.p_values()
     level_of = _by_blocks(rules.schedule, rules.levels)
     family_of = _by_blocks(rules.schedule, [2 * x for x in rules.family_levels(len(scores))])

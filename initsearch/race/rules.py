@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from initsearch.errors import ConfigError
-from initsearch.race.spending import t_levels
+from initsearch.race.failures import failure_bound
+from initsearch.race.spending import linear_levels, t_levels
 
 Status = Literal["winner", "tie", "undecided"]
+Boundary = Literal["obrien_fleming", "linear"]
 BaselineStatus = Literal["beaten", "kept", "open"]
 
 
@@ -30,6 +32,11 @@ class RaceRules:
         diverged_score: Score of a diverged run, in units of the metric; the score of a random guess is a
             good choice. None: the worst score of the race, made worse by its own size (0 for an accuracy,
             twice the worst loss).
+        boundary: How alpha is spent. `obrien_fleming`: at `looks`, very little of it at the early ones.
+            `linear`: a look at every block from the first of `looks` on, at levels proportional to the number
+            of blocks. Clear cases need fewer blocks, and small gaps are found less often.
+        correct_skew: Whether intervals over 16 or more blocks are wider where a candidate's differences are
+            skewed to low values, see `pairs.critical_values`.
         bound: Scores worse than this are only bounds of the true ones (steps to a target that was not
             reached). A race with no other scores is undecided. None: all scores are exact.
 
@@ -44,6 +51,8 @@ class RaceRules:
     futility: float = 0.05
     higher_is_better: bool = True
     diverged_score: float | None = None
+    boundary: Boundary = "obrien_fleming"
+    correct_skew: bool = True
     bound: float | None = None
 
     def __post_init__(self) -> None:
@@ -74,6 +83,11 @@ class RaceRules:
                 f"use None for a score that is worse than the worst"
             )
 
+        if self.boundary not in get_args(Boundary):
+            raise ConfigError(
+                f"race.boundary must be one of {', '.join(get_args(Boundary))}: got {self.boundary!r}"
+            )
+
     def _check_types(self) -> None:
         for name in ("alpha", "margin", "futility", "diverged_score", "bound"):
             value: object = getattr(self, name)
@@ -91,17 +105,19 @@ class RaceRules:
     @property
     def schedule(self) -> tuple[int, ...]:
         """The looks that take place, the last at `max_seeds`."""
+        if self.boundary == "linear":
+            return tuple(range(min(self.looks[0], self.max_seeds), self.max_seeds + 1))
         return (*(look for look in self.looks if look < self.max_seeds), self.max_seeds)
 
     @property
     def levels(self) -> tuple[float, ...]:
         """The two-sided level of the tests at each look."""
-        return tuple(2.0 * level for level in t_levels(self.schedule, self.alpha / 2.0))
+        return tuple(2.0 * level for level in self._one_sided(self.alpha / 2.0))
 
     @property
     def tie_levels(self) -> tuple[float, ...]:
         """The level of each one-sided equivalence test at each look."""
-        return t_levels(self.schedule, self.alpha)
+        return self._one_sided(self.alpha)
 
     def family_levels(self, count: int) -> tuple[float, ...]:
         """The one-sided level at each look of a comparison of one candidate with all others.
@@ -112,7 +128,11 @@ class RaceRules:
         Args:
             count: Number of candidates in the race.
         """
-        return t_levels(self.schedule, self.alpha / max(2, count - 1))
+        return self._one_sided(self.alpha / max(2, count - 1))
+
+    def _one_sided(self, alpha: float) -> tuple[float, ...]:
+        levels = linear_levels if self.boundary == "linear" else t_levels
+        return levels(self.schedule, alpha)
 
 
 def _is(value: object, kind: type) -> bool:
@@ -196,11 +216,16 @@ class Decision:
         p_pairs: Holm-adjusted p-value of each pair, by both names.
         correlation: Mean correlation of two candidates over the blocks; None if undefined.
         variance_removed: Share of a difference's variance that pairing removed; None if undefined.
-        power: Probability that this look detects a lead beyond the margin (which a winner needs), if the
-            true gap to the runner-up is the observed one.
-        detectable_gap: The true gap to the runner-up for which that probability is 0.8.
+        power: Probability that this look detects the lead beyond the margin over all rivals together (which a
+            winner needs), if the true gap to the runner-up is the observed one. Rivals that are not shown to
+            be worse than the runner-up count as equal to it.
+        detectable_gap: The true gap to the runner-up for which that probability is 0.8. NaN if all that is
+            left is equal on every block.
         power_blocks: Number of blocks to which `power` and `detectable_gap` refer, at the level of their
             look: `look`, or `max_seeds` if the race ended for futility.
+        seeds_to_decide: The least `max_seeds` that would decide an undecided race with a probability of 0.8, if
+            the true gaps are the observed ones; None if no reasonable number would.
+        tie_margin: The smallest margin with which the tie set of an undecided race would be a tie.
         prospect: Predicted probability that the remaining blocks name a winner or a tie (see `futility`);
             None if it was not computed: no blocks remain, or the race is decided.
         diverged: Number of diverged runs by candidate, without zeros.
@@ -216,6 +241,8 @@ class Decision:
         regrets: By candidate still in training, how much the truly best candidate of the race may be better,
             in units of the metric: bounds that hold together, over all looks, with confidence 1 - alpha. Empty
             if the scores bound nothing (all diverged, or all are only bounds).
+        less_reliable: Candidates that diverge more often than the recommended one, each with the p-value of an
+            exact test (McNemar). Together they are false with probability alpha at most, over all looks.
     """
 
     status: Status | None
@@ -245,7 +272,10 @@ class Decision:
     baseline_gaps: tuple[BaselineGap, ...] = ()
     baseline_prospect: float | None = None
     recommended: str | None = None
+    seeds_to_decide: int | None = None
+    tie_margin: float | None = None
     regrets: Mapping[str, float] = field(default_factory=dict)
+    less_reliable: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def baseline_beaten_by(self) -> tuple[str, ...]:
@@ -318,3 +348,8 @@ class Result:
     diverged: int
     n_seeds: int
     dropped_at: int | None
+
+    @property
+    def failure_bound(self) -> float:
+        """Upper bound of the rate at which it diverges, with one-sided confidence of 95 %."""
+        return failure_bound(self.diverged, self.n_seeds)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from initsearch.race.failures import failure_bound
 from initsearch.race.rules import Decision
 
 
@@ -103,7 +104,7 @@ def sentence(
     if decision.status:
         text += _before_the_race(search) + _what_to_take(decision, unit)
     if decision.status == "undecided":
-        text += _futile(decision) + _next_race(decision)
+        text += _futile(decision) + _next_race(decision, unit)
     return text + _failures(decision)
 
 
@@ -216,12 +217,22 @@ def _futile(decision: Decision) -> str:
     )
 
 
-def _next_race(decision: Decision) -> str:
-    """How to continue, and what that does to the error rate."""
-    return (
-        f"; raise race.max_seeds above {decision.max_seeds} to run a second race: "
-        f"the probability that one of the two names a false winner is at most {2 * decision.alpha:g}"
-    )
+def _next_race(decision: Decision, unit: Unit) -> str:
+    """What would decide it, and what a second race does to the error rate."""
+    text = ""
+    if (seeds := decision.seeds_to_decide) is not None:
+        text = (
+            f"; raise race.max_seeds to about {seeds} to run a second race: "
+            f"the probability that one of the two names a false winner is at most {2 * decision.alpha:g}"
+        )
+    elif math.isfinite(decision.detectable_gap):
+        gap = unit.amount(decision.detectable_gap)
+        text = (
+            f"; more seeds would hardly decide it: {decision.power_blocks} detect a lead of {gap}"
+        )
+        if decision.tie_margin is not None and math.isfinite(decision.tie_margin):
+            text += f", and show a tie with race.margin={unit.number(decision.tie_margin, at_most=True)}"
+    return text
 
 
 def _beaten_on_fewer(decision: Decision) -> str:
@@ -235,18 +246,29 @@ def _beaten_on_fewer(decision: Decision) -> str:
 
 
 def _failures(decision: Decision) -> str:
-    """Which candidates of the tie set diverged or missed the target, and on how many of their seeds."""
+    """Which candidates diverged or missed the target, on how many seeds, and what rates that allows."""
     seeds = {decision.leader: decision.look} | {c.name: c.blocks for c in decision.comparisons}
+    named = {name for name in seeds if name in decision.tie_set or name in decision.less_reliable}
+    diverged = {name: count for name, count in decision.diverged.items() if name in named}
+    if diverged and decision.recommended is not None:
+        # The rate of the one to take matters even if none of its runs diverged.
+        diverged.setdefault(decision.recommended, 0)
     failures = [
-        f"{name} {failed} on {count} of {seeds[name]}"
-        for failed, counts in (
-            ("diverged", decision.diverged),
-            ("missed the target", decision.bounds),
-        )
-        for name, count in counts.items()
+        f"{name} diverged on {count} of {seeds[name]} (a rate of up to "
+        f"{100 * failure_bound(count, seeds[name]):.0f} % is compatible)"
+        for name, count in diverged.items()
+    ]
+    failures += [
+        f"{name} missed the target on {count} of {seeds[name]}"
+        for name, count in decision.bounds.items()
         if name in decision.tie_set
     ]
-    return f"; {_join(failures)}" if failures else ""
+    text = f"; {_join(failures)}" if failures else ""
+    if decision.less_reliable:
+        less = _join(list(decision.less_reliable))
+        verb = "diverges" if len(decision.less_reliable) == 1 else "diverge"
+        text += f"; {less} {verb} more often than {decision.recommended} (exact test)"
+    return text
 
 
 def _p(p_value: float) -> str:

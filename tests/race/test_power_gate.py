@@ -5,12 +5,17 @@ looks can only add to it. A race with the predicted power falls below `least_fou
 seeds other than the fixed ones).
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 from simulated_races import Noise, heavy_tailed, least_found, normal, race, races
 
+from initsearch.errors import ConfigError
+from initsearch.race import plan
 from initsearch.race.pairs import win_power
+from initsearch.race.power import seeds_to_decide
 from initsearch.race.rules import RaceRules
 from initsearch.race.spending import t_levels
 
@@ -55,12 +60,73 @@ def test_the_reported_power_is_the_share_of_winners(gap: float, margin: float) -
     assert low <= found <= high
 
 
-def test_the_detectable_gap_of_a_decision_has_its_power() -> None:
+@pytest.mark.parametrize("count", [2, 5, 8])
+def test_the_detectable_gap_over_tied_rivals_is_detected_as_often_as_stated(count: int) -> None:
+    """Gaps stated by races of equal candidates, against SciPy's tests on races with that true lead."""
+    rules = RaceRules(looks=(12,), max_seeds=12, futility=0.0)
+    stated = [o.decision.detectable_gap for o in races(120, [0.97] * count, rules, sd=0.004)]
+    rng = np.random.default_rng(5)
+    scores = 0.004 * rng.normal(size=(4000, count, 12))
+    test = stats.ttest_rel(scores[:, :1], scores[:, 1:], axis=2)
+    short = rules.margin - test.confidence_interval(0.95).low.min(axis=1)  # the lead that would win
+    found = np.mean([(short < gap).mean() for gap in stated])
+    assert 0.77 < found < 0.87
+
+
+def test_a_plan_states_the_lead_and_the_margin_that_its_seeds_decide() -> None:
+    rng = np.random.default_rng(6)
     rules = RaceRules(looks=(12,), max_seeds=12)
-    (outcome,) = races(1, [0.97, 0.965], rules, sd=0.003)
-    decision = outcome.decision
-    spread = decision.comparisons[0].spread
-    assert predicted(decision.detectable_gap, spread, rules) == pytest.approx(0.8, abs=1e-4)
+    for count in (2, 5):
+        made = plan(rules, count, 0.004)
+        scores = 0.004 / 2**0.5 * rng.normal(size=(4000, count, 12))
+        led = scores + np.array([made.lead, *[0.0] * (count - 1)])[None, :, None]
+        low = stats.ttest_rel(led[:, :1], led[:, 1:], axis=2).confidence_interval(0.95).low
+        assert (low.min(axis=1) > rules.margin).mean() == pytest.approx(0.8, abs=0.04)
+        best = scores.mean(axis=2).argmax(axis=1)
+        leader = scores[np.arange(4000), best][:, None]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            test = stats.ttest_rel(leader, scores, axis=2).confidence_interval(0.90)
+        widest = np.nanmax(np.where(np.isfinite(test.high), test.high, np.nan), axis=1)
+        assert (widest <= made.margin).mean() == pytest.approx(0.8, abs=0.06)
+
+
+def test_a_plan_names_the_seeds_that_its_margin_needs() -> None:
+    made = plan(RaceRules(margin=0.002), 3, 0.003)
+    assert made.seeds_for_tie is not None
+    enough = plan(RaceRules(margin=0.002, max_seeds=made.seeds_for_tie), 3, 0.003)
+    fewer = plan(RaceRules(margin=0.002, max_seeds=made.seeds_for_tie - 4), 3, 0.003)
+    assert enough.margin < 1.03 * 0.002 < fewer.margin
+    assert plan(RaceRules(margin=0.0), 3, 0.003).seeds_for_tie is None
+
+
+@pytest.mark.parametrize(
+    ("arms", "sd", "name"), [(1, 0.1, "n_arms"), (2, 0.0, "sd"), (2, np.nan, "sd")]
+)
+def test_a_plan_without_rivals_or_noise_is_refused(arms: int, sd: float, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be"):
+        plan(RaceRules(), arms, sd)
+
+
+def test_the_seeds_that_an_undecided_race_names_decide_it() -> None:
+    gaps, spread = np.array([0.004, 0.006]), np.array([0.006, 0.006])
+    rules = RaceRules(margin=0.001)
+    seeds = seeds_to_decide(gaps, spread, rules)
+    assert seeds is not None
+    longer = replace(rules, max_seeds=seeds, looks=(seeds,), futility=0.0)
+    outcomes = races(REPLICATES, [0.97, 0.966, 0.964], longer, sd=0.006 / 2**0.5)
+    assert sum(o.winner == "c0" for o in outcomes) >= least_found(REPLICATES, 0.8)
+    assert seeds_to_decide(np.array([0.0011]), np.array([0.006]), rules) is None
+
+
+def test_a_twin_as_the_runner_up_leaves_the_power_against_the_others() -> None:
+    rng = np.random.default_rng(0)
+    scores = np.array([0.97, 0.97, 0.965])[:, None] + 0.006 * rng.normal(size=(3, 12))
+    scores[1] = scores[0]
+    decision = race(scores, RaceRules(looks=(12,))).decision
+    assert decision.detectable_gap > 0.001
+    twins = race(scores[:2], RaceRules(looks=(12,))).decision
+    assert np.isnan(twins.detectable_gap)
+    assert twins.power == 0.0
 
 
 def test_the_gap_is_detected_in_heavy_tailed_scores() -> None:

@@ -72,8 +72,15 @@ def test_all_pairs_agree_with_scipy_and_statsmodels(blocks: int) -> None:
                 interval = test.confidence_interval(0.97)
                 tost = ttost_paired(scores[i], scores[j], -0.002, 0.002)[0]
                 assert p_values[i, j] == pytest.approx(test.pvalue, rel=1e-7)
-                assert low[i, j] == pytest.approx(interval.low, rel=1e-7)
-                assert -low[j, i] == pytest.approx(interval.high, rel=1e-7)
+                # Many blocks: an interval is wider where the differences are skewed away from it.
+                if blocks < 16 or table.skew[i, j] >= 0.0:
+                    assert low[i, j] == pytest.approx(interval.low, rel=1e-7)
+                if blocks < 16 or table.skew[i, j] <= 0.0:
+                    assert -low[j, i] == pytest.approx(interval.high, rel=1e-7)
+                assert low[i, j] <= interval.low + 1e-9
+                assert -low[j, i] >= interval.high - 1e-9
+                skewness = stats.skew(scores[i] - scores[j], bias=False)
+                assert table.skew[i, j] == pytest.approx(skewness)
                 assert equivalence[i, j] == pytest.approx(tost, rel=1e-7, abs=1e-12)
             else:
                 assert p_values[i, j] >= stats.ttest_rel(scores[i], scores[j]).pvalue
@@ -571,7 +578,8 @@ def test_the_sentence_of_an_undecided_race_names_the_remedy() -> None:
     assert " and 2 more differ by more than 0.1 points on mlp/digits (gap of " in text
     nearest = next(c for c in whole.comparisons if c.name in whole.tie_set)
     assert f"interval {POINTS.number(nearest.low)} to {POINTS.number(nearest.high)}" in text
-    assert "; raise race.max_seeds above 12 " in text
+    assert whole.seeds_to_decide is not None
+    assert f"; raise race.max_seeds to about {whole.seeds_to_decide} " in text
     assert "is at most 0.1" in text  # alpha of both races
     assert "remaining" not in text
 
@@ -582,7 +590,7 @@ def test_the_sentence_of_an_undecided_race_names_the_remedy() -> None:
         rf"; the remaining {12 - early.look} seeds would decide it .* (of|below) \d+ % \(race.futility\)",
         text,
     )
-    assert "; raise race.max_seeds above 12 " in text
+    assert "race.max_seeds" in text or "; more seeds would hardly decide it" in text
 
 
 def test_the_sentence_of_an_earlier_look_says_that_the_race_continues() -> None:

@@ -250,7 +250,7 @@ def test_the_sentence_comes_first_and_names_options(program) -> None:
     assert output.startswith("tie: he")
     _, output, _ = program(OPEN)
     assert output.startswith("undecided: 12 paired seeds")
-    assert "raise --max-seeds above 12" in output.splitlines()[0]
+    assert "a tie with --margin=" in output.splitlines()[0]
     assert "(--futility)" in program(OPEN, "--futility", "0.5")[1].splitlines()[0]
 
 
