@@ -20,8 +20,9 @@ Ints = NDArray[np.int64]
 
 #: Power at which a gap counts as detectable.
 TARGET_POWER = 0.8
+#: Number of blocks from which the skewness of differences is corrected for.
+SHOWS_SKEW = 16
 _SAME = 1e-6  # scores that differ by less, relative to their typical size, count as equal
-_SHOWS_SKEW = 16  # number of blocks from which a difference's skewness is corrected for
 _FAR = 1000.0  # critical t values beyond this occur with few blocks at a tiny level
 
 
@@ -115,7 +116,7 @@ def critical_values(blocks: Ints, level: Floats, skew: Floats) -> Floats:
         milder = (1.0 - 3.0 / n) * plain
         inner = 1.0 + negative / root * (milder - negative / (6.0 * root))
         corrected = 3.0 * root / negative * (np.cbrt(inner) - 1.0)
-    raised: Floats = np.where(n < _SHOWS_SKEW, plain, np.fmax(plain, corrected))
+    raised: Floats = np.where(n < SHOWS_SKEW, plain, np.fmax(plain, corrected))
     return raised
 
 

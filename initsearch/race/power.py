@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtr, stdtrit
 
 from initsearch.errors import ConfigError
-from initsearch.race.pairs import TARGET_POWER, Floats, critical_values, skewness, win_power
+from initsearch.race.pairs import SHOWS_SKEW, TARGET_POWER, Floats, Ints, critical_values, skewness
 from initsearch.race.rules import RaceRules
 
 DRAWS = 2000  # a probability of 80 % has a standard error of 0.9 percentage points
@@ -46,13 +46,16 @@ def needed_leads(
     centred = leads - leads.mean(axis=1, keepdims=True)
     observed = np.sqrt((centred**2).mean(axis=1) * seen / (seen - 1))
     noise = normal @ (centred.T / (seen - 1) ** 0.5)  # (DRAWS, blocks, R)
-    shift, deviation = noise.mean(axis=1), noise.std(axis=1, ddof=1)
+    shift = noise.mean(axis=1)
+    squares = np.einsum("dbr,dbr->dr", noise, noise) - blocks * shift**2
+    deviation = np.sqrt(np.maximum(squares, 0.0) / (blocks - 1))
     varies = observed > 0.0
     # A difference that is constant so far has the least spread that `compare` allows.
     factor = np.where(varies, spread / np.where(varies, observed, 1.0), 1.0)
     deviation = np.where(varies, factor * deviation, spread)
-    deviations = noise - shift[:, None]
-    skew = skewness((deviations**3).sum(axis=1), (deviations**2).sum(axis=1), many)
+    skew = np.zeros_like(shift)
+    if blocks >= SHOWS_SKEW:
+        skew = skewness(((noise - shift[:, None]) ** 3).sum(axis=1), squares, many)
     error = critical_values(many, np.array(level), skew) * deviation / blocks**0.5
     needed: Floats = (margin + scale[:, None] * (error - factor * shift) - offsets).max(axis=1)
     return needed
@@ -78,21 +81,25 @@ def seeds_to_decide(
         rules: The rules of the race that was not decided.
         most: The largest number of seeds to consider.
     """
-    for blocks in range(rules.max_seeds + 1, most + 1):
-        # The level of the last look hardly depends on the number of looks before it.
-        found = [
-            win_power(gap, rules.margin, sd, blocks, rules.levels[-1])
-            for gap, sd in zip(gaps.tolist(), spread.tolist(), strict=True)
-        ]
-        error = np.where(spread > 0.0, spread, np.finfo(float).tiny) / blocks**0.5
-        bound = -float(stdtrit(blocks - 1, rules.tie_levels[-1]))
-        inside = ndtr((rules.margin - gaps) / error - bound) + ndtr(
-            (rules.margin + gaps) / error - bound
-        )
-        tied = np.maximum(0.0, inside - 1.0)
-        if max(sum(found), float(tied.sum())) >= len(gaps) - 1 + TARGET_POWER:
-            return blocks
-    return None
+    blocks = np.arange(rules.max_seeds + 1, most + 1)[:, None]
+    error = np.where(spread > 0.0, spread, np.finfo(float).tiny) / np.sqrt(blocks)
+    # The levels of the last look hardly depend on the number of looks before it.
+    wins = _passes((gaps - rules.margin) / error, blocks - 1, rules.levels[-1] / 2.0)
+    level = rules.tie_levels[-1]
+    ties = _passes((rules.margin - gaps) / error, blocks - 1, level)
+    ties += _passes((rules.margin + gaps) / error, blocks - 1, level) - 1.0
+    enough = len(gaps) - 1 + TARGET_POWER
+    decides = (wins.sum(axis=1) >= enough) | (np.maximum(0.0, ties).sum(axis=1) >= enough)
+    return int(blocks[decides.argmax(), 0]) if decides.any() else None
+
+
+def _passes(shift: Floats, freedom: Ints, level: float) -> Floats:
+    """Power of one-sided t-tests with noncentrality `shift`, by Johnson and Welch's approximation (1940)."""
+    bound = -stdtrit(freedom, level)
+    power: Floats = ndtr(
+        (shift - bound * (1.0 - 1.0 / (4.0 * freedom))) / np.sqrt(1.0 + bound**2 / (2.0 * freedom))
+    )
+    return power
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,14 @@ def test_looks_end_at_max_seeds(max_seeds: int, schedule: tuple[int, ...] | None
     assert RaceRules(max_seeds=max_seeds).schedule == expected
 
 
+def test_a_linear_boundary_looks_at_every_block() -> None:
+    rules = RaceRules(boundary="linear", max_seeds=9)
+    assert rules.schedule == (4, 5, 6, 7, 8, 9)
+    race = run(noisy([0.97, 0.95], 9, sd=0.006), rules)
+    assert last(race).status == "winner"
+    assert [d.look for d in race.decisions] == list(range(4, last(race).look + 1))
+
+
 def test_decisions_come_at_declared_looks_only() -> None:
     race = Race(["a", "b"], RaceRules())
     for seed in range(4):
@@ -495,6 +503,7 @@ def test_a_decision_is_plain_data() -> None:
         ({"looks": (4, 6.0)}, r"race\.looks must be integers: got \(4, 6\.0\)"),
         ({"looks": 4}, r"race\.looks must be integers: got 4; try"),
         ({"diverged_score": "low"}, r"race\.diverged_score must be a number or None: got 'low'"),
+        ({"boundary": "pocock"}, r"race\.boundary must be one of obrien_fleming, linear"),
         ({"bound": False}, r"race\.bound must be a number or None: got False"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm, ttest_1samp
 
 from initsearch.errors import ConfigError
-from initsearch.race.spending import alpha_spent, nominal_levels, t_levels
+from initsearch.race.spending import alpha_spent, linear_levels, nominal_levels, t_levels
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,22 @@ def test_t_levels_are_never_above_the_nominal_ones() -> None:
     for looks in ((2, 12), (2, 5000), tuple(range(2, 13))):
         pairs = zip(t_levels(looks, 0.025), nominal_levels(looks, 0.025), strict=True)
         assert all(0.8 * nominal < level <= nominal for level, nominal in pairs)
+
+
+@pytest.mark.parametrize("looks", [(4, 5, 6, 7, 8), tuple(range(3, 13))])
+def test_linear_levels_grow_with_the_blocks_and_err_by_alpha(looks: tuple[int, ...]) -> None:
+    levels = linear_levels(looks, 0.025)
+    assert np.array(levels) / levels[-1] == pytest.approx(np.array(looks) / looks[-1])
+    differences = np.random.default_rng(2).normal(size=(40_000, looks[-1]))
+    crossed = np.zeros(len(differences), dtype=bool)
+    for look, level in zip(looks, levels, strict=True):
+        test = ttest_1samp(differences[:, :look], 0.0, axis=1, alternative="greater")
+        crossed |= test.pvalue < level
+    assert crossed.mean() == pytest.approx(0.025, abs=0.003)
+
+
+def test_a_single_linear_look_spends_all_of_alpha() -> None:
+    assert linear_levels((7,), 0.025) == pytest.approx((0.025,))
 
 
 @pytest.mark.parametrize("looks", [(), (4, 4), (6, 4), (0, 4)])
