@@ -39,13 +39,14 @@ def needed_leads(
         (DRAWS,) leads, in units of the metric; the same ones for the same evidence.
     """
     rivals, seen = leads.shape
-    many, normal = np.array(blocks), _normal_draws(blocks, seen)
+    many = np.array(blocks)
     # Each difference estimates a spread of its own; two of them share half of their variance.
     freedom = (seen - 1) * (rivals + 1) / 2
     scale = np.sqrt(freedom / np.random.default_rng(1).chisquare(freedom, DRAWS))
     centred = leads - leads.mean(axis=1, keepdims=True)
     observed = np.sqrt((centred**2).mean(axis=1) * seen / (seen - 1))
-    noise = normal @ (centred.T / (seen - 1) ** 0.5)  # (DRAWS, blocks, R)
+    root = np.linalg.qr(centred.T / (seen - 1) ** 0.5, mode="r")  # root.T @ root is the covariance
+    noise = _normal_draws(blocks, len(root)) @ root  # (DRAWS, blocks, R)
     shift = noise.mean(axis=1)
     squares = np.einsum("dbr,dbr->dr", noise, noise) - blocks * shift**2
     deviation = np.sqrt(np.maximum(squares, 0.0) / (blocks - 1))
@@ -61,10 +62,10 @@ def needed_leads(
     return needed
 
 
-@lru_cache(maxsize=4)
-def _normal_draws(blocks: int, seen: int) -> Floats:
-    """(DRAWS, blocks, seen) normal numbers."""
-    return np.random.default_rng(0).standard_normal((DRAWS, blocks, seen))
+@lru_cache(maxsize=2)
+def _normal_draws(blocks: int, rank: int) -> Floats:
+    """(DRAWS, blocks, rank) normal numbers."""
+    return np.random.default_rng(0).standard_normal((DRAWS, blocks, rank))
 
 
 def seeds_to_decide(

@@ -112,9 +112,11 @@ def test_the_seeds_that_an_undecided_race_names_decide_it() -> None:
     rules = RaceRules(margin=0.001)
     seeds = seeds_to_decide(gaps, spread, rules)
     assert seeds is not None
-    longer = replace(rules, max_seeds=seeds, looks=(seeds,), futility=0.0)
-    outcomes = races(REPLICATES, [0.97, 0.966, 0.964], longer, sd=0.006 / 2**0.5)
-    assert sum(o.winner == "c0" for o in outcomes) >= least_found(REPLICATES, 0.8)
+    level = 2 * t_levels(replace(rules, max_seeds=seeds).schedule, 0.025)[-1]
+    scores = 0.006 / 2**0.5 * np.random.default_rng(0).normal(size=(1000, 3, seeds))
+    led = scores[:, :1] + np.array([0.004, 0.006])[None, :, None]
+    low = stats.ttest_rel(led, scores[:, 1:], axis=2).confidence_interval(1 - level).low
+    assert (low.min(axis=1) > rules.margin).sum() >= least_found(1000, 0.8)
     assert seeds_to_decide(np.array([0.0011]), np.array([0.006]), rules) is None
 
 
