@@ -99,7 +99,7 @@ def sentence(
         )
     if decision.all_bounds:
         text = f"undecided: no candidate reached the target on any of {seeds}{on_subject}"
-        return (f"{text}; {remedy}" if remedy else text) + _failures(decision)
+        return f"{text}; {remedy}" if remedy else text
     text = _baseline(decision, unit) + _ranking(decision, seeds, on_subject, unit)
     if decision.status:
         text += _before_the_race(search) + _what_to_take(decision, unit)
