@@ -207,7 +207,7 @@ def file_content(document: Any, dice: random.Random) -> bytes:
     try:
         text = yaml.safe_dump(document)
     except (yaml.YAMLError, RecursionError, ValueError):  # YAML cannot write it
-        text = "rules: " + dice.choice(("[" * 20000, "{a: " * 3000, "- " * 3000, "&a [*a]", "*b"))
+        text = "rules: " + dice.choice(("[" * 500, "{a: " * 500, "- " * 500, "&a [*a]", "*b"))
     words = text.split(" ")
     for _ in range(dice.choice((0, 0, 0, 1, 2))):
         place = dice.randrange(len(words))

@@ -149,7 +149,7 @@ def test_allow_code_must_be_a_list_of_names(package: Path, allowed: Any) -> None
         InitPlan.load(saved("he_normal", package), allow_code=allowed)
 
 
-DEEP = 3000
+DEEP = 500
 CONTENTS = {
     "timestamp": (b"weight: !!timestamp x", "not YAML"),
     "int": (b"- !!int x", "not YAML"),
