@@ -1,8 +1,10 @@
 """Bad input at the command line: one line, what is wrong and what to do, no traceback."""
 
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,9 +33,10 @@ def run(
 def test_a_store_that_cannot_be_opened_is_reported_before_anything_is_done(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "mlflow.db").write_text("no database" * 100)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("CREATE TABLE recipes (name TEXT)")  # another program's
     error = run(monkeypatch, capsys, *DIGITS, "workers=1", f"output_dir={tmp_path}")
-    assert "cannot open the MLflow store" in error
+    assert "must be MLflow's database" in error and "choose another" in error
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 

@@ -5,6 +5,8 @@ import json
 import math
 from pathlib import Path
 
+import torch
+
 from initsearch.training import Candidate, CohortResult, Curve, Job, Point, TestJob, TrainJob
 
 STEPS_PER_EPOCH = 8
@@ -47,7 +49,7 @@ def _curve(job: Job, candidate: Candidate) -> Curve:
     if job.state_dir is not None and not diverged:
         file = Path(job.state_dir) / f"{_share(candidate.name, job.seed, job.stop_epoch)}.pt"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
+        torch.save({}, file)  # a damaged file would not count as a state
         state = str(file)
     return Curve(
         candidate=candidate.name,
