@@ -36,7 +36,8 @@ def test_a_store_that_cannot_be_opened_is_reported_before_anything_is_done(
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         database.execute("CREATE TABLE recipes (name TEXT)")  # another program's
     error = run(monkeypatch, capsys, *DIGITS, "workers=1", f"output_dir={tmp_path}")
-    assert "must be MLflow's database" in error and "choose another" in error
+    assert "must be MLflow's database" in error
+    assert "choose another" in error
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 
