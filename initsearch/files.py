@@ -56,7 +56,7 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
         leftover.unlink()
 
 
-def short_name(name: str, most: int = 120) -> str:
+def short_name(name: str, most: int = 200) -> str:
     """A name that a file may have: one of more than `most` bytes is cut, and ends in a digest of the whole.
 
     File systems take 255 bytes, of which suffixes and temporary names need some.

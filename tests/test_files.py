@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from initsearch.files import write_whole, written_aside
+from initsearch.files import remove_leftovers, short_name, write_whole, written_aside
 
 
 def test_text_and_bytes_are_written_as_they_are(tmp_path: Path) -> None:
@@ -76,3 +76,28 @@ def test_files_can_be_written_within_one_another(tmp_path: Path) -> None:
         inner.write_text("inner")
     assert (tmp_path / "outer").read_text() == "outer"
     assert (tmp_path / "inner").read_text() == "inner"
+
+
+def test_a_long_name_is_shortened_to_one_that_a_file_system_takes(tmp_path: Path) -> None:
+    assert short_name("relu_mlp-digits-0a1b2c3d") == "relu_mlp-digits-0a1b2c3d"
+    for char in ("x", "é", "日"):
+        for length in (199, 200, 201, 240, 255, 256, 300):
+            name = short_name(char * length)
+            assert len(name.encode()) <= 200
+            (tmp_path / f".{name}.lock").touch()
+            write_whole(tmp_path / name, "content")
+            (tmp_path / name).unlink()
+    ends = {short_name("n" * 250 + end) for end in ("a", "b", "c")}
+    assert len(ends) == 3
+
+
+def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with written_aside(path) as temporary:
+        temporary.write_text("whole")
+        left = tmp_path / temporary.name
+    path.unlink()
+    for name in (left, left.with_name(f"{left.name}-journal"), tmp_path / ".other.tmp"):
+        name.write_text("half")
+    remove_leftovers(path)
+    assert [file.name for file in tmp_path.iterdir()] == [".other.tmp"]

@@ -125,10 +125,10 @@ class RaceSettings(Settings):
 
 
 def _path(value: object) -> object:
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and value.strip():
         return Path(value)
     if not isinstance(value, Path):
-        raise ValueError("must be the path of a folder")
+        raise ValueError("must be the path of a folder; the current one is output_dir=.")
     return value
 
 

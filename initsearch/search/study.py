@@ -14,7 +14,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from initsearch.errors import ConfigError, InitSearchError
-from initsearch.files import read_whole, write_whole
+from initsearch.files import read_whole, short_name, write_whole
 from initsearch.layers import describe
 from initsearch.plan import InitPlan, Where
 from initsearch.search.candidates import TrainedCandidate
@@ -75,7 +75,10 @@ class Study:
         for message in self._data.messages:
             progress.message(message)
         identity = settings.identity(self._data.contents)
-        self.name = re.sub(r"[^\w.-]+", "-", f"{settings.name}-{self._data.dataset}-{identity}")
+        # A folder's name: of plain characters, and not too long for the file system.
+        self.name = short_name(
+            re.sub(r"[^\w.-]+", "-", f"{settings.name}-{self._data.dataset}-{identity}")
+        )
         self.folder = settings.output_dir / self.name
 
     @property

@@ -35,7 +35,7 @@ def prepare_store(output_dir: str | os.PathLike[str]) -> tuple[str, ...]:
     try:
         with store_lock(path):
             if damage := _damage(path):
-                return (put_aside(path, damage),)
+                return (put_database_aside(path, damage),)
             check_writable(path)
             return tuple(relocate_artifacts(path, artifact_root(output_dir)))
     except (OSError, sqlite3.Error) as error:
@@ -64,7 +64,7 @@ def has_records(output_dir: str | os.PathLike[str], study: str) -> bool:
         raise cannot_open(tracking_uri(output_dir), error) from error
 
 
-def put_aside(path: Path, reason: str) -> str:
+def put_database_aside(path: Path, reason: str) -> str:
     """Rename a database that is of no use any more; the line that says so."""
     if path.stat().st_size == 0:
         path.unlink()

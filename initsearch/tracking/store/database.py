@@ -20,7 +20,7 @@ from initsearch.tracking.store.condition import (
     check_writable,
     first_line,
     holds_runs,
-    put_aside,
+    put_database_aside,
     store_lock,
 )
 from initsearch.tracking.store.interrupts import interrupts_deferred
@@ -57,7 +57,7 @@ def open_client(uri: str, report: Callable[[str], None] | None = None) -> Mlflow
             except MlflowException as error:
                 if holds_runs(path):
                     raise
-                line = put_aside(path, first_line(error))
+                line = put_database_aside(path, first_line(error))
             _create(path)
             if report is not None:
                 report(line)
