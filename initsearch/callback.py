@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import os
 import pkgutil
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -19,6 +20,7 @@ from initsearch.random_state import isolated_random_state
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
+    from lightning.pytorch.loggers import Logger
 
     CallbackBase = Callback
 else:
@@ -126,9 +128,22 @@ class InitCallback(CallbackBase):
         if not trainer.is_global_zero:
             return
         logger.info("initialized %s:\n%s", type(pl_module).__name__, self.report)
-        settings: Mapping[str, Any] = {"initsearch": {"plan": self.plan.spec(), "seed": self.seed}}
         for run_logger in trainer.loggers:
+            self._log_settings(run_logger)
+
+    def _log_settings(self, run_logger: "Logger") -> None:
+        """Log the plan and the seed; a record that refuses them is no reason not to train."""
+        settings: Mapping[str, Any] = {"initsearch": {"plan": self.plan.spec(), "seed": self.seed}}
+        try:
             run_logger.log_hyperparams(dict(settings))
+        except Exception as error:  # noqa: BLE001 - loggers raise what they like; the warning names it
+            reason = shortened((str(error).splitlines() or [""])[0])
+            warnings.warn(
+                f"{type(run_logger).__name__} did not log the plan and seed={self.seed} "
+                f"({type(error).__name__}: {reason}): MLflow's params cannot change, so log every fit with "
+                "another plan or seed to a run of its own",
+                stacklevel=2,
+            )
 
     def _apply_after_configure_model(
         self, trainer: "Trainer", pl_module: "LightningModule"

@@ -173,6 +173,31 @@ def test_it_logs_its_report_and_plan(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "he_normal" in (Path(logger.log_dir) / "hparams.yaml").read_text()
 
 
+def test_a_logger_that_refuses_the_seed_of_another_fold_does_not_end_the_fit(
+    tmp_path: Path,
+) -> None:
+    """MLflow's params cannot change: the second fold of a cross-validation logs to the run of the first."""
+
+    class Immutable(CSVLogger):
+        def log_hyperparams(self, params: dict[str, Any] | None = None) -> None:
+            if params and params.get("initsearch", {}).get("seed"):
+                raise ValueError("Changing param values is not allowed.\nold_value: 0")
+            super().log_hyperparams(params)
+
+    logger = Immutable(tmp_path)
+    for seed in (0, 1):
+        model = module(lightning.pytorch.LightningModule)
+        run = trainer(lightning.pytorch, InitCallback("he_normal", seed=seed), logger=logger)
+        if seed:
+            with pytest.warns(
+                UserWarning, match=r"Immutable .* seed=1 .*Changing param.* run of its own"
+            ):
+                run.fit(model, loader())
+        else:
+            run.fit(model, loader())
+        assert same(model, expected("he_normal", seed))
+
+
 @pytest.mark.parametrize(
     ("layer", "remedy"),
     [
