@@ -204,6 +204,7 @@ def ends_of_runs(output_dir: Path) -> set[str]:
         return {end for (end,) in database.execute("select value from tags where key = 'status'")}
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_program_and_its_workers(monkeypatch, here, out) -> None:
     """A terminal sends it to all processes of the program at once."""
     command = [

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from initsearch.space import Space
 from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
 from initsearch.training import (
     CohortResult,
-    Curve,
     Job,
     TestJob,
     TrainerSettings,
@@ -233,13 +231,3 @@ def end_of(job: Job) -> float:
         return job.epochs
     assert isinstance(job, TrainJob)
     return job.stop_epoch
-
-
-def without_states(result: CohortResult) -> CohortResult:
-    """The result without paths."""
-    return replace(result, curves=tuple(replace(curve, state=None) for curve in result.curves))
-
-
-def curve_of(result: CohortResult, name: str) -> Curve:
-    (curve,) = (curve for curve in result.curves if curve.candidate == name)
-    return curve
