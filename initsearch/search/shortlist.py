@@ -45,18 +45,22 @@ def baseline_of(entrants: Sequence[TrainedCandidate], baseline: str) -> TrainedC
 def too_few(candidates: Sequence[TrainedCandidate]) -> str:
     """Why there is no race, and what to change, if fewer than two candidates can enter it."""
     complete = [c for c in candidates if c.status == "complete"]
-    if len(complete) > 1:
-        return (
-            f"a race needs candidates of two schemes, but all {len(complete)} that completed the search are "
-            f"{complete[0].candidate.scheme!r}: widen the space, raise n_trials, or add a baseline"
-        )
     diverged, failed = (sum(c.status == end for c in candidates) for end in ("diverged", "failed"))
     reasons = sorted({c.reason for c in candidates if c.status in ("diverged", "failed")})
+    ends = f"{diverged} diverged, {failed} failed" + (
+        f": {'; '.join(reasons[:2])}" if reasons else ""
+    )
+    if len(complete) > 1:
+        return (
+            f"a race needs candidates of two schemes, but the {len(complete)} of {len(candidates)} that "
+            f"completed the search are all {complete[0].candidate.scheme!r} ({ends}): widen the space, raise "
+            "n_trials, or add a baseline"
+        )
     return (
         f"a race needs two candidates, but of {len(candidates)} only {len(complete)} completed the search "
-        f"({diverged} diverged, {failed} failed: {'; '.join(reasons[:2])}): lower optimizer.lr, widen the "
-        "space, or raise n_trials; tracebacks of failures are in the study's folder, jobs/failed-*.txt, and "
-        "failed candidates are tried again under another seed= or output_dir="
+        f"({ends}): lower optimizer.lr, widen the space, or raise n_trials; tracebacks of failures are in the "
+        "study's folder, jobs/failed-*.txt, and failed candidates are tried again under another seed= or "
+        "output_dir="
     )
 
 

@@ -22,6 +22,7 @@ from initsearch.search.context import StudyContext
 from initsearch.search.job_book import JobBook
 from initsearch.search.job_maker import JobMaker
 from initsearch.search.metric import make_metric
+from initsearch.search.one_scheme import is_one_scheme, one_scheme_verdict
 from initsearch.search.race_runner import TEST_WORK, RaceRunner
 from initsearch.search.rungs import Budgets, make_budgets
 from initsearch.search.search_loop import SearchLoop
@@ -119,6 +120,29 @@ class Study:
         context = self._prepare(executor)
         candidates = self._start_search(context).finish()
         entrants = self._shortlist(candidates)
+        if is_one_scheme(candidates):
+            verdict = one_scheme_verdict(
+                candidates,
+                entrants[0],
+                settings=self.settings,
+                metric=self._metric,
+                data=self._data,
+                seconds=(clock.seconds, context.jobs.cpu_seconds),
+                earlier_alphas=self._earlier_alphas(),
+            )
+        else:
+            verdict = self._race(context, clock, candidates, entrants)
+        self._record(verdict, candidates)
+        return verdict
+
+    def _race(
+        self,
+        context: StudyContext,
+        clock: "_Clock",
+        candidates: Sequence[TrainedCandidate],
+        entrants: Sequence[TrainedCandidate],
+    ) -> Verdict:
+        """Race the short list, test the leader and the baseline, and judge."""
         baseline = baseline_of(entrants, self._baseline).name
         runner = RaceRunner(context, [entrant.candidate for entrant in entrants])
         race = runner.run(baseline)
@@ -135,13 +159,11 @@ class Study:
             data=self._data,
             earlier_alphas=self._earlier_alphas(),
         )
-        verdict = build_verdict(
+        return build_verdict(
             findings,
             settings=self.settings,
             metric=self._metric,
         )
-        self._record(verdict, candidates)
-        return verdict
 
     def _prepare(self, executor: Executor) -> StudyContext:
         """Decide budgets and engine, and report the work to come."""
@@ -195,9 +217,10 @@ class Study:
         return search
 
     def _shortlist(self, candidates: Sequence[TrainedCandidate]) -> list[TrainedCandidate]:
+        """The entrants of the race, best first."""
         size = self.settings.race.shortlist
         entrants = shortlist(candidates, self._baseline, self._metric, size)
-        if len(entrants) < 2:
+        if len(entrants) < 2 and not is_one_scheme(candidates):
             raise InitSearchError(too_few(candidates))
         return entrants
 

@@ -100,7 +100,7 @@ def build_verdict(found: Findings, *, settings: StudySettings, metric: Metric) -
         evidence=_evidence(found, settings, metric),
         wall_seconds=found.wall_seconds,
         cpu_seconds=found.cpu_seconds,
-        versions=_versions(),
+        versions=versions(),
     )
 
 
@@ -124,7 +124,7 @@ def _evidence(found: Findings, settings: StudySettings, metric: Metric) -> Evide
             )
             for name, curves in by_name
         },
-        search=tuple(_search_row(c, c in found.entrants) for c in found.candidates),
+        search=tuple(search_row(c, c in found.entrants) for c in found.candidates),
     )
 
 
@@ -201,7 +201,13 @@ def _held_out(name: str, test: Mapping[str, Mapping[int, float]]) -> HeldOutScor
     return HeldOutScore(name, _mean(by_seed.values()), dict(by_seed))
 
 
-def _search_row(candidate: TrainedCandidate, raced: bool) -> SearchRow:
+def search_row(candidate: TrainedCandidate, raced: bool) -> SearchRow:
+    """A candidate of the search as the verdict lists it.
+
+    Args:
+        candidate: One that has ended.
+        raced: Whether it entered the race.
+    """
     if candidate.status is None:
         raise ValueError(f"candidate {candidate.name!r} is still in the search")
     return SearchRow(
@@ -224,7 +230,8 @@ def _mean(values: Iterable[float]) -> float:
     return sum(listed) / len(listed) if listed else float("nan")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

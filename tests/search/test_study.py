@@ -511,12 +511,31 @@ def test_a_study_without_enough_candidates_says_why(tmp_path) -> None:
     assert "lower optimizer.lr" in message
 
 
-def test_a_study_of_a_single_scheme_says_so(tmp_path) -> None:
-    one = {"plans": {"he": "he_normal"}}
-    with pytest.raises(InitSearchError, match=r"two schemes, but all 2 .*'he'.*add a baseline"):
-        Trained(simulate).run(
-            settings(tmp_path, space=one, baselines={"he": "he_normal"}, n_trials=2)
-        )
+def test_a_study_whose_complete_candidates_are_one_scheme_says_so(tmp_path) -> None:
+    scaled = {"variance_scaling": {"factor": [1.0, 2.0]}}
+    space = {"groups": {"all": {"where": {"kind": "linear"}, "weight": scaled}}}
+    asked = {"space": space, "baselines": {"bad": "test_broken"}, "search": {"pruner": "none"}}
+    with pytest.raises(InitSearchError, match=r"two schemes, but the 2 of 3 .*1 failed.*baseline"):
+        run(settings(tmp_path, **asked, n_trials=3))
+
+
+def test_candidates_that_are_all_one_scheme_are_a_tie_without_a_race(tmp_path) -> None:
+    names = {"he": "he_normal", "msra": {"rules": [{"weight": "he_normal", "bias": "zeros"}]}}
+    asked = settings(tmp_path, space={"plans": {"kaiming": "kaiming_normal"}}, baselines=names)
+    trained = Trained(simulate)
+    verdict = trained.run(asked)
+    assert (verdict.status, verdict.winner, verdict.tie_set) == ("tie", None, ("he",))
+    for word in ("he, msra and kaiming", "one scheme", "widen the space", "n_trials"):
+        assert word in verdict.sentence
+    (standing,) = verdict.candidates
+    ends = [
+        curve.points[-1] for result in trained.results for curve in result.curves if curve.points
+    ]
+    full = [point.scores["val_accuracy"] for point in ends if point.epoch == asked.max_epochs]
+    assert standing.mean == pytest.approx(np.mean(full))
+    assert standing.scores.keys() == set(asked.search_seeds)
+    assert {name for name, *_ in trained.pieces} == {"he"}  # its twins are not trained
+    assert Study(asked, Listener(), Listener()).finished == verdict
 
 
 def test_a_study_takes_no_other_s_verdict(plain) -> None:

@@ -41,7 +41,9 @@ class NumberFormat:
         return f"{'+' if value > 0 else '−'}{shown}"
 
     def interval(self, low: float, high: float) -> str:
-        """A mean's confidence interval, `96.52…97.01`, within the values that the metric can have."""
+        """A mean's confidence interval, `96.52…97.01`, within what the metric can be; `–` for NaN."""
+        if math.isnan(low) and math.isnan(high):
+            return "–"
         return f"{self.text(self.clipped(low))}…{self.text(self.clipped(high))}"
 
     def clipped(self, value: float) -> float:
