@@ -1,4 +1,4 @@
-"""Counts how often this process gets memory anew that it had freed; run by other processes too."""
+"""Counts how often this process allocates memory again that it had freed; run by other processes too."""
 
 import resource
 import sys

@@ -58,7 +58,7 @@ def here(monkeypatch, tmp_path) -> Path:
 def out(shared_output, here, tmp_path_factory) -> Path:
     """The folder `out` in the current one, with nothing in it but MLflow's empty tables.
 
-    To make them takes MLflow longer than a small study takes; test_mlflow_store has them made anew.
+    To make them takes MLflow longer than a small study takes; test_mlflow_store creates them from scratch.
     """
     (here / "out").mkdir()
     with (

@@ -158,7 +158,7 @@ def test_a_function_is_registered_with_and_without_a_name() -> None:
     assert get_initializer({"name": "mine", "strength": 4}).label() == "mine(strength=4)"
     # The function itself and its name give the same initializer.
     assert get_initializer(first) == get_initializer("mine")
-    assert first(torch.zeros(1)) is None, "the decorator hands the function back"
+    assert first(torch.zeros(1)) is None, "the decorator returns the function"
     assert pickle.loads(pickle.dumps(get_initializer("mine"))) == get_initializer("mine")
     assert copy.deepcopy(get_initializer("mine")) == get_initializer("mine")
 

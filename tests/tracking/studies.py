@@ -179,7 +179,7 @@ def curve(name: str, seed: int, final: float, steps: int = 10) -> list[Measureme
 
 
 def tell(tracker: Tracker, study: StudyInfo, verdict: Verdict, *, extra: int = 12) -> None:
-    """A whole study, told to a tracker: `extra` candidates are pruned or fail in the search."""
+    """Report a whole study to a tracker: `extra` candidates are pruned or fail in the search."""
     rng = random.Random(1)
     tracker.start_study(study)
     finals = {standing.name: standing.mean for standing in verdict.candidates}

@@ -162,7 +162,7 @@ def test_the_race_shows_means_best_on_top_and_arrows_for_those_far_behind() -> N
     assert len(arrows) == 3
     low, high = figure.axes[0].get_xlim()
     assert all(low <= x < low + 0.03 * (high - low) for x, _ in arrows)
-    # What leaves the scale is still told by its number.
+    # What leaves the scale is still shown by its number.
     assert "11.28" in written(figure)
     assert verdict.sentence in written(figure)
 

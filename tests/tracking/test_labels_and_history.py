@@ -132,16 +132,16 @@ def test_the_record_keeps_order_values_and_fates(tmp_path) -> None:
     recorder = HistoryRecorder(made_up_study(tmp_path))
     recorder.start_candidate(made_up_candidate(1, "b"))
     recorder.start_candidate(made_up_candidate(0, "a"))
-    told = curve("b", 3, 0.9, steps=3)
-    recorder.measure("b", told)
-    recorder.measure("b", told)
+    reported = curve("b", 3, 0.9, steps=3)
+    recorder.measure("b", reported)
+    recorder.measure("b", reported)
     recorder.end_candidate("b", "pruned", "rung 1")
     record = recorder.history()
     assert [c.info.name for c in record.candidates] == ["a", "b"]
     b = record.find("b")
     assert b is not None
     assert (b.status, b.reason) == ("pruned", "rung 1")
-    accuracies = {one.step: one.value for one in told if one.key == "val_accuracy/seed_3"}
+    accuracies = {one.step: one.value for one in reported if one.key == "val_accuracy/seed_3"}
     assert b.by_seed("val_accuracy") == {3: accuracies}
     assert b.last("val_accuracy") == (max(accuracies), accuracies[max(accuracies)])
     assert record.find("c") is None

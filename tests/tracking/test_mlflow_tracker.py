@@ -110,11 +110,11 @@ def test_a_filter_by_mode_finds_the_candidates_that_tried_it(
 def test_every_measurement_arrives_at_its_step(
     tracker: MlflowTracker, client: MlflowClient, study: StudyInfo
 ) -> None:
-    told = [*curve("he_normal", 0, 0.97), *curve("he_normal", 7, 0.96)]
+    reported = [*curve("he_normal", 0, 0.97), *curve("he_normal", 7, 0.96)]
     tracker.start_study(study)
     tracker.start_candidate(made_up_candidate(0, "he_normal"))
-    tracker.measure("he_normal", told[:11])
-    tracker.measure("he_normal", told[11:])
+    tracker.measure("he_normal", reported[:11])
+    tracker.measure("he_normal", reported[11:])
     tracker.close()
     run_id = runs_of(client, "candidate")["he_normal"].info.run_id
     stored = {
@@ -127,7 +127,7 @@ def test_every_measurement_arrives_at_its_step(
         )
         for metric in client.get_metric_history(run_id, key)
     }
-    assert stored == {(one.key, one.step, one.value) for one in told}
+    assert stored == {(one.key, one.step, one.value) for one in reported}
 
 
 def test_one_rung_is_one_batch(
