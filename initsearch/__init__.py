@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from initsearch.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from initsearch import race as race
     from initsearch.callback import InitCallback as InitCallback
     from initsearch.errors import ConfigError as ConfigError
     from initsearch.errors import DataError as DataError
@@ -41,6 +42,7 @@ _MODULES = {
     "diagnose": "signal",
     "get_initializer": "initializers",
     "list_initializers": "initializers",
+    "race": "",
     "register": "initializers",
     "suggest_plan": "space",
 }

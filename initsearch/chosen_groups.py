@@ -8,9 +8,9 @@ settings of its own file, those set on the command line, and of the sweep's only
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
+from initsearch.checks import check_mapping
 from initsearch.command import conf_dir
+from initsearch.yaml_file import read_yaml
 
 #: Settings of a sweep that hold for any model or optimizer: the sweep's space matches layers by activation.
 SHARED = {"model": ("activation",), "optimizer": ("batch_size",)}
@@ -35,7 +35,9 @@ def as_chosen(plain: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
             # The user's own class takes the settings of the command line alone.
             settings[group] = {key: value for key, value in composed.items() if key in own}
         elif chosen and (file := conf_dir() / group / f"{chosen[-1]}.yaml").exists():
-            base = yaml.safe_load(file.read_text(encoding="utf-8"))
+            base = check_mapping(
+                str(file), read_yaml("configuration file", file), "activation: relu"
+            )
             kept = {*own, *(key for key in shared if key in base)}
-            settings[group] = base | {key: composed[key] for key in kept if key in composed}
+            settings[group] = dict(base) | {key: composed[key] for key in kept if key in composed}
     return settings

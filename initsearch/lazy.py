@@ -13,7 +13,8 @@ def lazy_exports(
 
     Args:
         package: The package's `__name__`.
-        modules: By public name, the module that defines it, relative to the package (`store.places`).
+        modules: By public name, the module that defines it, relative to the package (`store.places`). If empty,
+            the name is that of a module of the package, as `initsearch.race`.
 
     Returns:
         The two functions, for the package's `__init__` to assign.
@@ -22,7 +23,8 @@ def lazy_exports(
     def get(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = pkgutil.resolve_name(f"{package}.{modules[name]}:{name}")
+        place = f"{package}.{modules[name]}:{name}" if modules[name] else f"{package}.{name}"
+        value = pkgutil.resolve_name(place)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -27,6 +27,17 @@ def test_import_alone_loads_nothing_heavy() -> None:
     assert not loaded_after("import initsearch") & (HEAVY | {"torch", "pandas"})
 
 
+def test_a_race_needs_no_torch() -> None:
+    code = """
+import initsearch
+scores = {"a": {0: 0.9, 1: 0.91, 2: 0.9, 3: 0.92}, "b": {0: 0.1, 1: 0.11, 2: 0.12, 3: 0.1}}
+assert initsearch.race.decide(scores).winner == "a"
+"""
+    loaded = loaded_after(code)
+    assert {"numpy", "scipy"} <= loaded
+    assert not loaded & (HEAVY | {"torch", "pandas", "pydantic"})
+
+
 def test_plans_need_only_torch() -> None:
     loaded = loaded_after("import initsearch; initsearch.InitPlan.from_spec('he_normal')")
     assert "torch" in loaded

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from initsearch.digests import hex_digest
 from initsearch.errors import ConfigError, DataError
 from initsearch.tasks.data.cached import cached
 from initsearch.tasks.data.decode import decode
@@ -54,7 +55,7 @@ def load(settings: DataSettings) -> ImageData:
     folder = settings.folder.resolve()
     listing = _list_images(folder)
     # One file per folder and size: it is replaced when images change.
-    key = hashlib.sha256(f"{folder}\0{settings.image_size}".encode()).hexdigest()[:16]
+    key = hex_digest(f"{folder}\0{settings.image_size}", 8)
     x = cached(
         cache_folder() / "decoded" / f"{folder.name}-{key}.pt",
         _fingerprint(listing.files),
