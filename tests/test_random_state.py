@@ -43,9 +43,8 @@ def test_the_states_are_restored_when_the_code_raises() -> None:
 
 
 def test_a_seed_gives_the_same_numbers_and_its_absence_the_callers() -> None:
-    with isolated_random_state(
-        seed=8
-    ):  # the caller, whatever the tests before this one have seeded
+    # The caller, whatever the tests before this one have seeded.
+    with isolated_random_state(seed=8):
         with isolated_random_state(seed=7):
             first = global_draws()
         with isolated_random_state(seed=7):
