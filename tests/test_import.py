@@ -31,7 +31,8 @@ def test_a_race_needs_no_torch() -> None:
     code = """
 import initsearch
 scores = {"a": {0: 0.9, 1: 0.91, 2: 0.9, 3: 0.92}, "b": {0: 0.1, 1: 0.11, 2: 0.12, 3: 0.1}}
-assert initsearch.race.decide(scores).winner == "a"
+decision = initsearch.race.decide(scores)
+assert (decision.status, decision.leader) == ("winner", "a")
 """
     loaded = loaded_after(code)
     assert {"numpy", "scipy"} <= loaded
