@@ -9,6 +9,8 @@ from initsearch.race.power import Plan as Plan
 from initsearch.race.power import plan as plan
 from initsearch.race.race import Race as Race
 from initsearch.race.rules import BaselineGap as BaselineGap
+from initsearch.race.rules import BaselineStatus as BaselineStatus
+from initsearch.race.rules import Boundary as Boundary
 from initsearch.race.rules import Comparison as Comparison
 from initsearch.race.rules import Decision as Decision
 from initsearch.race.rules import RaceRules as RaceRules

@@ -80,6 +80,14 @@ class Pairs:
         equivalent: Floats = np.where(same, 0.0, p)
         return equivalent
 
+    def equivalence_half(self, level: float) -> Floats:
+        """(K, K) half width of the gap's interval with two ends at this one-sided level.
+
+        The interval lies within +-margin exactly if `equivalence` is at most `level`.
+        """
+        half: Floats = -stdtrit(self._freedom, level) * self.error
+        return half
+
     @cached_property
     def _freedom(self) -> Ints:
         return np.maximum(self.blocks - 1, 1)
@@ -200,16 +208,20 @@ class Evidence:
 
     def compare(self, leader: int, other: int, name: str) -> Comparison:
         """The leader against one other candidate, called `name`, as plain data."""
+        gap = float(self.table.gap[leader, other])
+        half = float(self.table.equivalence_half(self.tie_level)[leader, other])
         return Comparison(
             name=name,
             blocks=int(self.table.blocks[leader, other]),
-            gap=float(self.table.gap[leader, other]),
+            gap=gap,
             low=float(self.low[leader, other]),
             high=float(-self.low[other, leader]),
             spread=float(self.table.spread[leader, other]),
             p_value=float(self.p_values[leader, other]),
             p_holm=float(self.p_holm[leader, other]),
             p_equivalence=float(self.p_equivalence[leader, other]),
+            tie_low=gap - half,
+            tie_high=gap + half,
             beaten=bool(self.beats[leader, other]),
             equivalent=bool(self.p_equivalence[leader, other] <= self.tie_level),
         )

@@ -192,6 +192,7 @@ class Race:
         recorded = self._scores[row, : len(own)]
         mean, std = float(own.mean()), float(own.std(ddof=1))
         half = -float(stdtrit(len(own) - 1, self.rules.alpha / 2)) * std / len(own) ** 0.5
+        low, high = self._deciding_interval(against)
         return Result(
             name=name,
             mean=mean,
@@ -203,8 +204,20 @@ class Race:
                 for seed, score in zip(self.seeds, recorded, strict=False)
             },
             gap_to_leader=against.gap if against else 0.0,
+            gap_low=low,
+            gap_high=high,
             p_value=against.p_value if against else None,
+            p_adjusted=against.p_holm if against else None,
             diverged=int(np.isinf(recorded).sum()),
             n_seeds=len(own),
             dropped_at=self.dropped_at.get(name),
         )
+
+    def _deciding_interval(self, against: Comparison | None) -> tuple[float, float]:
+        """The interval of the leader's lead on which the decision rests."""
+        decision = self.decisions[-1]
+        if against is None:
+            return 0.0, 0.0
+        if decision.status == "tie" and against.name in decision.tie_set:
+            return against.tie_low, against.tie_high
+        return against.low, against.high

@@ -155,6 +155,9 @@ class Comparison:
         p_value: Two-sided paired t-test of no difference.
         p_holm: The same after Holm's correction over all pairs of the race.
         p_equivalence: Two one-sided tests (TOST) of a gap within the margin.
+        tie_low: Lower end of the interval that decides equivalence: each end is one-sided at the tie level of
+            the look. It lies within the margin on both sides of 0 exactly if the two are equivalent.
+        tie_high: Its upper end.
         beaten: Whether the leader beats the other (`low` is above the margin).
         equivalent: Whether the two are shown to be equivalent.
     """
@@ -168,6 +171,8 @@ class Comparison:
     p_value: float
     p_holm: float
     p_equivalence: float
+    tie_low: float
+    tie_high: float
     beaten: bool
     equivalent: bool
 
@@ -331,7 +336,11 @@ class Result:
         scores: Score by seed; NaN where the candidate diverged.
         gap_to_leader: Mean lead of the leader on the seeds of both; positive for a worse candidate whatever
             the metric's direction, 0 for the leader.
+        gap_low: Lower end of the gap's interval that decides: of `Comparison.tie_low` for the members of a tie,
+            else of `Comparison.low`; 0 for the leader.
+        gap_high: Its upper end.
         p_value: Two-sided paired t-test against the leader; None for the leader.
+        p_adjusted: The same after Holm's correction over all pairs of the race.
         diverged: Number of seeds on which it diverged.
         n_seeds: Number of seeds on which it was trained.
         dropped_at: Number of seeds at the look that stopped it; None if it was not stopped.
@@ -344,7 +353,10 @@ class Result:
     ci_high: float
     scores: Mapping[int, float]
     gap_to_leader: float
+    gap_low: float
+    gap_high: float
     p_value: float | None
+    p_adjusted: float | None
     diverged: int
     n_seeds: int
     dropped_at: int | None

@@ -61,14 +61,16 @@ class SearchCounts:
     Attributes:
         candidates: Number of candidates in the search.
         dropped: How many of them the search dropped.
-        named: Number of plans that the space names.
+        named: Number of plans or schemes that the space names.
         untried: How many of them were never tried.
+        untried_names: Their names, as far as known.
     """
 
     candidates: int
     dropped: int
     named: int = 0
     untried: int = 0
+    untried_names: tuple[str, ...] = ()
 
 
 def sentence(
@@ -160,7 +162,10 @@ def _before_the_race(search: SearchCounts | None) -> str:
         )
     if search.untried:
         were = "was" if search.untried == 1 else "were"
-        parts.append(f"{search.untried} of {search.named} named in the space {were} never tried")
+        names = f" ({_join(search.untried_names)})" if search.untried_names else ""
+        parts.append(
+            f"{search.untried} of {search.named} named in the space {were} never tried{names}"
+        )
     return "".join(f"; {part}" for part in parts)
 
 

@@ -68,6 +68,7 @@ def one_scheme_verdict(
         wall_seconds=seconds[0],
         cpu_seconds=seconds[1],
         versions=versions(),
+        recommended=best.name,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from initsearch.race import Race
 from initsearch.search.context import StudyContext
 from initsearch.search.job_book import Ticket
+from initsearch.search.simplicity import simplicity_ranks
 from initsearch.search.tracker import curve_measurements
 from initsearch.training.job import Candidate, Curve
 
@@ -30,6 +31,11 @@ class RaceResult:
     def leader(self) -> str:
         """The name of the candidate that the last decision puts first."""
         return self.race.decisions[-1].leader
+
+    @property
+    def recommended(self) -> str:
+        """The name of the candidate to take; the leader in a race without a baseline."""
+        return self.race.decisions[-1].recommended or self.leader
 
 
 class RaceRunner:
@@ -109,7 +115,8 @@ class RaceRunner:
             diverged_score=metric.floor(self._context.guess, steps),
             bound=float(steps) if metric.has_bounds else None,
         )
-        return Race(list(self._entrants), rules, baseline=baseline)
+        simplicity = simplicity_ranks(list(self._entrants.values()))
+        return Race(list(self._entrants), rules, baseline=baseline, simplicity=simplicity)
 
     def _submit(self, names: Sequence[str], blocks: range, work: float) -> dict[int, Ticket]:
         """Submit candidates on the race's seeds of these indices; tickets by seed."""

@@ -1,8 +1,8 @@
 """The settings of a study: typed, checked once, and hashed into the names of studies."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
     BeforeValidator,
@@ -17,7 +17,7 @@ from pydantic import (
 from initsearch.digests import short_hash
 from initsearch.errors import ConfigError
 from initsearch.plan import InitPlan
-from initsearch.race import RaceRules
+from initsearch.race import Boundary, RaceRules
 from initsearch.search.metric import METRICS, make_metric
 from initsearch.search.trials import PRUNERS, SAMPLERS
 from initsearch.settings import Settings, one_of
@@ -88,8 +88,10 @@ class RaceSettings(Settings):
         margin: The smallest difference that matters: percentage points for accuracies, else in the metric's
             unit.
         looks: Numbers of seeds after which a decision is tried, declared beforehand.
-        futility: The race ends undecided if the seeds left would decide it with a chance below this; 0: never.
+        futility: The race ends undecided if the remaining seeds would decide it with a probability below this;
+            0: never.
         shortlist: Number of scheme families that enter, besides the baseline.
+        boundary: How alpha is spent over the looks (`obrien_fleming` or `linear`, see `RaceRules`).
     """
 
     max_seeds: Annotated[int, Field(ge=2, le=SEEDS_PER_STUDY - FIRST_RACE_BLOCK)] = 12
@@ -98,6 +100,7 @@ class RaceSettings(Settings):
     looks: Annotated[tuple[int, ...], BeforeValidator(_looks)] = (4, 6, 8, 12, 16, 24, 32)
     futility: Number = 0.05
     shortlist: Count = 4
+    boundary: Annotated[Boundary, one_of("race.boundary", get_args(Boundary))] = "obrien_fleming"
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
@@ -120,6 +123,7 @@ class RaceSettings(Settings):
             looks=self.looks,
             max_seeds=self.max_seeds,
             futility=self.futility,
+            boundary=self.boundary,
             **of_the_metric,
         )
 
@@ -233,14 +237,21 @@ class StudySettings(Settings):
 
     def race_request(self, contents: Any = None) -> str:
         """A short hash of the requested race: one that continues after a futile end is the same race."""
-        return self._request(contents, _text("RaceSettings", self.race, futility="0.0"))
+        race = self.race
+        # A later setting that is left at its default does not make a race of an earlier version another one.
+        later = ("boundary",) if race.boundary == RaceRules.boundary else ()
+        text = _text("RaceSettings", race, leave_out=later, futility="0.0")
+        return self._request(contents, text)
 
     def _request(self, contents: Any, race: str) -> str:
         study = self.identity(contents)
         return short_hash({"study": study, "n_trials": self.n_trials, "race": race})
 
 
-def _text(name: str, settings: Settings, **replaced: str) -> str:
-    """Settings as text for a hash, some values replaced by others."""
-    texts = {key: repr(getattr(settings, key)) for key in type(settings).model_fields}
+def _text(
+    name: str, settings: Settings, *, leave_out: Collection[str] = (), **replaced: str
+) -> str:
+    """Settings as text for a hash, some values left out or replaced by others."""
+    fields = [key for key in type(settings).model_fields if key not in leave_out]
+    texts = {key: repr(getattr(settings, key)) for key in fields}
     return f"{name}({', '.join(f'{key}={text}' for key, text in (texts | replaced).items())})"

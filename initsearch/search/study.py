@@ -146,7 +146,7 @@ class Study:
         baseline = baseline_of(entrants, self._baseline).name
         runner = RaceRunner(context, [entrant.candidate for entrant in entrants])
         race = runner.run(baseline)
-        test = runner.test((race.leader, baseline), race)
+        test = runner.test((race.leader, baseline, race.recommended), race)
         findings = Findings(
             candidates=candidates,
             entrants=entrants,
@@ -236,11 +236,14 @@ class Study:
         verdict.save(self._verdict_file)
 
     def _save_winner(self, verdict: Verdict) -> None:
-        """Write the leader's plan, with the verdict's sentence as a comment."""
-        plan = InitPlan.from_spec(verdict.candidates[0].plan)
-        # The sentence of an undecided verdict says so itself.
-        status = "" if verdict.status == "undecided" else f"{verdict.status}: "
-        plan.save(self.folder / "winner.yaml", comment=f"{status}{verdict.sentence}")
+        """Write the recommended plan, with its name and the verdict's sentence as a comment."""
+        name = verdict.recommended or verdict.candidates[0].name
+        standing = next(one for one in verdict.candidates if one.name == name)
+        default = " (the default)" if name == verdict.baseline else ""
+        InitPlan.from_spec(standing.plan).save(
+            self.folder / "winner.yaml",
+            comment=f"plan to take: {name}{default}\nverdict ({verdict.status}): {verdict.sentence}",
+        )
 
     @property
     def _states(self) -> Path:
@@ -305,7 +308,8 @@ class Study:
             {
                 "search": settings.n_trials * settings.search.seeds * full,
                 "race": entrants * settings.race.max_seeds * full,
-                "test": 2 * settings.race.max_seeds * TEST_WORK,
+                # The leader, the baseline and the recommended candidate.
+                "test": 3 * settings.race.max_seeds * TEST_WORK,
             }
         )
 

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from initsearch.errors import ConfigError
 from initsearch.files import write_whole
-from initsearch.race import Decision, Status
+from initsearch.race import BaselineGap, BaselineStatus, Decision, Status
 
 #: How a candidate ended in the search: with the full budget, dropped at a rung or before training, with a loss
 #: or weights that are not finite, or with an error.
@@ -42,6 +42,11 @@ class Standing:
         diverged: Number of seeds on which it diverged.
         n_seeds: Number of seeds on which it was trained.
         dropped_at: Number of seeds at the look that dropped it; None if it stayed to the end.
+        gap_low: Lower end of the gap's interval that decides, over all looks: at level 1 - alpha; for the
+            members of a tie at 1 - 2 alpha, which lies within the margin if the two are equivalent.
+        gap_high: Its upper end.
+        p_adjusted: `p_value` after Holm's correction over all pairs of the race.
+        failure_bound: Upper bound of the rate at which it diverges, with one-sided confidence of 95 %.
     """
 
     name: str
@@ -58,6 +63,26 @@ class Standing:
     diverged: int
     n_seeds: int
     dropped_at: int | None
+    gap_low: float = math.nan
+    gap_high: float = math.nan
+    p_adjusted: float | None = None
+    failure_bound: float = math.nan
+
+
+@dataclass(frozen=True)
+class BaselineAnswer:
+    """Whether the baseline is beaten, by how much and by which candidates.
+
+    Attributes:
+        status: `beaten`; `kept` if no candidate is better by more than the margin; else `open`.
+        beaten_by: The candidates that beat it, the largest lead first.
+        gaps: Every other candidate of the race against it, the largest lead first. The intervals hold over all
+            looks and for all candidates together, at level 1 - alpha.
+    """
+
+    status: BaselineStatus
+    beaten_by: tuple[str, ...]
+    gaps: tuple[BaselineGap, ...]
 
 
 @dataclass(frozen=True)
@@ -68,11 +93,18 @@ class HeldOutScore:
         name: The candidate.
         test_accuracy: Mean over its seeds, in [0, 1]; NaN where no run reached the end.
         by_seed: Accuracy by seed.
+        gap: Its mean lead over the baseline, on the seeds that both have; NaN for the baseline itself.
+        gap_low: Lower end of the lead's interval, Student's for paired differences, at level 1 - alpha; NaN for
+            fewer than two seeds.
+        gap_high: Its upper end.
     """
 
     name: str
     test_accuracy: float
     by_seed: Mapping[int, float] = field(default_factory=dict)
+    gap: float = math.nan
+    gap_low: float = math.nan
+    gap_high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -162,14 +194,20 @@ class Verdict:
         candidates: All candidates of the race, best first.
         tie_set: The leader and the candidates that it was not shown to beat; for a winner, itself alone.
         sentence: The verdict in one sentence that can be quoted.
-        test: Scores on the test set: `winner` (or `leader`) and `baseline`.
+        test: Scores on the test set: `winner` (or `leader`), `baseline`, and `recommended` if it is neither.
         evidence: What the verdict rests on.
         wall_seconds: Time from start to verdict, over all runs.
         cpu_seconds: Processor time of all workers.
         versions: Version by package.
+        recommended: Name of the candidate to take: the winner; the baseline or the simplest candidate of a tie;
+            if undecided, the baseline unless it is beaten. None in a file of an earlier version.
+        against_baseline: Whether the baseline is beaten; None in a file of an earlier version.
+        regret: How much the truly best candidate of the race may be better than `recommended`, in units of the
+            metric, with confidence 1 - alpha over all looks. None if the scores bound nothing.
 
     Raises:
-        ConfigError: The status is unknown, or status and winner contradict each other.
+        ConfigError: The status is unknown, or status and winner contradict each other, or `recommended` is not
+            a candidate.
     """
 
     status: Status
@@ -191,6 +229,9 @@ class Verdict:
     wall_seconds: float
     cpu_seconds: float
     versions: Mapping[str, str]
+    recommended: str | None = None
+    against_baseline: BaselineAnswer | None = None
+    regret: float | None = None
 
     def __post_init__(self) -> None:
         if self.status not in get_args(Status):
@@ -202,10 +243,13 @@ class Verdict:
                 "a verdict names a winner exactly when its status is 'winner', but got status "
                 f"{self.status!r} with winner {self.winner!r}"
             )
-        if self.winner is not None and self.winner not in {c.name for c in self.candidates}:
-            raise ConfigError(
-                f"a verdict's winner must be one of its candidates, but got {self.winner!r}"
-            )
+        names = {candidate.name for candidate in self.candidates}
+        for field_name in ("winner", "recommended"):
+            named = getattr(self, field_name)
+            if named is not None and named not in names:
+                raise ConfigError(
+                    f"a verdict's {field_name} must be one of its candidates, but got {named!r}"
+                )
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as plain JSON data; NaN and infinity become None, seeds and epochs become strings."""

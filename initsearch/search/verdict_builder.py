@@ -5,15 +5,19 @@ import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import stdev
 
+from scipy.special import stdtrit
 from scipy.stats import kendalltau
 
-from initsearch.race import Result, after_races, sentence
+from initsearch.race import Decision, Result, after_races, sentence
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.metric import Metric
 from initsearch.search.race_runner import RaceResult
+from initsearch.search.search_counts import count_search
 from initsearch.search.settings import StudySettings
 from initsearch.search.verdict import (
+    BaselineAnswer,
     Evidence,
     HeldOutScore,
     ImageCounts,
@@ -76,7 +80,11 @@ def build_verdict(found: Findings, *, settings: StudySettings, metric: Metric) -
     decision = race.decisions[-1]
     status = decision.status or "undecided"
     text = sentence(
-        decision, f"{settings.architecture}/{found.data.dataset}", metric.unit, metric.remedy
+        decision,
+        f"{settings.architecture}/{found.data.dataset}",
+        metric.unit,
+        metric.remedy,
+        count_search(found.candidates, found.entrants, settings.space),
     )
     return Verdict(
         status=status,
@@ -93,15 +101,22 @@ def build_verdict(found: Findings, *, settings: StudySettings, metric: Metric) -
         candidates=_standings(race.results(), found.entrants),
         tie_set=decision.tie_set,
         sentence=text + after_races(found.earlier_alphas, settings.race.alpha),
-        test={
-            "winner" if status == "winner" else "leader": _held_out(decision.leader, found.test),
-            "baseline": _held_out(found.baseline, found.test),
-        },
+        test=_test_scores(found, decision, settings.race.alpha),
         evidence=_evidence(found, settings, metric),
         wall_seconds=found.wall_seconds,
         cpu_seconds=found.cpu_seconds,
         versions=versions(),
+        recommended=decision.recommended,
+        against_baseline=_baseline_answer(decision),
+        regret=decision.regret,
     )
+
+
+def _baseline_answer(decision: Decision) -> BaselineAnswer | None:
+    status = decision.baseline_status
+    if status is None:
+        return None
+    return BaselineAnswer(status, decision.baseline_beaten_by, decision.baseline_gaps)
 
 
 def _evidence(found: Findings, settings: StudySettings, metric: Metric) -> Evidence:
@@ -136,6 +151,7 @@ def _standings(
     return tuple(
         Standing(
             **vars(result),
+            failure_bound=result.failure_bound,
             scheme=candidates[result.name].scheme,
             plan=candidates[result.name].plan,
             lr=candidates[result.name].lr,
@@ -196,9 +212,35 @@ def kendall(
     return float(kendalltau(rung, full).statistic)
 
 
-def _held_out(name: str, test: Mapping[str, Mapping[int, float]]) -> HeldOutScore:
-    by_seed = test[name]
-    return HeldOutScore(name, _mean(by_seed.values()), dict(by_seed))
+def _test_scores(found: Findings, decision: Decision, alpha: float) -> dict[str, HeldOutScore]:
+    """The scores on the test set by the role of a candidate, each with its lead over the baseline."""
+    roles = {"winner" if decision.status == "winner" else "leader": decision.leader}
+    roles["baseline"] = found.baseline
+    if decision.recommended is not None and decision.recommended not in roles.values():
+        roles["recommended"] = decision.recommended
+    baseline = found.test[found.baseline]
+    return {role: held_out(name, found.test[name], baseline, alpha) for role, name in roles.items()}
+
+
+def held_out(
+    name: str, by_seed: Mapping[int, float], baseline: Mapping[int, float], alpha: float
+) -> HeldOutScore:
+    """A candidate's score on the test set, with its paired lead over the baseline.
+
+    Args:
+        name: The candidate.
+        by_seed: Its score by seed.
+        baseline: The baseline's; the same mapping for the baseline itself.
+        alpha: The lead's interval has level 1 - alpha.
+    """
+    gap = half = math.nan
+    leads = [score - baseline[seed] for seed, score in by_seed.items() if seed in baseline]
+    if by_seed is not baseline and leads:
+        gap = _mean(leads)
+        if len(leads) > 1:
+            quantile = -float(stdtrit(len(leads) - 1, alpha / 2))
+            half = quantile * stdev(leads) / math.sqrt(len(leads))
+    return HeldOutScore(name, _mean(by_seed.values()), dict(by_seed), gap, gap - half, gap + half)
 
 
 def search_row(candidate: TrainedCandidate, raced: bool) -> SearchRow:

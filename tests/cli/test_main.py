@@ -133,7 +133,8 @@ def test_a_shipped_sweep_runs_to_its_verdict(
     rows = verdict.evidence.search
     assert len(rows) == 4
     assert {row.scheme for row in rows} > {"torch_default"}
-    assert InitPlan.load(folder / "winner.yaml").spec() == verdict.candidates[0].plan
+    plans = {standing.name: standing.plan for standing in verdict.candidates}
+    assert InitPlan.load(folder / "winner.yaml").spec() == plans[verdict.recommended]
     names = {path.name for path in folder.iterdir()} - {"engine.json"}
     assert names == {
         "elapsed.json", "figures", "jobs", "leaderboard.csv", "settings.json", "verdict.json",

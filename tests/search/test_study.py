@@ -177,10 +177,11 @@ def test_the_test_set_is_touched_once_and_after_the_decision(plain) -> None:
     jobs = plain.trained.jobs
     first = next(i for i, job in enumerate(jobs) if isinstance(job, TestJob))
     assert all(isinstance(job, TestJob) for job in jobs[first:])
-    leader = plain.verdict.candidates[0].name
+    leader, recommended = plain.verdict.candidates[0].name, plain.verdict.recommended
     tested = [(c.name, job.seed) for job in jobs[first:] for c in job.candidates]
     assert max(Counter(tested).values()) == 1
-    assert {name for name, _ in tested} == {leader, plain.verdict.baseline}
+    assert {name for name, _ in tested} == {leader, plain.verdict.baseline, recommended}
+    assert {score.name for score in plain.verdict.test.values()} == {name for name, _ in tested}
     # Nothing is trained for it: the race's weights are scored.
     assert {result.engine for result in plain.trained.results[first:]} == {"none"}
     for part in ("baseline", "leader" if plain.verdict.winner is None else "winner"):
@@ -321,10 +322,71 @@ def test_kept_results_are_skipped_not_counted_as_trained(tmp_path) -> None:
     assert sum(amounts["skip"]) - 2 * amounts["skip"][0] == pytest.approx(amounts["advance"][0])
 
 
-def test_the_leader_s_plan_is_kept_as_a_plan_file(plain) -> None:
-    file = folder(plain.asked) / "winner.yaml"
-    assert InitPlan.load(file).spec() == plain.verdict.candidates[0].plan
-    assert plain.verdict.sentence in file.read_text()
+def test_the_recommended_plan_is_kept_as_a_plan_file(plain) -> None:
+    file, verdict = folder(plain.asked) / "winner.yaml", plain.verdict
+    plans = {standing.name: standing.plan for standing in verdict.candidates}
+    assert InitPlan.load(file).spec() == plans[verdict.recommended]
+    first, second, *_ = file.read_text().splitlines()
+    assert first.startswith(f"# plan to take: {verdict.recommended}")
+    assert second == f"# verdict ({verdict.status}): {verdict.sentence}"
+
+
+def test_the_verdict_answers_for_the_baseline_and_what_to_take(plain) -> None:
+    verdict, decision = plain.verdict, plain.verdict.evidence.looks[-1]
+    assert decision.baseline == verdict.baseline
+    answer = verdict.against_baseline
+    assert (answer.status, answer.beaten_by) == (
+        decision.baseline_status,
+        decision.baseline_beaten_by,
+    )
+    assert {gap.name for gap in answer.gaps} == {
+        c.name for c in verdict.candidates if c.name != verdict.baseline
+    }
+    assert (verdict.recommended, verdict.regret) == (decision.recommended, decision.regret)
+    assert f"; take {verdict.recommended}" in verdict.sentence
+    dropped = len(plain.search) - len(verdict.candidates)
+    assert (
+        f"{dropped} of {len(plain.search)} candidates were dropped in the search"
+        in verdict.sentence
+    )
+
+
+def test_plans_that_were_never_tried_are_named(tmp_path) -> None:
+    space = {"plans": {"a": "lecun_normal", "b": "orthogonal", "c": "he_uniform", "d": "ones"}}
+    baselines = {"torch_default": "torch_default"}
+    asked = settings(tmp_path, space=space, baselines=baselines, n_trials=3)
+    verdict = Trained(simulate).run(asked)
+    tried = {row.scheme for row in verdict.evidence.search}
+    left = [name for name in space["plans"] if name not in tried]
+    assert len(left) == 2
+    assert f"2 of 4 named in the space were never tried ({' and '.join(left)})" in verdict.sentence
+
+
+def test_the_boundary_is_a_setting_of_the_race(tmp_path) -> None:
+    many = {"max_seeds": 4, "looks": (2,), "futility": 0.0, "margin": 0.0, "alpha": 0.001}
+    looks = {}
+    for boundary in ("obrien_fleming", "linear"):
+        asked = settings(tmp_path / boundary, race=many | {"boundary": boundary})
+        looks[boundary] = [look.look for look in Trained(simulate).run(asked).evidence.looks]
+    assert looks == {"obrien_fleming": [2, 4], "linear": [2, 3, 4]}
+
+
+def test_an_unknown_boundary_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"race\.boundary.*obrien_fleming"):
+        RaceSettings.parse("race", {"boundary": "pocock"})
+
+
+def test_the_default_boundary_is_the_race_of_earlier_versions(tmp_path) -> None:
+    """They had no such setting: a race that they decided counts alpha once."""
+    plain_race, linear = (
+        settings(tmp_path, race={"boundary": boundary}).race_request()
+        for boundary in ("obrien_fleming", "linear")
+    )
+    asked = settings(tmp_path)
+    fields = [key for key in RaceSettings.model_fields if key != "boundary"]
+    texts = {key: repr(getattr(asked.race, key)) for key in fields} | {"futility": "0.0"}
+    earlier = f"RaceSettings({', '.join(f'{key}={text}' for key, text in texts.items())})"
+    assert plain_race == asked._request(None, earlier) != linear
 
 
 def test_the_verdict_says_how_many_images_there_were(tmp_path, plain) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from initsearch.errors import ConfigError
-from initsearch.race import Decision, Race, RaceRules
+from initsearch.race import BaselineGap, Decision, Race, RaceRules
 from initsearch.search.verdict import (
+    BaselineAnswer,
     Evidence,
     HeldOutScore,
     ImageCounts,
@@ -94,6 +95,11 @@ def verdict(**changes: Any) -> Verdict:
         "wall_seconds": 12.5,
         "cpu_seconds": 23.0,
         "versions": {"torch": "2.9"},
+        "recommended": "he_normal",
+        "against_baseline": BaselineAnswer(
+            "beaten", ("he_normal",), (BaselineGap("he_normal", 2, 0.02, 0.01, 0.03, 0.003, True),)
+        ),
+        "regret": 0.0,
     }
     return Verdict(**{**plain, **changes})
 
@@ -145,7 +151,11 @@ def test_the_file_has_the_documented_names_and_no_nan(tmp_path: Path) -> None:
         "name": "torch_default",
         "test_accuracy": None,
         "by_seed": {},
+        **dict.fromkeys(("gap", "gap_low", "gap_high")),
     }
+    assert plain["recommended"] == "he_normal"
+    assert plain["against_baseline"]["status"] == "beaten"
+    assert plain["against_baseline"]["gaps"][0]["low"] == 0.01
     assert "–" in path.read_text(encoding="utf-8")
 
 
@@ -164,6 +174,19 @@ def test_fields_of_a_later_version_are_left_out(tmp_path: Path) -> None:
     plain["candidates"][0]["mood"] = "good"
     path.write_text(json.dumps({**plain, "weather": "fine"}), encoding="utf-8")
     assert Verdict.load(path).winner == "he_normal"
+
+
+def test_a_file_of_an_earlier_version_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "verdict.json"
+    plain = verdict().to_json()
+    for key in ("recommended", "against_baseline", "regret"):
+        del plain[key]
+    for key in ("gap_low", "gap_high", "p_adjusted", "failure_bound"):
+        for candidate in plain["candidates"]:
+            del candidate[key]
+    path.write_text(json.dumps(plain), encoding="utf-8")
+    read = Verdict.load(path)
+    assert (read.recommended, read.against_baseline, read.regret) == (None, None, None)
 
 
 def test_a_verdict_without_evidence_can_be_read(tmp_path: Path) -> None:
@@ -241,7 +264,8 @@ def test_a_missing_file_is_one_line_of_error(tmp_path: Path) -> None:
         ({"status": "champion"}, "must be one of winner, tie, undecided"),
         ({"status": "tie"}, "exactly when its status is 'winner'"),
         ({"winner": None}, "exactly when its status is 'winner'"),
-        ({"winner": "lecun"}, "one of its candidates"),
+        ({"winner": "lecun"}, "winner must be one of its candidates"),
+        ({"recommended": "lecun"}, "recommended must be one of its candidates"),
     ],
 )
 def test_status_and_winner_never_contradict(changes: dict[str, Any], message: str) -> None:
