@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from initsearch.errors import InitSearchError as InitSearchError
     from initsearch.errors import ModelError as ModelError
     from initsearch.errors import NoEffectWarning as NoEffectWarning
+    from initsearch.finder import InitFindResult as InitFindResult
+    from initsearch.finder import init_find as init_find
     from initsearch.initializers import Initializer as Initializer
     from initsearch.initializers import get_initializer as get_initializer
     from initsearch.initializers import list_initializers as list_initializers
@@ -31,6 +33,7 @@ _MODULES = {
     "ConfigError": "errors",
     "DataError": "errors",
     "InitCallback": "callback",
+    "InitFindResult": "finder",
     "InitPlan": "plan",
     "InitReport": "plan",
     "InitSearchError": "errors",
@@ -41,6 +44,7 @@ _MODULES = {
     "Space": "space",
     "diagnose": "signal",
     "get_initializer": "initializers",
+    "init_find": "finder",
     "list_initializers": "initializers",
     "race": "",
     "register": "initializers",

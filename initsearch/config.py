@@ -1,17 +1,15 @@
 """From Hydra's configuration to the typed settings of a study: everything is parsed here, once."""
 
 import os
-import tempfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from initsearch.chosen_groups import as_chosen
 from initsearch.command import conf_dir
-from initsearch.errors import ConfigError, quoted, unknown_name
-from initsearch.plan import InitPlan
+from initsearch.errors import ConfigError, unknown_name
+from initsearch.search.baselines import read_baselines
 from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
 from initsearch.space import Space
 from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
@@ -65,51 +63,13 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
         "task": task,
         "trainer": trainer,
         "space": Space.from_spec(plain["space"], allow_code),
-        "baselines": _baselines(plain.get("baselines"), allow_code),
+        "baselines": read_baselines(plain.get("baselines"), allow_code),
         "workers": _workers(trainer) if plain.get("workers") is None else plain["workers"],
         "search": SearchSettings.parse("search", plain.get("search")),
         "race": RaceSettings.parse("race", plain.get("race")),
         "composed": plain,
     }
     return StudySettings.parse("", own | parsed)
-
-
-def writable(folder: Path) -> Path:
-    """The folder, made if it is missing.
-
-    Raises:
-        ConfigError: It cannot be made, or is not writable.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise ConfigError(
-            f"output_dir must be a writable folder, but {str(folder)!r} is not ({error.strerror}): give "
-            "another one, output_dir=PATH"
-        ) from error
-
-
-def _baselines(spec: Any, allow_code: Sequence[str]) -> Mapping[str, InitPlan]:
-    """The plans of the baselines by name; plan files are read here, once."""
-    if isinstance(spec, str):
-        spec = [spec]
-    if not isinstance(spec, Mapping | list | tuple | None):
-        raise ConfigError(
-            f"baselines must be a list of plans or a mapping of names to plans, but got {quoted(spec)}: "
-            "try [torch_default]"
-        )
-    named: dict[str, Any] = {}
-    for entry in [spec] if isinstance(spec, Mapping) else spec or ():
-        named |= entry if isinstance(entry, Mapping) else {str(entry): entry}
-    plans: dict[str, InitPlan] = {}
-    for name, plan in named.items():
-        try:
-            plans[name] = InitPlan.from_spec(plan, allow_code)
-        except ConfigError as error:
-            raise ConfigError(f"baseline {quoted(name)}: {error}") from error
-    return plans
 
 
 def _workers(trainer: TrainerSettings) -> int:

@@ -37,11 +37,11 @@ from initsearch.tasks import (
     Batch,
     BatchFormat,
     Block,
+    CohortTask,
     DataSettings,
     ImageClassification,
     ModelSettings,
     OptimizerSettings,
-    Task,
 )
 from initsearch.tasks.models import build_model
 from initsearch.training.engine_protocol import Engine
@@ -81,7 +81,7 @@ def batches(block: Block, form: BatchFormat) -> Batches:
         yield step, block.ready(raw, form)
 
 
-def plain_loop(task: Task, model: nn.Module, stream: Batches, steps: int) -> None:
+def plain_loop(task: CohortTask, model: nn.Module, stream: Batches, steps: int) -> None:
     """The reference: train one model, with no other work."""
     optimizer = task.optimizer.build(model.parameters(), RATE)
     for _, (x, y) in itertools.islice(stream, steps):

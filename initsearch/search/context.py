@@ -22,7 +22,7 @@ class StudyContext:
         metric: What candidates are compared by.
         budgets: How far they are trained.
         guess: Scores of a model that has learned nothing; see `TaskInfo`.
-        test_score: The name of the score on the test set that the verdict reports.
+        test_score: The name of the score on the test set that the verdict reports; None: there is no test set.
         tracker: Keeps the records.
         progress: Shows how far the study is.
     """
@@ -33,6 +33,6 @@ class StudyContext:
     metric: Metric
     budgets: Budgets
     guess: Mapping[str, float]
-    test_score: str
+    test_score: str | None
     tracker: Tracker
     progress: Progress

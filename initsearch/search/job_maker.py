@@ -11,7 +11,7 @@ from initsearch.digests import short_hash
 from initsearch.files import read_whole, write_whole
 from initsearch.plan import InitPlan
 from initsearch.search.settings import StudySettings
-from initsearch.tasks import Task
+from initsearch.tasks import StandaloneTask, Task
 from initsearch.training import (
     Candidate,
     Curve,
@@ -62,7 +62,8 @@ class JobMaker:
             report: Gets one line if the file is damaged.
         """
         settings = self.settings
-        if "auto" not in [getattr(settings.trainer, key) for key in PROBED]:
+        decided = "auto" not in [getattr(settings.trainer, key) for key in PROBED]
+        if decided or isinstance(self.task, StandaloneTask):
             return self
         kept = read_whole(file, lambda data: EngineChoice.from_json(json.loads(data)), report)
         if kept is not None:
@@ -79,7 +80,7 @@ class JobMaker:
         """Any job of the study: its first baseline at full budget."""
         settings = self.settings
         name, plan = next(iter(settings.baselines.items()))
-        candidate = Candidate(name, InitPlan.from_spec(plan).spec(), settings.task.optimizer.lr)
+        candidate = Candidate(name, InitPlan.from_spec(plan).spec(), settings.task.lr)
         return self.make(
             [candidate], settings.search_seeds[0], 0.0, settings.max_epochs, keep=False
         )
@@ -97,7 +98,7 @@ class JobMaker:
         even in the last digit.
         """
         settings = self.settings
-        if settings.trainer.distributed:
+        if settings.trainer.distributed or isinstance(self.task, StandaloneTask):
             return 1
         limit = self.engine.cohort_size if self.engine else settings.search.cohort_size
         if not self.stacks:

@@ -20,7 +20,7 @@ class Metric:
         higher_is_better: Its direction.
         of: The score of a curve's points so far.
         floor: The score of a diverged run: that of a run that learned nothing, from the scores of a guess (see
-            `TaskInfo`) and the number of steps.
+            `TaskInfo`) and the number of steps; None if it is not known.
         unit: The unit of its differences; margins of shares are in percentage points.
         whole_curve: Whether points between the rungs matter.
         has_bounds: Whether a score of all steps or more is only a bound.
@@ -31,7 +31,7 @@ class Metric:
     name: str
     higher_is_better: bool
     of: Callable[[Sequence[Point]], float]
-    floor: Callable[[Mapping[str, float], int], float]
+    floor: Callable[[Mapping[str, float], int], float | None]
     unit: Unit = PLAIN
     whole_curve: bool = False
     has_bounds: bool = False
@@ -110,6 +110,7 @@ def _guess(guess: Mapping[str, float], steps: int) -> float:
     return guess["val_accuracy"]
 
 
+MODES = ("max", "min")
 METRICS = {
     metric.name: metric
     for metric in (
@@ -136,16 +137,35 @@ METRICS = {
 }
 
 
-def make_metric(name: str, target_accuracy: float) -> Metric:
+def task_metric(name: str, mode: str) -> Metric:
+    """A score that a task gives by this name, as it is at the end of the budget.
+
+    Args:
+        name: The score's name, such as `val/acc`.
+        mode: `max` if higher is better, `min` if lower is.
+    """
+    return Metric(
+        name,
+        mode == "max",
+        lambda points: points[-1].scores[name],
+        # What a guess scores is rarely known: the race then has a rule of its own, see `RaceRules`.
+        lambda guess, steps: guess.get(name),
+    )
+
+
+def make_metric(name: str, target_accuracy: float, mode: str | None = None) -> Metric:
     """A metric by its name.
 
     Args:
-        name: A key of `METRICS`.
+        name: A key of `METRICS`, or with `mode` a score of the task.
         target_accuracy: The validation accuracy to which `steps_to_target` counts steps, in (0, 1].
+        mode: See `task_metric`; None for a metric of `METRICS`.
 
     Raises:
         ConfigError: An unknown metric, or a target outside its range.
     """
+    if mode is not None:
+        return task_metric(name, mode)
     if name not in METRICS:
         raise unknown_name("metric", name, METRICS)
     if not 0 < target_accuracy <= 1:

@@ -99,7 +99,7 @@ class Proposals:
 
     def _candidate(self, trial: optuna.Trial | FrozenTrial) -> Candidate:
         """The candidate that a trial stands for; parameters that the trial lacks are sampled."""
-        space, default_rate = self._settings.space, self._settings.task.optimizer.lr
+        space, default_rate = self._settings.space, self._settings.task.lr
         baseline = trial.user_attrs.get(BASELINE)
         if baseline is None:
             suggestion = space.suggest(trial)

@@ -117,9 +117,12 @@ class Judge:
         self._context.tracker.measure(candidate.name, measurements)
 
     def _end_if_diverged(self, candidate: TrainedCandidate) -> None:
-        steps = [c.diverged_at or 0 for c in candidate.curves.values() if c.diverged]
-        if steps:
-            self._end(candidate, "diverged", f"loss or weights not finite at step {min(steps)}")
+        diverged = [curve for curve in candidate.curves.values() if curve.diverged]
+        if not diverged:
+            return
+        steps = [curve.diverged_at for curve in diverged if curve.diverged_at is not None]
+        what = f"loss or weights not finite at step {min(steps)}" if steps else "score not finite"
+        self._end(candidate, "diverged", what)
 
     def _drop_behind(self, standing: Sequence[TrainedCandidate], epoch: float) -> None:
         """End those that are behind the others at a rung; the verdict's baseline never is."""

@@ -83,11 +83,15 @@ class RaceRunner:
     def test(self, names: Sequence[str], result: RaceResult) -> dict[str, dict[int, float]]:
         """The task's score on the test set, by candidate's name and seed: the only use of the test set.
 
+        Empty if the task has no test set.
+
         Args:
             names: Candidates of the race.
             result: The race; the weights that it trained are tested.
         """
         context, end = self._context, self._context.budgets.full
+        if context.test_score is None:
+            return {}
         finished = [
             (name, seed, curve)
             for name in dict.fromkeys(names)

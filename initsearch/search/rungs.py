@@ -14,7 +14,7 @@ from heapq import heappop, heappush, heappushpop
 from initsearch.errors import ConfigError
 from initsearch.search.metric import Metric
 from initsearch.search.settings import StudySettings
-from initsearch.tasks import step_at, steps_per_epoch
+from initsearch.tasks import step_at
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,16 @@ class Budgets:
 
 
 def make_budgets(
-    settings: StudySettings, metric: Metric, examples: int, *, probe: bool = True
+    settings: StudySettings, metric: Metric, per_epoch: int, *, probe: bool = True
 ) -> Budgets:
     """The budgets of a study; budgets that round to the same step are one.
 
     Args:
         settings: What is searched.
         metric: If it uses whole curves, candidates are validated between the rungs as well.
-        examples: Number of training examples.
+        per_epoch: Optimizer steps of an epoch.
         probe: Whether starting a job is cheap enough for one of a few steps.
-
-    Raises:
-        ConfigError: A batch is larger than the training set.
     """
-    per_epoch = steps_per_epoch(examples, settings.task.optimizer.batch_size)
     search, full = settings.search, settings.max_epochs
     rungs = _distinct(
         rung_epochs(full, search.reduction_factor, search.first_rung * full), per_epoch

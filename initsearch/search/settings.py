@@ -18,7 +18,7 @@ from initsearch.digests import short_hash
 from initsearch.errors import ConfigError
 from initsearch.plan import InitPlan
 from initsearch.race import Boundary, RaceRules
-from initsearch.search.metric import METRICS, make_metric
+from initsearch.search.metric import MODES, make_metric
 from initsearch.search.trials import PRUNERS, SAMPLERS
 from initsearch.settings import Settings, one_of
 from initsearch.space import Space
@@ -85,8 +85,8 @@ class RaceSettings(Settings):
     Attributes:
         max_seeds: Seeds at most.
         alpha: Accepted chance of a false winner.
-        margin: The smallest difference that matters: percentage points for accuracies, else in the metric's
-            unit.
+        margin: The smallest difference that matters: percentage points for accuracies of `METRICS`, else in
+            the metric's unit.
         looks: Numbers of seeds after which a decision is tried, declared beforehand.
         futility: The race ends undecided if the remaining seeds would decide it with a probability below this;
             0: never.
@@ -142,7 +142,7 @@ class StudySettings(Settings):
     Attributes:
         name: The sweep's name.
         architecture: The model's short name.
-        task: What is trained; its optimizer's `lr` is used if the space has none.
+        task: What is trained; its `lr` is used if the space has none.
         trainer: Lightning's accelerator, devices, strategy and precision, and the cohort's engine.
         space: What may vary.
         output_dir: Where everything is written.
@@ -151,7 +151,9 @@ class StudySettings(Settings):
         max_epochs: The full budget.
         seed: From which every seed of a training is derived.
         workers: Processes that train.
-        metric: What candidates are compared by.
+        metric: What candidates are compared by: a key of `METRICS`, or, with `mode`, a score of the task.
+        mode: Whether a score of the task is better the higher (`max`) or the lower (`min`) it is; None for a
+            metric of `METRICS`, which has a direction.
         target_accuracy: The validation accuracy to which the metric `steps_to_target` counts steps.
         evaluations_per_epoch: How often candidates are validated, if the metric uses whole curves.
         search: How candidates are found.
@@ -170,7 +172,8 @@ class StudySettings(Settings):
     max_epochs: Annotated[Number, Field(gt=0)] = 4.0
     seed: Annotated[int, Field(ge=0)] = 0
     workers: Count = 1
-    metric: Annotated[str, one_of("metric", METRICS)] = "val_accuracy"
+    metric: str = "val_accuracy"
+    mode: Annotated[str, one_of("mode", MODES)] | None = None
     target_accuracy: Number = 0.9
     evaluations_per_epoch: Count = 10
     search: SearchSettings = SearchSettings()
@@ -191,7 +194,7 @@ class StudySettings(Settings):
 
     @model_validator(mode="after")
     def _check_metric(self) -> Self:
-        make_metric(self.metric, self.target_accuracy)  # raises what a metric refuses
+        make_metric(self.metric, self.target_accuracy, self.mode)  # raises what a metric refuses
         return self
 
     @property
@@ -212,11 +215,12 @@ class StudySettings(Settings):
         Args:
             contents: What identifies the data that were found; see `TaskInfo`.
         """
-        optimizer = self.task.optimizer
+        task = self.task.key()
+        if self.task.lr is not None:  # part of a candidate's own key, and so not of the task's
+            task["optimizer"] = {**task.get("optimizer", {}), "lr": self.task.lr}
         parts = {
-            **self.task.key(),
+            **task,
             "dataset": contents,
-            "optimizer": {**optimizer.key(), "lr": optimizer.lr},
             "arithmetic": [getattr(self.trainer, key) for key in ARITHMETIC],
             "space": self.space.key(),
             # The plans themselves: a file may have been edited.
@@ -225,7 +229,10 @@ class StudySettings(Settings):
             },
             "max_epochs": self.max_epochs,
             "seed": self.seed,
-            "metric": [self.metric, self.target_accuracy, self.evaluations_per_epoch],
+            "metric": [
+                *(self.metric, self.target_accuracy, self.evaluations_per_epoch),
+                *([] if self.mode is None else [self.mode]),
+            ],
             # Under its first name: it is part of the names of studies.
             "search": _text("SearchRules", self.search),
         }

@@ -15,7 +15,6 @@ from filelock import FileLock, Timeout
 
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.files import read_whole, short_name, write_whole
-from initsearch.layers import describe
 from initsearch.plan import InitPlan, Where
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.context import StudyContext
@@ -32,6 +31,7 @@ from initsearch.search.tracker import BufferedTracker, Progress, StudyInfo, Trac
 from initsearch.search.trials import TrialStore
 from initsearch.search.verdict import Verdict
 from initsearch.search.verdict_builder import Findings, build_verdict
+from initsearch.tasks import StandaloneTask
 from initsearch.training import CohortResult, Job, run_job
 
 
@@ -69,7 +69,7 @@ class Study:
         self._tracker = tracker
         self._progress = progress
         self._train = train
-        self._metric = make_metric(settings.metric, settings.target_accuracy)
+        self._metric = make_metric(settings.metric, settings.target_accuracy, settings.mode)
         self._data = settings.task.info()
         self._metric.check_margin(settings.race.margin, self._data.guess)
         self._check_space()
@@ -173,9 +173,10 @@ class Study:
         budgets = make_budgets(
             settings,
             self._metric,
-            self._data.sizes["train"],
-            # Starting a training over several processes takes longer than a probe.
-            probe=not settings.trainer.distributed,
+            self._data.steps_per_epoch,
+            # Starting a training over several processes takes longer than a probe, and a task that trains by
+            # itself may start each one from scratch.
+            probe=not (settings.trainer.distributed or isinstance(settings.task, StandaloneTask)),
         )
         maker = JobMaker(settings, settings.task.pinned(), self._states)
         maker = maker.with_engine(self.folder / "engine.json", executor, progress.message)
@@ -274,8 +275,10 @@ class Study:
 
     def _check_space(self) -> None:
         """Build the model once, so that errors in it or in the space are reported before any training."""
-        task, space = self.settings.task, self.settings.space
-        slots = describe(task.build_model(), task.example_inputs())
+        space = self.settings.space
+        slots = self.settings.task.slots()
+        if not slots:
+            return
         unmatched = space.without_effect(slots)
         conditions = [Where.from_spec(group.where).spec() for group in space.groups]
         architecture = self.settings.architecture
@@ -309,7 +312,7 @@ class Study:
                 "search": settings.n_trials * settings.search.seeds * full,
                 "race": entrants * settings.race.max_seeds * full,
                 # The leader, the baseline and the recommended candidate.
-                "test": 3 * settings.race.max_seeds * TEST_WORK,
+                "test": 3 * settings.race.max_seeds * TEST_WORK if self._data.test_score else 0.0,
             }
         )
 

@@ -1,5 +1,6 @@
 """What a study reports while it runs: the `Tracker` and `Progress` protocols and their messages."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ def curve_measurements(points: Sequence[Point], suffix: str) -> list[Measurement
         Measurement(f"{key}{suffix}", value, point.step)
         for point in points
         for key, value in (*point.scores.items(), ("train_loss", point.train_loss))
+        if key != "train_loss" or not math.isnan(value)  # NaN: unknown
     ]
 
 

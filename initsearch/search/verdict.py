@@ -30,7 +30,7 @@ class Standing:
         name: The candidate's readable, unique name.
         scheme: Its scheme family.
         plan: The plan's specification.
-        lr: Its learning rate.
+        lr: Its learning rate; None if the task does not take one.
         mean: Mean score over its seeds, in units of the metric (accuracy lies in [0, 1]).
         std: Standard deviation over its seeds (n - 1 in the denominator), same units.
         ci_low: Lower end of the mean's confidence interval, same units.
@@ -52,7 +52,7 @@ class Standing:
     name: str
     scheme: str
     plan: Mapping[str, Any]
-    lr: float
+    lr: float | None
     mean: float
     std: float
     ci_low: float

@@ -124,7 +124,7 @@ def _evidence(found: Findings, settings: StudySettings, metric: Metric) -> Evide
     return Evidence(
         request=settings.request(found.data.contents),
         race_request=settings.race_request(found.data.contents),
-        images=ImageCounts(**found.data.sizes),
+        images=ImageCounts(**found.data.sizes) if found.data.sizes else None,
         alphas=(*found.earlier_alphas, settings.race.alpha),
         looks=tuple(found.race.race.decisions),
         rank_agreement=rank_agreement(found.race, metric, found.rungs),
@@ -218,6 +218,8 @@ def _test_scores(found: Findings, decision: Decision, alpha: float) -> dict[str,
     roles["baseline"] = found.baseline
     if decision.recommended is not None and decision.recommended not in roles.values():
         roles["recommended"] = decision.recommended
+    if not found.test:  # the task has no test set
+        return {}
     baseline = found.test[found.baseline]
     return {role: held_out(name, found.test[name], baseline, alpha) for role, name in roles.items()}
 

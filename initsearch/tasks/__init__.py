@@ -1,8 +1,8 @@
 """What is trained: data, a model for a seed, batches, the loss, named scores and the optimizer.
 
-Training and search know a task only by the protocols `Task` and `Block`. `ImageClassification` is a task;
-another one is a file beside it that gives the same methods.
-Begin with `base.py` for the protocols and `image_classification.py` for a complete example.
+Training and search know a task only by the protocols of `base.py`: a `CohortTask` with its `Block`s is
+trained by engines, a `StandaloneTask` trains itself. Each task is a file beside it with the same methods.
+Begin with `base.py`, then `image_classification.py` for a cohort task and `score.py` for a standalone one.
 """
 
 from typing import TYPE_CHECKING
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from initsearch.tasks.base import Batch as Batch
     from initsearch.tasks.base import BatchFormat as BatchFormat
     from initsearch.tasks.base import Block as Block
+    from initsearch.tasks.base import CohortTask as CohortTask
     from initsearch.tasks.base import EvaluationSet as EvaluationSet
+    from initsearch.tasks.base import Measured as Measured
     from initsearch.tasks.base import Ranks as Ranks
+    from initsearch.tasks.base import StandaloneTask as StandaloneTask
     from initsearch.tasks.base import Task as Task
     from initsearch.tasks.base import TaskInfo as TaskInfo
     from initsearch.tasks.data import DataSettings as DataSettings
@@ -31,7 +34,11 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         **dict.fromkeys(
-            ("Batch", "BatchFormat", "Block", "EvaluationSet", "Ranks", "Task", "TaskInfo"), "base"
+            (
+                *("Batch", "BatchFormat", "Block", "CohortTask", "EvaluationSet", "Measured"),
+                *("Ranks", "StandaloneTask", "Task", "TaskInfo"),
+            ),
+            "base",
         ),
         **dict.fromkeys(("derive_seed", "step_at", "steps_per_epoch"), "streams"),
         **dict.fromkeys(("ImageBlock", "ImageClassification"), "image_classification"),

@@ -1,16 +1,20 @@
-"""The protocol of what is trained: `Task`, and `Block`, one seed of a task.
+"""The protocols of what is trained: `Task`, in its two kinds, and `Block`, one seed of a task.
 
-Training and search know data, models and losses through these two only. A task says what they are; a block
-gives the batches of one seed, which all candidates of that seed share.
+Training and search know data, models and losses through these only. The search needs a `Task`. Candidates of
+a `CohortTask` are trained side by side by an engine, on the batches of a `Block`, which all candidates of a
+seed share. A `StandaloneTask` trains one candidate at a time by its own means and returns scores.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from initsearch.layers import Slot
+from initsearch.plan import InitPlan
 from initsearch.tasks.optimizer import OptimizerSettings
 
 #: What a task calls a batch: tensors, or nested tuples and mappings of them. Only the task looks inside.
@@ -63,10 +67,12 @@ class TaskInfo:
         dataset: What records call the data that were found.
         requested: What they call the data that were asked for; differs where a fallback is used.
         contents: Identifies the data that were found: other data of the same name have another text here.
-        sizes: Number of examples by part: `train`, `validation`, `test`.
+        sizes: Number of examples by part: `train`, `validation`, `test`; empty if unknown.
         guess: Scores of a model that has learned nothing, by name, with its `train_loss`; only those that
             are known.
-        test_score: The name of the score that a verdict reports for the test set.
+        steps_per_epoch: Steps of a unit of the budget, at least 1. Budgets that round up to the same step are
+            one budget.
+        test_score: The name of the score that a verdict reports for the test set; None: there is no test set.
         messages: What the user should know about the data, a line each.
     """
 
@@ -75,7 +81,8 @@ class TaskInfo:
     contents: str
     sizes: Mapping[str, int]
     guess: Mapping[str, float]
-    test_score: str
+    steps_per_epoch: int
+    test_score: str | None
     messages: tuple[str, ...] = ()
 
 
@@ -114,12 +121,13 @@ class Block(Protocol):
         """
 
 
+@runtime_checkable
 class Task(Protocol):
-    """What is trained: a frozen description that can be pickled and opened in any process."""
+    """What is trained: a frozen description. To train in several processes, it must be picklable."""
 
     @property
-    def optimizer(self) -> OptimizerSettings:
-        """The optimizer of every candidate; each has its own learning rate."""
+    def lr(self) -> float | None:
+        """Learning rate of candidates whose space has none; None: the task does not take one."""
 
     def key(self) -> dict[str, Any]:
         """Plain data that determine every result of the task, given a candidate and a seed."""
@@ -134,6 +142,57 @@ class Task(Protocol):
 
     def pinned(self) -> "Task":
         """The task for workers: the data that were found here, without any download."""
+
+    def slots(self) -> list[Slot]:
+        """The parameters that a plan can fill; empty if they are not known.
+
+        Raises:
+            ModelError: The model cannot be built, or does not fit the data.
+        """
+
+
+@runtime_checkable
+class StandaloneTask(Task, Protocol):
+    """A task that trains a candidate by its own means."""
+
+    def train(self, plan: InitPlan, seed: int, budgets: Sequence[float]) -> list["Measured"]:
+        """Train one candidate on one seed from the start, and measure it.
+
+        Args:
+            plan: The candidate.
+            seed: The block: all that is random and not the plan must be a function of it.
+            budgets: Where scores are wanted, ascending; the training stops at the last one.
+
+        Returns:
+            The measurements, ascending. Only the one at the last budget is required. A score that is not
+            finite says that the candidate diverged.
+
+        Raises:
+            Exception: The candidate cannot be trained. It counts as failed, and the search continues.
+        """
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a `StandaloneTask` measured at one point of the budget.
+
+    Attributes:
+        budget: The point.
+        scores: By name; the metric of the study is among them.
+        train_loss: Mean training loss since the point before; NaN if unknown.
+    """
+
+    budget: float
+    scores: Mapping[str, float]
+    train_loss: float = math.nan
+
+
+class CohortTask(Task, Protocol):
+    """A task whose candidates are trained side by side, by an engine."""
+
+    @property
+    def optimizer(self) -> OptimizerSettings:
+        """The optimizer of every candidate; each has its own learning rate."""
 
     def build_model(self) -> nn.Module:
         """A new model on the CPU, its weights drawn by its framework from the global generator.

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from initsearch.digests import short_hash
 from initsearch.errors import ModelError
+from initsearch.layers import Slot, describe
 from initsearch.tasks.base import BatchFormat, EvaluationSet, TaskInfo
 from initsearch.tasks.data import DataSettings, ImageData, Split, load_data, split, split_sizes
 from initsearch.tasks.models import ModelSettings, build_model
@@ -31,7 +32,7 @@ Images = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class ImageClassification:
-    """Classify images by cross-entropy; a `Task`.
+    """Classify images by cross-entropy; a `CohortTask`.
 
     Its scores are `val_accuracy` and `test_accuracy` (the share of right answers, in [0, 1]), `val_loss` and
     `test_loss` (mean cross-entropy in nats).
@@ -45,6 +46,11 @@ class ImageClassification:
     data: DataSettings
     model: ModelSettings
     optimizer: OptimizerSettings
+
+    @property
+    def lr(self) -> float:
+        """The optimizer's learning rate."""
+        return self.optimizer.lr
 
     def key(self) -> dict[str, Any]:
         """Plain data that determine every result of the task, given a candidate and a seed."""
@@ -66,6 +72,7 @@ class ImageClassification:
             contents=_contents(images),
             sizes={"train": train, "validation": val, "test": len(images.test_y)},
             guess={"train_loss": loss, "val_loss": loss, "val_accuracy": share},
+            steps_per_epoch=steps_per_epoch(train, self.optimizer.batch_size),
             test_score="test_accuracy",
             messages=tuple(self._messages(images, train, val)),
         )
@@ -95,6 +102,10 @@ class ImageClassification:
         """A new model for images of this shape and number of classes."""
         images = _load(self.data)
         return build_model(self.model, images.input_shape, images.num_classes)
+
+    def slots(self) -> list[Slot]:
+        """The parameters of the model."""
+        return describe(self.build_model(), self.example_inputs())
 
     def open(self, seed: int, device: torch.device) -> "ImageBlock":
         """The images on a device, with the split that a seed draws."""

@@ -1,7 +1,8 @@
 """How candidates are trained: cohorts of one block side by side in one LightningModule, by an engine.
 
 A coordinator submits `run_job` with a `TrainJob` or a `TestJob` and gets a `CohortResult` back; what is
-trained stands behind `initsearch.tasks.Task`, and no data set or loss is known here.
+trained stands behind `initsearch.tasks.Task`, and no data set or loss is known here. A standalone task trains
+itself; every other one is trained in cohorts.
 Begin with `job.py` for what is asked and answered, `run.py` for the way of a job, and `cohort.py`.
 """
 

@@ -57,9 +57,9 @@ class Bench:
         self, job: TrainJob, device: torch.device, convert: Callable[[nn.Module], nn.Module]
     ) -> None:
         self.device = device
-        self.task = job.task
-        self.block = job.task.open(job.seed, device)
-        self.seed, self.lr = job.seed, job.candidates[0].lr
+        self.task = job.cohort_task
+        self.block = job.cohort_task.open(job.seed, device)
+        self.seed, self.lr = job.seed, job.candidates[0].rate
         fresh = replace(job, candidates=job.candidates[:1], states={}, start_epoch=0.0)
         (model,) = build_members(fresh, self.block)
         self._model = convert(model).to(device)

@@ -127,7 +127,7 @@ class CohortModule(LightningModule):
         for candidate, member, track in zip(
             self.job.candidates, self.members, self.tracks, strict=True
         ):
-            optimizer = self.job.task.optimizer.build(member.parameters(), candidate.lr)
+            optimizer = self.job.cohort_task.optimizer.build(member.parameters(), candidate.rate)
             if candidate.name in self.job.states:
                 self._resume(self.job.states[candidate.name], member, optimizer, track)
             optimizers.append(optimizer)
@@ -139,7 +139,7 @@ class CohortModule(LightningModule):
 
     def _make_engine(self, optimizers: list[torch.optim.Optimizer]) -> Engine:
         """The engine that is asked for, or the loop where the members cannot be stacked."""
-        members, task = list(self.members), self.job.task
+        members, task = list(self.members), self.job.cohort_task
         if self.job.stacked:
             if self.form.ranks.world > 1:
                 obstacle: str | None = "a cohort over several processes is one candidate"
@@ -149,7 +149,7 @@ class CohortModule(LightningModule):
             if obstacle is None:
                 return StackedEngine(
                     members,
-                    [candidate.lr for candidate in self.job.candidates],
+                    [candidate.rate for candidate in self.job.candidates],
                     task,
                     [optimizer.state_dict() for optimizer in optimizers],
                     seed=self.job.seed,

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from initsearch.errors import ConfigError
-from initsearch.tasks.base import Task
+from initsearch.tasks.base import CohortTask, Task
 from initsearch.training.trainer_settings import TrainerSettings
 
 
@@ -19,7 +19,7 @@ class Candidate:
     Attributes:
         name: Readable, and unique in its study.
         plan: The plan's specification, as `InitPlan.from_spec` reads it.
-        lr: Learning rate, above 0.
+        lr: Learning rate, above 0; None: the task does not take one.
         number: Its number in the study, from 0.
         scheme: Its scheme family.
         params: What Optuna sampled (`relu.scheme`, `relu.variance_scaling.factor`, ...).
@@ -29,7 +29,7 @@ class Candidate:
 
     name: str
     plan: Mapping[str, Any]
-    lr: float
+    lr: float | None
     number: int = 0
     scheme: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -37,8 +37,21 @@ class Candidate:
     twin_of: int | None = None
 
     def __post_init__(self) -> None:
+        if self.lr is None:
+            return
         if not (isinstance(self.lr, int | float) and math.isfinite(self.lr) and self.lr > 0):
             raise ConfigError(f"lr of candidate {self.name!r} must be above 0, but got {self.lr!r}")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, where the task takes one.
+
+        Raises:
+            ConfigError: The candidate has none.
+        """
+        if self.lr is None:
+            raise ConfigError(f"candidate {self.name!r} must have a learning rate: set lr")
+        return self.lr
 
     def key(self) -> dict[str, Any]:
         """Plain data on which the candidate's results depend: the rest says where it came from."""
@@ -73,6 +86,11 @@ class Job:
         unknown = sorted(set(self.states) - set(names))
         if unknown:
             raise ConfigError(f"states must name candidates of the job, but got {unknown}")
+
+    @property
+    def cohort_task(self) -> CohortTask:
+        """The task for an engine; `worker.run_job` runs the other kind, a `StandaloneTask`, without one."""
+        return cast("CohortTask", self.task)
 
     @property
     def stacked(self) -> bool:
@@ -191,7 +209,7 @@ class Point:
     Attributes:
         epoch: As the job asked for it.
         step: Optimizer steps done.
-        train_loss: Mean over the steps since the point before (or the job's start).
+        train_loss: Mean over the steps since the point before (or the job's start); NaN if unknown.
         scores: On the validation set, by the names that the task gives them (`val_accuracy`, `val_loss`).
     """
 
@@ -209,10 +227,11 @@ class Curve:
         candidate: Its name.
         seed: The block.
         points: Its measurements in this job, ascending, all finite; none after a divergence.
-        initial_loss: Training loss on the block's first batch, before any update.
+        initial_loss: Training loss on the block's first batch, before any update; NaN if unknown.
         diverged: Whether its loss or its parameters ceased to be finite. That ends the training; it is a
             result.
-        diverged_at: The step (from 0) whose loss was not finite, or after which the parameters were not.
+        diverged_at: The step (from 0) whose loss was not finite, or after which the parameters were not; None
+            if it did not diverge, or the step is not known.
         test: Scores on the test set, by name; None unless a `TestJob` measured them.
         state: The checkpoint from which a later job can resume; None where none was kept.
         stopped: Why it was not trained at all; empty for all others.
@@ -239,7 +258,7 @@ class CohortResult:
         curves: One per candidate, in the job's order.
         wall_seconds: From the call to the answer, data and models included.
         cpu_seconds: Processor time over all processes that trained.
-        engine: `loop` or `stacked`; `none` where nothing was trained.
+        engine: `loop` or `stacked`; `own` for a standalone task; `none` where nothing was trained.
         reason: Why this engine.
         device: Where it ran (`cpu`, `cuda:0`).
     """

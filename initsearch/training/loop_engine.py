@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from initsearch.errors import ConfigError
-from initsearch.tasks.base import Batch, Ranks, Task
+from initsearch.tasks.base import Batch, CohortTask, Ranks
 from initsearch.tasks.streams import derive_seed
 from initsearch.training.engine_protocol import bf16_autocast, reseed
 
@@ -33,7 +33,7 @@ class LoopEngine:
         self,
         members: Sequence[nn.Module],
         optimizers: Sequence[torch.optim.Optimizer],
-        task: Task,
+        task: CohortTask,
         *,
         seed: int,
         bf16: bool = False,

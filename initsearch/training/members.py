@@ -19,11 +19,11 @@ def build_members(job: Job, block: Block) -> list[nn.Module]:
     candidate, and what it draws scales the same noise. A candidate with a checkpoint keeps the framework's
     weights, which the checkpoint replaces.
     """
-    batch = job.task.inputs(block.ready(block.example(INIT_EXAMPLES), BatchFormat()))
+    batch = job.cohort_task.inputs(block.ready(block.example(INIT_EXAMPLES), BatchFormat()))
     members = []
     for candidate in job.candidates:
         torch.manual_seed(derive_seed("model", job.seed))
-        model = job.task.build_model()
+        model = job.cohort_task.build_model()
         if candidate.name not in job.states:
             InitPlan.from_spec(candidate.plan).apply(model, seed=job.seed, batch=batch)
         members.append(model)

@@ -41,7 +41,7 @@ def run_train_job(job: TrainJob) -> CohortResult:
     """
     clock = _Clock()
     with _training_on(job) as (trainer, device):
-        block = job.task.open(job.seed, device)
+        block = job.cohort_task.open(job.seed, device)
         members = build_members(job, block)
         screening = job.screen and job.start_epoch == 0
         reasons = screened(job.candidates, members, block) if screening else {}
@@ -74,7 +74,7 @@ def run_test_job(job: TestJob) -> CohortResult:
     kept = [c for c in job.candidates if c.name in job.states and Path(job.states[c.name]).exists()]
     gone = [candidate for candidate in job.candidates if candidate not in kept]
     with _training_on(job) as (trainer, device):
-        block = job.task.open(job.seed, device)
+        block = job.cohort_task.open(job.seed, device)
         curves = _test_kept(job.part(kept), block, trainer) if kept else []
         if not gone:
             return clock.result(curves, "none", "nothing is trained", device)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from initsearch.random_state import isolated_random_state
-from initsearch.tasks.base import Batch, Task
+from initsearch.tasks.base import Batch, CohortTask
 from initsearch.tasks.streams import derive_seed
 from initsearch.training.engine_protocol import bf16_autocast, reseed
 
@@ -21,7 +21,7 @@ SCALARS = ("step", "mu_product")
 class _TrainingLoss(nn.Module):
     """The training loss as a module: `functional_call` gives the model inside it a member's tensors."""
 
-    def __init__(self, model: nn.Module, task: Task) -> None:
+    def __init__(self, model: nn.Module, task: CohortTask) -> None:
         super().__init__()
         self.model = model
         self.task = task
@@ -64,7 +64,7 @@ class StackedEngine:
         self,
         members: Sequence[nn.Module],
         rates: Sequence[float],
-        task: Task,
+        task: CohortTask,
         states: Sequence[Mapping[str, Any] | None],
         *,
         seed: int,
@@ -185,7 +185,7 @@ def _clip(gradients: Sequence[Tensor | None], norm: float) -> tuple[Tensor | Non
     return tuple(None if g is None else g * factor.view(-1, *[1] * (g.ndim - 1)) for g in gradients)
 
 
-def why_not_stacked(members: Sequence[nn.Module], task: Task, batch: Batch) -> str | None:
+def why_not_stacked(members: Sequence[nn.Module], task: CohortTask, batch: Batch) -> str | None:
     """Why these members cannot be stacked, in words; None if they can.
 
     Args:

@@ -3,12 +3,21 @@
 Imports nothing heavy: a coordinator submits these functions without loading Lightning.
 """
 
+from initsearch.tasks.base import StandaloneTask
 from initsearch.training.engine_choice import EngineChoice
 from initsearch.training.job import CohortResult, Job, TestJob, TrainJob
 
 
 def run_job(job: Job) -> CohortResult:
-    """Train a cohort, or test a trained one; see `run.run_train_job` and `run.run_test_job`."""
+    """Train a cohort, or test a trained one.
+
+    See `run.run_train_job` and `run.run_test_job`, and for tasks that train candidates themselves
+    `standalone_run.run_standalone_job`.
+    """
+    if isinstance(job, TrainJob | TestJob) and isinstance(job.task, StandaloneTask):
+        from initsearch.training.standalone_run import run_standalone_job
+
+        return run_standalone_job(job.task, job)
     from initsearch.training.run import run_test_job, run_train_job
 
     if isinstance(job, TestJob):

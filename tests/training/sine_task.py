@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from initsearch.layers import Slot, describe
 from initsearch.tasks import (
     BatchFormat,
     EvaluationSet,
@@ -35,6 +36,10 @@ class SineTask:
     optimizer: OptimizerSettings = SGD
     width: int = 8
 
+    @property
+    def lr(self) -> float:
+        return self.optimizer.lr
+
     def key(self) -> dict[str, Any]:
         return {"sine": self.width, "optimizer": self.optimizer.key()}
 
@@ -45,11 +50,15 @@ class SineTask:
             contents="sine",
             sizes=dict.fromkeys(PARTS, SIZE),
             guess={},
+            steps_per_epoch=SIZE // self.optimizer.batch_size,
             test_score="test_mse",
         )
 
     def pinned(self) -> "SineTask":
         return self
+
+    def slots(self) -> list[Slot]:
+        return describe(self.build_model(), self.example_inputs())
 
     def build_model(self) -> nn.Module:
         return nn.Sequential(nn.Linear(1, self.width), nn.Tanh(), nn.Linear(self.width, 1))

@@ -10,11 +10,11 @@ from sine_task import SineTask, sines
 from torch import nn
 
 from initsearch.plan import InitPlan
-from initsearch.tasks import OptimizerSettings, Task, derive_seed
+from initsearch.tasks import CohortTask, OptimizerSettings, derive_seed
 from initsearch.tasks.streams import epoch_order
 from initsearch.training import Candidate, TestJob, TrainerSettings, TrainJob, run_job
 
-TASK: Task = SineTask()  # that mypy accepts it is part of the test
+TASK: CohortTask = SineTask()  # that mypy accepts it is part of the test
 CANDIDATES = tuple(
     Candidate(name, {"name": name}, lr) for name, lr in (("lecun_normal", 0.1), ("he_uniform", 0.2))
 )

@@ -1,4 +1,4 @@
-"""Learning curves of the candidates of the race: validation accuracy and loss."""
+"""Learning curves of the candidates of the race: validation accuracy, loss and the study's own metric."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ class Line:
 def curves_figure(
     verdict: Verdict, history: StudyHistory, steps_per_epoch: float | None
 ) -> Figure | None:
-    """Accuracy and loss over the budget, a line per candidate, its name at its end.
+    """Each metric over the budget, a line per candidate, its name at its end.
 
     Args:
         verdict: Which candidates, and in which order.
@@ -65,7 +65,7 @@ def curves_figure(
         None if nothing was measured more than once.
     """
     panels = {}
-    for metric in ("val_accuracy", "val_loss"):
+    for metric in dict.fromkeys(("val_accuracy", "val_loss", verdict.metric)):
         lines = _lines(verdict, history, metric, steps_per_epoch or 1.0)
         if any(len(line.x) > 1 for line in lines.values()):
             panels[metric] = lines

@@ -48,8 +48,8 @@ class CandidateLabels:
 
         Returns:
             `architecture`, `dataset`, `scheme`, `mode`, `distribution` and `factor` (empty where the main
-            part's initializer has none), `activation`, `lr`, the other parts' `<part>.scheme`,
-            `<part>.mode`, ..., and every sampled parameter under its own name.
+            part's initializer has none), `activation`, `lr` (empty if the task takes none), the other parts'
+            `<part>.scheme`, `<part>.mode`, ..., and every sampled parameter under its own name.
         """
         main, *others = self._parts(candidate.plan)
         labels = {
@@ -59,7 +59,7 @@ class CandidateLabels:
             **dict.fromkeys(_FIELDS, ""),
             **main.fields,
             "activation": self._activation(candidate.plan),
-            "lr": f"{candidate.lr:g}",
+            "lr": "" if candidate.lr is None else f"{candidate.lr:g}",
         }
         for part in others:
             named = {"scheme": part.scheme, **part.fields}

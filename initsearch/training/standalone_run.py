@@ -1,0 +1,71 @@
+"""`run_standalone_job`: the candidates of a job, trained by a `StandaloneTask` one after another."""
+
+import math
+import time
+import traceback
+from pathlib import Path
+
+from initsearch.errors import InitSearchError, ModelError, shortened
+from initsearch.plan import InitPlan
+from initsearch.random_state import isolated_random_state
+from initsearch.tasks.base import Measured, StandaloneTask
+from initsearch.tasks.streams import step_at
+from initsearch.training.job import Candidate, CohortResult, Curve, Point, TestJob, TrainJob
+
+
+def run_standalone_job(task: StandaloneTask, job: TrainJob | TestJob) -> CohortResult:
+    """Train the candidates of a job from the start, and measure them.
+
+    The global random state is left as it was.
+
+    Args:
+        task: The job's task.
+        job: What is asked.
+
+    Raises:
+        InitSearchError: A candidate cannot be trained.
+    """
+    if not isinstance(job, TrainJob):
+        raise TypeError(f"{type(task).__name__} has no test set, but got {job!r}")
+    wall, cpu = time.perf_counter(), time.process_time()
+    with isolated_random_state():
+        curves = tuple(_train(task, job, candidate) for candidate in job.candidates)
+    return CohortResult(
+        curves=curves,
+        wall_seconds=time.perf_counter() - wall,
+        cpu_seconds=time.process_time() - cpu,
+        engine="own",
+        reason="the task trains its candidates itself",
+        device="own",
+    )
+
+
+def _train(task: StandaloneTask, job: TrainJob, candidate: Candidate) -> Curve:
+    plan = InitPlan.from_spec(candidate.plan)
+    try:
+        measured = task.train(plan, job.seed, job.points)
+    except InitSearchError:
+        raise
+    except Exception as error:
+        raise ModelError(f"the training failed with {_described(error)}") from error
+    finite = [one for one in measured if all(map(math.isfinite, one.scores.values()))]
+    diverged = len(finite) < len(measured)
+    return Curve(
+        candidate=candidate.name,
+        seed=job.seed,
+        points=() if diverged else tuple(_point(task, one) for one in finite),
+        initial_loss=math.nan,
+        diverged=diverged,
+    )
+
+
+def _described(error: Exception) -> str:
+    """An error of the user's code in one line, with the place that raised it."""
+    reason = shortened((str(error).strip().splitlines() or [""])[-1])
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {reason} ({Path(place.filename).name}, line {place.lineno})"
+
+
+def _point(task: StandaloneTask, measured: Measured) -> Point:
+    step = step_at(measured.budget, task.info().steps_per_epoch)
+    return Point(measured.budget, step, measured.train_loss, measured.scores)
