@@ -40,7 +40,7 @@ class InitFindResult:
     @property
     def suggested(self) -> str:
         """The name of the candidate whose plan is suggested."""
-        return self.verdict.evidence.looks[-1].recommended or self.verdict.candidates[0].name
+        return self.verdict.recommended or self.verdict.candidates[0].name
 
     @property
     def results(self) -> list[dict[str, Any]]:

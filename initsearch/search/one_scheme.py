@@ -61,7 +61,7 @@ def one_scheme_verdict(
         evidence=Evidence(
             request=settings.request(data.contents),
             race_request=settings.race_request(data.contents),
-            images=ImageCounts(**data.sizes),
+            images=ImageCounts(**data.sizes) if data.sizes else None,
             alphas=tuple(earlier_alphas),
             search=tuple(search_row(candidate, candidate is best) for candidate in candidates),
         ),
