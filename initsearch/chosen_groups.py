@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from initsearch.checks import check_mapping
-from initsearch.command import conf_dir
+from initsearch.shipped_configs import conf_dir
 from initsearch.yaml_file import read_yaml
 
 #: Settings of a sweep that hold for any model or optimizer: the sweep's space matches layers by activation.

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, NoReturn
 
 from initsearch.command import leave, run_command
+from initsearch.shipped_configs import no_sweep
 from initsearch.study_run import run_study
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ def run(config: "DictConfig") -> None:
     """Run the study that a composed configuration describes."""
     from initsearch.execution import keep_freed_memory, start_preloading
 
+    if not config.get("space"):
+        raise no_sweep()
     if config.get("workers") != 1:
         start_preloading(PRELOAD)  # takes longest: the settings are read meanwhile
     from hydra.core.hydra_config import HydraConfig
@@ -47,5 +50,10 @@ def program() -> NoReturn:
 
 
 def main() -> None:
-    """Run the study of the command line; raises `SystemExit` if it fails."""
-    run_command("config", run, stopped="stopped: run the same command again to resume")
+    """Run the study of the command line, or print the help page; raises `SystemExit` if it fails."""
+    run_command(
+        "config",
+        run,
+        stopped="stopped: run the same command again to resume",
+        needs_words=True,
+    )

@@ -10,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from initsearch import __version__
 from initsearch.errors import InitSearchError, unknown_name
+from initsearch.help_page import help_page
+from initsearch.shipped_configs import conf_dir
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,15 +24,12 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
-def conf_dir() -> Path:
-    """The folder of the shipped configs: beside the package in a checkout, inside it in a wheel."""
-    package = Path(__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
 def run_command(
-    config_name: str, task: "Callable[[DictConfig], None]", stopped: str = "stopped"
+    config_name: str,
+    task: "Callable[[DictConfig], None]",
+    stopped: str = "stopped",
+    *,
+    needs_words: bool = False,
 ) -> None:
     """Compose a configuration from the command line and run a task with it.
 
@@ -40,7 +40,15 @@ def run_command(
         config_name: A file of `conf`, without its ending.
         task: What to do with the composed configuration.
         stopped: The message when Ctrl-C ends it.
+        needs_words: Whether a command without any word shows the help page.
     """
+    words = sys.argv[1:]
+    if {"-h", "--help"} & {*words} or (needs_words and not words):
+        print(help_page(config_name), end="")  # noqa: T201
+        return
+    if "--version" in words:
+        print(f"initsearch {__version__}")  # noqa: T201
+        return
     # Without this, Hydra prints an exception itself, over many lines.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     # The user's own models and initializers are in the current folder. `python -m` looks there; a console
@@ -71,26 +79,47 @@ def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> 
     import hydra
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    from initsearch.overrides import check_words, unknown_setting
 
     errors: list[InitSearchError] = []
+    composed = False
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)
     def compose_and_run(config: "DictConfig") -> None:
+        nonlocal composed
+        composed = True
         try:
             task(config)
         except InitSearchError as error:
             # Hydra must not see it: it would print the overrides of a job that fails.
             errors.append(error)
 
+    overrides: list[str] = []
     try:
+        overrides = check_words(sys.argv[1:])
         compose_and_run()
+    except InitSearchError as error:
+        return str(error)
     except MissingConfigException as error:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         if group and error.options:
             return str(unknown_name(group, name, error.options))
         return str(error)
     except (HydraException, OmegaConfBaseException) as error:
-        return str(error)
+        return str(unknown_setting(str(error), config_name, overrides) or error)
+    except OSError as error:
+        if composed:  # an error of the task keeps its traceback
+            raise
+        return (
+            f"cannot use {error.filename!r} ({error.strerror}): correct the path, or leave the setting out; "
+            "results are written to output_dir"
+        )
+    except (ValueError, YAMLError) as error:
+        if composed:
+            raise
+        return f"the configuration cannot be composed ({error}): correct the setting or the file"
     return str(errors[0]) if errors else None
 
 

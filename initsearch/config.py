@@ -7,10 +7,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from initsearch.chosen_groups import as_chosen
-from initsearch.command import conf_dir
-from initsearch.errors import ConfigError, unknown_name
+from initsearch.errors import unknown_name
 from initsearch.search.baselines import read_baselines
 from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
+from initsearch.shipped_configs import no_sweep
 from initsearch.space import Space
 from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
 from initsearch.training import TrainerSettings
@@ -23,11 +23,6 @@ KEYS = {*StudySettings.model_fields, *TASK_GROUPS, "allow_code"} - {
     "architecture",
     "composed",
 }
-
-
-def shipped_sweeps() -> list[str]:
-    """The names that `+sweep=` takes."""
-    return sorted(path.stem for path in (conf_dir() / "sweep").glob("*.yaml"))
 
 
 def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySettings:
@@ -46,16 +41,14 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
             raise unknown_name("key of the configuration", key, KEYS)
     plain = as_chosen(plain, overrides)
     if not plain.get("space"):
-        raise ConfigError(
-            "space must not be empty: choose a sweep, +sweep=NAME with NAME one of "
-            f"{', '.join(shipped_sweeps())}"
-        )
+        raise no_sweep()
     task = ImageClassification(
         data=DataSettings.parse("data", plain.get("data")),
         model=ModelSettings.parse("model", plain.get("model")),
         optimizer=OptimizerSettings.parse("optimizer", plain.get("optimizer")),
     )
     trainer = TrainerSettings.parse("trainer", plain.get("trainer"))
+    trainer.check_devices()
     allow_code = plain.get("allow_code", ())
     own = {key: value for key, value in plain.items() if key in StudySettings.model_fields}
     parsed = {

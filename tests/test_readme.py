@@ -10,9 +10,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from initsearch import InitPlan, Space
-from initsearch.command import conf_dir
-from initsearch.config import read_settings, shipped_sweeps
+from initsearch.config import read_settings
 from initsearch.initializers import catalogue_table
+from initsearch.shipped_configs import conf_dir, shipped_sweeps
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -45,7 +45,7 @@ def test_the_wheel_runs_a_sweep_from_another_folder(wheel: Path, tmp_path: Path)
     )  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(site)}
     where = subprocess.run(
-        [sys.executable, "-c", "import initsearch.config as c; print(c.__file__, c.conf_dir())"],
+        [sys.executable, "-c", "import initsearch.shipped_configs as c; print(c.__file__, c.conf_dir())"],
         env=environment, cwd=elsewhere, capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
     assert all(Path(path).is_relative_to(site) for path in where)

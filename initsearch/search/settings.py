@@ -73,6 +73,12 @@ class SearchSettings(Settings):
     probe_steps: Annotated[int, Field(ge=0)] = 20
 
 
+def _name(value: object) -> str:
+    if not str(value).strip():
+        raise ValueError("must not be empty")  # pydantic's protocol
+    return str(value)
+
+
 def _looks(value: object) -> object:
     if not isinstance(value, list | tuple) or not value:
         raise ValueError("must be a list of numbers of seeds")
@@ -161,7 +167,7 @@ class StudySettings(Settings):
         composed: The whole configuration as it was composed, for the records.
     """
 
-    name: Annotated[str, BeforeValidator(str)]
+    name: Annotated[str, BeforeValidator(_name)]
     architecture: str
     task: SkipValidation[Task]
     trainer: TrainerSettings

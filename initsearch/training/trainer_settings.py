@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from initsearch.errors import ConfigError
 from initsearch.settings import Settings, one_of
 
 ENGINES = ("auto", "loop", "stacked")
@@ -112,6 +113,30 @@ class TrainerSettings(Settings):
         if isinstance(self.devices, tuple):
             return list(self.devices)
         return list(range(torch.cuda.device_count()))
+
+    def check_devices(self) -> None:
+        """Refuse GPUs that this machine does not have; Lightning would do so in the first job.
+
+        Raises:
+            ConfigError: There is no GPU, or there are fewer than one training takes.
+        """
+        if self.accelerator not in ("gpu", "cuda", "mps"):
+            return
+        cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        mps = int(torch.backends.mps.is_available())
+        found = {"gpu": cuda or mps, "cuda": cuda, "mps": mps}[self.accelerator]
+        if not found:
+            raise ConfigError(
+                f"trainer.accelerator={self.accelerator} needs a GPU, but torch {torch.__version__} finds "
+                "none: use trainer=cpu, or install a build of torch for the GPU of this machine"
+            )
+        numbers = self.devices if isinstance(self.devices, tuple) else (self.device_count - 1,)
+        if max(numbers, default=0) >= found:
+            devices = list(self.devices) if isinstance(self.devices, tuple) else self.devices
+            raise ConfigError(
+                f"trainer.devices must be among the GPUs of this machine, of which torch finds {found}, but "
+                f"got {devices}: use trainer.devices=1 or trainer=cpu"
+            )
 
     @property
     def distributed(self) -> bool:

@@ -50,7 +50,8 @@ def test_a_store_that_cannot_be_opened_is_reported_before_anything_is_done(
         (["+sweep=relu_mlp", "model=mlpp"], r"unknown model 'mlpp'.*mlp"),
         ([], r"space must not be empty.*relu_convnet"),
         ([*DIGITS, "n_trials=0"], r"n_trials must be .*1, but got 0: the default is 16"),
-        ([*DIGITS, "n_trial=3"], "n_trial"),
+        ([*DIGITS, "n_trial=3"], r"unknown setting 'n_trial': did you mean n_trials\?"),
+        ([*DIGITS, "name="], "name must not be empty, but got ''"),
         ([*DIGITS, "baselines=[he_norml]"], r"he_norml.*he_normal"),
         ([*DIGITS, "+space.groups.relu.weight.he_norml={}"], r"he_norml.*he_normal"),
         (

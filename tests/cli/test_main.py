@@ -19,12 +19,12 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from initsearch import cli
-from initsearch.command import conf_dir
-from initsearch.config import read_settings, shipped_sweeps
+from initsearch.config import read_settings
 from initsearch.plan import InitPlan
 from initsearch.search.settings import StudySettings
 from initsearch.search.study import Study
 from initsearch.search.verdict import Verdict
+from initsearch.shipped_configs import conf_dir, shipped_sweeps
 from initsearch.tasks import ImageClassification
 from initsearch.tasks.models import build_model
 from initsearch.tracking import MlflowTracker

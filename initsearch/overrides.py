@@ -1,0 +1,148 @@
+"""The words of a command line, checked before Hydra composes a configuration from them: what to write instead.
+
+`check_words` finds what is no override at all, `unknown_setting` the nearest name for an override that the
+configuration has no place for.
+"""
+
+import argparse
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from initsearch.errors import ConfigError, InitSearchError, quoted, unknown_name
+from initsearch.shipped_configs import conf_dir, config_groups, options_of, shipped_sweeps
+
+#: How Hydra begins the message on an override that does not fit the configuration.
+_NO_PLACE = re.compile(r"Could not (?:override|delete from config\.) '([^']+)'")
+
+
+def check_words(arguments: Sequence[str]) -> list[str]:
+    """Check the words of a command line.
+
+    Args:
+        arguments: As in `sys.argv`, without the program's name.
+
+    Returns:
+        The overrides among them.
+
+    Raises:
+        ConfigError: An unknown option, a word that is not `name=value`, a list without brackets, a group
+            without a name, or a `--config-dir` that does not exist.
+    """
+    parser = get_args_parser()
+    parser.exit_on_error = False  # or argparse prints Hydra's usage
+    try:
+        given, unknown = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}: --help lists the options") from error
+    for option in unknown:
+        raise _unknown_option(option, list(parser._option_string_actions))
+    if given.config_dir is not None and not Path(given.config_dir).is_dir():
+        raise ConfigError(
+            f"--config-dir must be a folder, but {given.config_dir!r} is not one: correct the path"
+        )
+    for word in given.overrides:
+        _check_override(word, is_multirun=given.multirun)
+    overrides: list[str] = given.overrides
+    return overrides
+
+
+def unknown_setting(
+    message: str, config_name: str, overrides: Sequence[str]
+) -> InitSearchError | None:
+    """The nearest names for an override that does not fit the configuration; None for another error.
+
+    Args:
+        message: Hydra's message.
+        config_name: The configuration's name.
+        overrides: All overrides of the command line.
+    """
+    found = _NO_PLACE.match(message)
+    if found is None:
+        return None
+    key = found[1]
+    others = [word for word in overrides if re.split("[=@]", word.lstrip("+~"))[0] != key]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            names = list(_names(compose(config_name, overrides=others)))
+    except (HydraException, OmegaConfBaseException):  # the next mistake hides the names
+        return None
+    leaf = key.rpartition(".")[2]
+    same = [name for name in names if name.rpartition(".")[2] == leaf]
+    near = same or get_close_matches(key, names, n=1, cutoff=0.7)
+    if near:
+        return ConfigError(f"unknown setting {quoted(key)}: did you mean {' or '.join(near)}?")
+    return unknown_name("setting", key, (name for name in names if "." not in name))
+
+
+def _names(config: DictConfig) -> Iterator[str]:
+    """The dotted names of all settings."""
+    pending: list[tuple[str, Any]] = [("", OmegaConf.to_container(config))]
+    while pending:
+        prefix, settings = pending.pop()
+        for key, value in settings.items():
+            yield f"{prefix}{key}"
+            if isinstance(value, dict):
+                pending.append((f"{prefix}{key}.", value))
+
+
+def _unknown_option(option: str, known: Sequence[str]) -> ConfigError:
+    name, _, value = option.partition("=")
+    near = get_close_matches(name, known, n=1, cutoff=0.75)
+    if near:
+        return ConfigError(f"unknown option {quoted(name)}: did you mean {near[0]}?")
+    setting = name.lstrip("-").replace("-", "_")
+    plus = "+" if setting == "sweep" else ""
+    return ConfigError(
+        f"unknown option {quoted(name)}: settings have no dashes; write {plus}{setting}={value or 'VALUE'}"
+    )
+
+
+def _check_override(word: str, *, is_multirun: bool) -> None:
+    name = word.lstrip("+~").partition("=")[0]
+    if "=" not in word and not word.startswith("~"):
+        raise _no_value(word, name)
+    try:
+        override = OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        raise ConfigError(
+            f"{quoted(word)}: the value of {name or 'a setting'} cannot be read ({error}): a text with special "
+            f"characters needs quotes of its own, '{name}=\"…\"'"
+        ) from error
+    key = override.key_or_group
+    if not key:
+        raise ConfigError(f"{quoted(word)} must be name=value, but has no name: add one")
+    if override.is_sweep_override() and not is_multirun:
+        several = word.partition("=")[2]
+        remedy = f"run the command once for each of {several}"
+        if key not in config_groups():
+            remedy = f"write '{key}=[{several}]' for a list, or {remedy}"
+        raise ConfigError(f"{quoted(word)} must be a single value: {remedy}")
+    if key == "sweep" and not word.startswith(("+", "~")):
+        raise ConfigError(
+            f"{quoted(word)} must begin with a +, as no sweep is chosen yet: write +{word}"
+        )
+    is_choice = key in config_groups() and not override.is_delete() and not is_multirun
+    if is_choice and not isinstance(override.value(), str | list):
+        raise unknown_name(key, word.partition("=")[2], options_of(key))
+
+
+def _no_value(word: str, name: str) -> ConfigError:
+    if name in shipped_sweeps():
+        remedy = f"write +sweep={name}"
+    elif name == "sweep":
+        remedy = f"write +sweep=NAME with NAME one of {', '.join(shipped_sweeps())}"
+    else:
+        remedy = f"write {word}=VALUE, or +sweep=NAME to choose a sweep; --help shows both"
+    return ConfigError(f"{quoted(word)} must be name=value: {remedy}")
