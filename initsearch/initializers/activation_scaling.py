@@ -9,6 +9,7 @@ from torch import Tensor
 from initsearch.dotted import check_allowed
 from initsearch.errors import ConfigError, quoted
 from initsearch.initializers.base import Initializer
+from initsearch.initializers.distribution import Distribution
 from initsearch.initializers.gains import GAINS, gain
 from initsearch.initializers.registry import register
 from initsearch.initializers.scaling import DIALECTS, DISTRIBUTIONS, MODES, VarianceScaling
@@ -61,6 +62,10 @@ class ActivationScaling(Initializer):
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float] | None:
         """As `variance_scaling` with factor gain^2."""
         return self._scaling().moments(fan_in, fan_out)
+
+    def drawn_from(self, fan_in: float, fan_out: float) -> Distribution:
+        """As `variance_scaling` with that factor."""
+        return self._scaling().drawn_from(fan_in, fan_out)
 
     def _scaling(self) -> VarianceScaling:
         factor = gain(self.activation, self.gain, self.param) ** 2

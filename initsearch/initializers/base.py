@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from initsearch.errors import ConfigError, ModelError, quoted
+from initsearch.initializers.distribution import Distribution
 from initsearch.initializers.fields import CheckedFields
 
 # Types in which torch draws values itself; all other floating types are drawn in float32 and cast.
@@ -138,6 +139,13 @@ class Initializer(CheckedFields, ABC):
 
         None if no formula in the fans alone gives them: matrices that are not drawn entry by entry,
         users' functions.
+        """
+        return None
+
+    def drawn_from(self, fan_in: float, fan_out: float) -> Distribution | None:
+        """What each entry is drawn from, in canonical form: the same for equal draws under other names.
+
+        None if entries are not drawn one by one, or if the form is not known.
         """
         return None
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from initsearch.errors import ConfigError
 from initsearch.initializers.activation_scaling import require_named
 from initsearch.initializers.base import Initializer
+from initsearch.initializers.distribution import Distribution
 from initsearch.initializers.gains import find_activation
 from initsearch.initializers.quadrature import Activation, second_moment, slope_moment
 from initsearch.initializers.registry import register
@@ -69,6 +70,10 @@ class EdgeOfChaos(Initializer):
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """0 and sigma_w / sqrt(fan_in)."""
         return self._scaling().moments(fan_in, fan_out)
+
+    def drawn_from(self, fan_in: float, fan_out: float) -> Distribution:
+        """As `variance_scaling` with that factor."""
+        return self._scaling().drawn_from(fan_in, fan_out)
 
     def bias(self) -> Initializer:
         """N(0, sigma_b^2)."""

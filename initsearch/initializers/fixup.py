@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from initsearch.errors import ConfigError
-from initsearch.initializers import draws
 from initsearch.initializers.base import Facts, Initializer, positive_fan
+from initsearch.initializers.distribution import Distribution
 from initsearch.initializers.registry import register
 
 
@@ -61,11 +61,15 @@ class FixupScaled(Initializer):
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
     ) -> None:
-        draws.normal_(out, 0.0, self._std(fan_out), generator)
+        self.drawn_from(fan_in, fan_out).draw_(out, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """0 and sqrt(2 / fan_out) L^(-1/(2m-2))."""
         return 0.0, self._std(fan_out)
+
+    def drawn_from(self, fan_in: float, fan_out: float) -> Distribution:
+        """The normal with that deviation."""
+        return Distribution.normal(0.0, self._std(fan_out))
 
     def _std(self, fan_out: float) -> float:
         std = math.sqrt(2.0 / positive_fan(self.name, "fan_out", fan_out))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from initsearch.errors import ConfigError, quoted
-from initsearch.initializers import draws
 from initsearch.initializers.base import Initializer, positive_fan
+from initsearch.initializers.distribution import Distribution
 from initsearch.initializers.registry import register
 from initsearch.initializers.truncation import TWO_SIGMA_STD
 
@@ -46,25 +46,20 @@ def count_connections(name: str, mode: str, fan_in: float, fan_out: float) -> fl
     return math.sqrt(fan_in) * math.sqrt(fan_out)
 
 
-def draw_scaled_(
-    out: Tensor, std: float, distribution: str, dialect: str, generator: torch.Generator | None
-) -> None:
-    """Fill with mean 0 and deviation `std` (1.003 std for tf1's truncated normal).
+def scaled(std: float, distribution: str, dialect: str) -> Distribution:
+    """Mean 0 and deviation `std` (1.003 std for tf1's truncated normal).
 
     Args:
-        out: See `Initializer._draw_`.
         std: Target deviation.
         distribution: One of DISTRIBUTIONS, in the meaning that `dialect` gives it.
         dialect: One of DIALECTS.
-        generator: Source of randomness.
     """
     if distribution == "uniform":
         limit = math.sqrt(3.0) * std
-        draws.uniform_(out, -limit, limit, generator)
-    elif distribution == "untruncated_normal" or (distribution, dialect) == ("normal", "torch"):
-        draws.normal_(out, 0.0, std, generator)
-    else:
-        draws.truncated_normal_(out, 0.0, std * parent_ratio(dialect), -2.0, 2.0, generator)
+        return Distribution.uniform(-limit, limit)
+    if distribution == "untruncated_normal" or (distribution, dialect) == ("normal", "torch"):
+        return Distribution.normal(0.0, std)
+    return Distribution.truncated_normal(0.0, std * parent_ratio(dialect), -2.0, 2.0)
 
 
 def parent_ratio(dialect: str) -> float:
@@ -148,8 +143,7 @@ class VarianceScaling(Initializer):
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
     ) -> None:
-        std = self._target(fan_in, fan_out)
-        draw_scaled_(out, std, self.distribution, self.dialect, generator)
+        self.drawn_from(fan_in, fan_out).draw_(out, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """0 and sqrt(factor / n); 1.003 times that for tf1's truncated normal."""
@@ -157,6 +151,10 @@ class VarianceScaling(Initializer):
         if self.dialect == "tf1" and self.distribution != "uniform":
             std *= parent_ratio("tf1") * TWO_SIGMA_STD
         return 0.0, std
+
+    def drawn_from(self, fan_in: float, fan_out: float) -> Distribution:
+        """What the fields come to: dialects, and modes on square layers, may agree."""
+        return scaled(self._target(fan_in, fan_out), self.distribution, self.dialect)
 
     def _target(self, fan_in: float, fan_out: float) -> float:
         n = count_connections(self.name, self.mode, fan_in, fan_out)
@@ -179,9 +177,13 @@ class TorchDefault(Initializer):
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
     ) -> None:
-        limit = 1 / math.sqrt(positive_fan(self.name, "fan_in", fan_in))
-        draws.uniform_(out, -limit, limit, generator)
+        self.drawn_from(fan_in, fan_out).draw_(out, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """0 and 1 / sqrt(3 fan_in)."""
         return 0.0, 1 / math.sqrt(3 * positive_fan(self.name, "fan_in", fan_in))
+
+    def drawn_from(self, fan_in: float, fan_out: float) -> Distribution:
+        """The range."""
+        limit = 1 / math.sqrt(positive_fan(self.name, "fan_in", fan_in))
+        return Distribution.uniform(-limit, limit)

@@ -10,6 +10,7 @@ from torch import Tensor
 from initsearch.errors import ConfigError
 from initsearch.initializers import draws
 from initsearch.initializers.base import Initializer
+from initsearch.initializers.distribution import Distribution
 from initsearch.initializers.registry import register
 
 
@@ -45,6 +46,10 @@ class Constant(Initializer):
         """The value, and a deviation of 0."""
         return self.value, 0.0
 
+    def drawn_from(self, fan_in: float, fan_out: float) -> Distribution:
+        """The value."""
+        return Distribution.constant(self.value)
+
 
 @register("normal")
 @dataclass(frozen=True)
@@ -73,6 +78,10 @@ class Normal(Initializer):
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """The fields themselves."""
         return self.mean, self.std
+
+    def drawn_from(self, fan_in: float, fan_out: float) -> Distribution:
+        """The fields themselves."""
+        return Distribution.normal(self.mean, self.std)
 
 
 @register("uniform")
@@ -109,6 +118,10 @@ class Uniform(Initializer):
         """The middle of the range, and its width / sqrt(12)."""
         low = self._low()
         return (low + self.limit) / 2, (self.limit - low) / math.sqrt(12.0)
+
+    def drawn_from(self, fan_in: float, fan_out: float) -> Distribution:
+        """The range."""
+        return Distribution.uniform(self._low(), self.limit)
 
     def _low(self) -> float:
         return -self.limit if self.low is None else self.low

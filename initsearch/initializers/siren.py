@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from initsearch.initializers import draws
 from initsearch.initializers.base import Initializer, positive_fan
+from initsearch.initializers.distribution import Distribution
 from initsearch.initializers.registry import register
 
 
@@ -38,12 +38,16 @@ class Siren(Initializer):
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
     ) -> None:
-        limit = self._limit(fan_in)
-        draws.uniform_(out, -limit, limit, generator)
+        self.drawn_from(fan_in, fan_out).draw_(out, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """0 and limit / sqrt(3)."""
         return 0.0, self._limit(fan_in) / math.sqrt(3.0)
+
+    def drawn_from(self, fan_in: float, fan_out: float) -> Distribution:
+        """The range."""
+        limit = self._limit(fan_in)
+        return Distribution.uniform(-limit, limit)
 
     def _limit(self, fan_in: float) -> float:
         n = positive_fan(self.name, "fan_in", fan_in)

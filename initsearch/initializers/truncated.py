@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from initsearch.errors import ConfigError
-from initsearch.initializers import draws
 from initsearch.initializers.base import Initializer
+from initsearch.initializers.distribution import Distribution
 from initsearch.initializers.registry import register
 from initsearch.initializers.truncation import parent_std, truncated_moments
 
@@ -78,15 +78,17 @@ class TruncatedNormal(Initializer):
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
     ) -> None:
-        if self.std == 0:
-            out.fill_(self.mean)
-            return
-        sigma, low, high = self._parent()
-        draws.truncated_normal_(out, self.mean, sigma, low, high, generator)
+        self.drawn_from(fan_in, fan_out).draw_(out, generator)
 
     def moments(self, fan_in: float, fan_out: float) -> tuple[float, float]:
         """Of the truncated distribution, in closed form."""
         return (self.mean, 0.0) if self.std == 0 else self._effective()
+
+    def drawn_from(self, fan_in: float, fan_out: float) -> Distribution:
+        """The normal before truncation, and the bounds."""
+        if self.std == 0:
+            return Distribution.constant(self.mean)
+        return Distribution.truncated_normal(self.mean, *self._parent())
 
     def _parent(self) -> tuple[float, float, float]:
         """The sigma of the normal before truncation, and the bounds in sigmas from its mean."""

@@ -11,6 +11,7 @@ from initsearch.digests import seed_of
 from initsearch.errors import ConfigError, ModelError
 from initsearch.initializers import Initializer, LayerScaling
 from initsearch.layers import Slot, assign_, read, rescale_
+from initsearch.plan.rules import KEEP
 
 # The words of `Initializer.needs` that a plan can provide.
 _PROVIDED = frozenset({"branch", "batch"})
@@ -78,6 +79,19 @@ def parameter_generator(seed: int, name: str) -> torch.Generator:
     """The random generator of one parameter, a function of the seed and the qualified name alone."""
     # torch reads a negative seed as the unsigned number of the same bits.
     return torch.Generator().manual_seed(seed_of(f"{seed}:{name}"))
+
+
+def canonical_form(each: Assignment) -> str:
+    """What a parameter is filled with, the same for equal draws under other names; see `InitPlan.canonical`."""
+    if each.initializer is None:
+        return KEEP
+    try:
+        complete = each.initializer.resolved(each.slot)
+        drawn = [complete.drawn_from(part.fan_in, part.fan_out) for part in each.slot.parts]
+    except ConfigError:
+        # `carry_out` reports it. Plans with the same specification are equal all the same.
+        return repr(each.initializer.spec())
+    return ", ".join(repr(complete.spec()) if one is None else one.key for one in drawn)
 
 
 def _check_needs(

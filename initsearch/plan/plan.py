@@ -15,7 +15,7 @@ from initsearch.errors import ConfigError, ModelError, NoEffectWarning, quoted, 
 from initsearch.files import write_whole
 from initsearch.initializers import Initializer, list_initializers
 from initsearch.layers import Slot, describe
-from initsearch.plan.fill import Assignment, carry_out
+from initsearch.plan.fill import Assignment, canonical_form, carry_out
 from initsearch.plan.presets import PLANS
 from initsearch.plan.report import InitReport, ParameterRow
 from initsearch.plan.rules import (
@@ -250,6 +250,21 @@ class InitPlan:
             for each in assignments
         )
         return InitReport(tuple(rows), seed)
+
+    def canonical(self, slots: Sequence[Slot]) -> tuple[str, ...]:
+        """What the plan fills each parameter with, in canonical form.
+
+        Plans with equal forms fill the model with the same weights, whatever the names, dialects and rules by
+        which they are written: `he_normal`, `msra` and variance scaling with a factor of 2. On a model whose
+        layers are square, the modes of variance scaling are among these.
+
+        Args:
+            slots: The parameters of the model (`initsearch.layers.describe`).
+
+        Raises:
+            ConfigError: A parameter is tied, and its names match rules that disagree.
+        """
+        return tuple(canonical_form(self._assignment(slot, False)) for slot in slots)
 
     def _assignment(self, slot: Slot, include_frozen: bool) -> Assignment:
         choice, number = self.resolve(slot)
