@@ -1,8 +1,9 @@
 """What the search and the race of a study share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from initsearch.layers import Slot
 from initsearch.search.job_book import JobBook
 from initsearch.search.job_maker import JobMaker
 from initsearch.search.metric import Metric
@@ -23,6 +24,7 @@ class StudyContext:
         budgets: How far they are trained.
         guess: Scores of a model that has learned nothing; see `TaskInfo`.
         test_score: The name of the score on the test set that the verdict reports; None: there is no test set.
+        slots: The parameters of the model; empty if they are not known.
         tracker: Keeps the records.
         progress: Shows how far the study is.
     """
@@ -34,5 +36,6 @@ class StudyContext:
     budgets: Budgets
     guess: Mapping[str, float]
     test_score: str | None
+    slots: Sequence[Slot]
     tracker: Tracker
     progress: Progress

@@ -10,14 +10,13 @@ from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.metric import Metric
 from initsearch.search.settings import StudySettings
 from initsearch.search.verdict import Evidence, ImageCounts, Standing, Verdict
-from initsearch.search.verdict_builder import search_row, versions
+from initsearch.search.verdict_builder import other_names, search_row, versions
 from initsearch.tasks import TaskInfo
 
 
 def is_one_scheme(candidates: Sequence[TrainedCandidate]) -> bool:
-    """Whether all candidates of a search have the same plan, and one of them completed the search."""
-    plans = [candidate.candidate.plan for candidate in candidates]
-    same = all(plan == plans[0] for plan in plans)
+    """Whether all candidates of a search are one arm, and one of them completed the search."""
+    same = len({candidate.candidate.arm for candidate in candidates}) == 1
     return same and any(candidate.status == "complete" for candidate in candidates)
 
 
@@ -34,7 +33,7 @@ def one_scheme_verdict(
     """A tie of one: all names of the scheme, with the scores of the search.
 
     Args:
-        candidates: The candidates of the search, all of one plan.
+        candidates: The candidates of the search, all of one arm.
         best: The one with the best score, at whose learning rate the scheme is listed.
         settings: What was searched.
         metric: What candidates are compared by.
@@ -54,7 +53,7 @@ def one_scheme_verdict(
         alpha=settings.race.alpha,
         margin=settings.race.margin,
         n_seeds=0,
-        candidates=(_standing(best, metric, settings.race.alpha),),
+        candidates=(_standing(best, candidates, metric, settings.race.alpha),),
         tie_set=(best.name,),
         sentence=_sentence(candidates, f"{settings.architecture}/{data.dataset}"),
         test={},
@@ -73,7 +72,7 @@ def one_scheme_verdict(
 
 
 def _sentence(candidates: Sequence[TrainedCandidate], subject: str) -> str:
-    names = list(dict.fromkeys(candidate.candidate.scheme for candidate in candidates))
+    names = list(dict.fromkeys(candidate.candidate.label for candidate in candidates))
     if len(names) == 1:
         same = f"{names[0]} is the only scheme that was tried on {subject}"
     else:
@@ -86,7 +85,9 @@ def _sentence(candidates: Sequence[TrainedCandidate], subject: str) -> str:
     )
 
 
-def _standing(best: TrainedCandidate, metric: Metric, alpha: float) -> Standing:
+def _standing(
+    best: TrainedCandidate, candidates: Sequence[TrainedCandidate], metric: Metric, alpha: float
+) -> Standing:
     """The scheme with its scores on the seeds of the search, at its best learning rate."""
     scores = {
         seed: metric.score(curve.points, curve.diverged) for seed, curve in best.curves.items()
@@ -109,4 +110,5 @@ def _standing(best: TrainedCandidate, metric: Metric, alpha: float) -> Standing:
         diverged=0,
         n_seeds=len(values),
         dropped_at=None,
+        also_named=other_names(best, candidates),
     )

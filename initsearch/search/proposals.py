@@ -3,17 +3,19 @@
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from initsearch.digests import short_hash
+from initsearch.digests import hex_digest, short_hash
+from initsearch.layers import Slot
 from initsearch.plan import InitPlan
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.settings import StudySettings
 from initsearch.search.trials import TrialStore, make_sampler, resolve_sampler
+from initsearch.space import Suggestion
 from initsearch.training.job import Candidate
 
 #: User attributes of a trial: the name of the baseline that it stands for, its place in a grid, and the end of
@@ -21,6 +23,11 @@ from initsearch.training.job import Candidate
 BASELINE, GRID, BRACKET_END = "baseline", "grid", "bracket_end"
 #: Learning rates that a baseline is tried with where the space holds a range of them.
 BASELINE_RATES = 3
+#: Of an arm's digest: among ten thousand arms, two agree by chance in one of 10^11 studies.
+ARM_BYTES = 8
+
+#: The same for two candidates that are trained alike: the arm, and the rate (None in a study without rates).
+_Key = tuple[str, float | None]
 
 
 class Proposals:
@@ -32,17 +39,28 @@ class Proposals:
     Args:
         settings: What is searched.
         store: The study's trials; baselines and a grid are enqueued there.
+        slots: The parameters of the model: on them, plans that draw the same weights are one arm. Empty if they
+            are not known.
 
     Attributes:
         total: Number of candidates in total.
         asked: Number of candidates asked for so far.
     """
 
-    def __init__(self, settings: StudySettings, store: TrialStore) -> None:
+    def __init__(self, settings: StudySettings, store: TrialStore, slots: Sequence[Slot]) -> None:
         self._settings = settings
         self._store = store
-        self._seen: dict[str, int] = {}
-        self._names: dict[str, int] = {}
+        self._slots = slots
+        self._seen: dict[_Key, int] = {}
+        self._named: dict[str, _Key] = {}
+        self._repeats: dict[str, int] = {}
+        self._baselines = {
+            name: InitPlan.from_spec(plan) for name, plan in settings.baselines.items()
+        }
+        # The first of equal baselines gives its name to all.
+        self._baseline_arms = {
+            self._arm(plan): name for name, plan in reversed(self._baselines.items())
+        }
         baselines = _baseline_trials(settings)
         self._sampler = resolve_sampler(
             settings.search.sampler, settings.space, settings.n_trials, len(baselines)
@@ -102,26 +120,55 @@ class Proposals:
         space, default_rate = self._settings.space, self._settings.task.lr
         baseline = trial.user_attrs.get(BASELINE)
         if baseline is None:
-            suggestion = space.suggest(trial)
-            plan, scheme, label = suggestion.plan, suggestion.scheme, suggestion.label
-            lr = suggestion.lr
+            found = space.suggest(trial)
         else:
-            plan, scheme = InitPlan.from_spec(self._settings.baselines[baseline]), baseline
-            label = baseline
             lr = None if space.lr is None else float(space.lr.suggest(trial, "lr"))
-        if lr is not None:
-            label += f" lr={lr:.3g}"
-        first = self._seen.setdefault(_key(plan, lr), trial.number)
+            plan = self._baselines[baseline]
+            found = Suggestion(plan, baseline, baseline, baseline, baseline, lr)
+        arm = self._arm(found.plan)
+        key = (arm, found.lr)
+        first = self._seen.setdefault(key, trial.number)
+        label, name = self._name(found, key)
         return Candidate(
-            name=self._unique(label),
-            plan=plan.spec(),
-            lr=default_rate if lr is None else lr,
+            name=name,
+            plan=found.plan.spec(),
+            lr=default_rate if found.lr is None else found.lr,
             number=trial.number,
-            scheme=scheme,
+            scheme=self._scheme(found, arm),
             params=dict(trial.params),
             baseline=baseline is not None,
+            label=label,
+            arm=arm,
             twin_of=None if first == trial.number else first,
         )
+
+    def _arm(self, plan: InitPlan) -> str:
+        """The same for plans that draw the same weights on the model; for equal plans, if it is not known."""
+        form = plan.canonical(self._slots) if self._slots else plan.spec()
+        return hex_digest(json.dumps(form, sort_keys=True, default=str), ARM_BYTES)
+
+    def _scheme(self, found: Suggestion, arm: str) -> str:
+        """A candidate's scheme. It has a baseline's name exactly if it starts from that baseline's weights."""
+        if arm in self._baseline_arms:
+            return self._baseline_arms[arm]
+        return found.full_scheme if found.scheme in self._baselines else found.scheme
+
+    def _name(self, found: Suggestion, key: "_Key") -> tuple[str, str]:
+        """A label without the rate, and a unique name: the shortest that no other candidate has.
+
+        A candidate with another's label says what differs: the rules of all groups, then more digits. One that
+        repeats another gets a number.
+        """
+        rounded, exact = (
+            ("", "") if found.lr is None else (f" lr={found.lr:.3g}", f" lr={found.lr!r}")
+        )
+        labels = (found.label, found.full_label, found.full_label)
+        for label, rate in zip(labels, (rounded, rounded, exact), strict=True):
+            name = label + rate
+            if self._named.setdefault(name, key) == key:
+                break
+        count = self._repeats[name] = self._repeats.get(name, 0) + 1
+        return label, name if count == 1 else f"{name} #{count}"
 
     def _is_new(self, params: Mapping[str, Any]) -> bool:
         """Whether parameters make a candidate that was not proposed before; True if they leave it open."""
@@ -129,17 +176,7 @@ class Proposals:
             suggestion = self._settings.space.suggest(FixedTrial(dict(params)))
         except ValueError:  # of a parameter that is not among them
             return True
-        return _key(suggestion.plan, suggestion.lr) not in self._seen
-
-    def _unique(self, label: str) -> str:
-        """The label, numbered if an earlier candidate has it: labels are rounded for reading."""
-        count = self._names[label] = self._names.get(label, 0) + 1
-        return label if count == 1 else f"{label} #{count}"
-
-
-def _key(plan: InitPlan, lr: float | None) -> str:
-    """The same for two candidates that are trained alike; `lr` is None in a study without rates."""
-    return json.dumps([plan.spec(), lr], sort_keys=True)
+        return (self._arm(suggestion.plan), suggestion.lr) not in self._seen
 
 
 def _baseline_trials(settings: StudySettings) -> list[tuple[dict[str, Any], dict[str, Any]]]:

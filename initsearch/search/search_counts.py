@@ -34,7 +34,8 @@ def count_search(
 def _untried(candidates: Sequence[Candidate], space: Space) -> tuple[int, list[str]]:
     """The number of plans or schemes that the space names, and those that no candidate had."""
     if space.plans is not None:
-        tried = {candidate.scheme for candidate in candidates}
+        # A plan that is the baseline under another name has the baseline's scheme.
+        tried = {name for one in candidates for name in (one.scheme, one.params.get("plan"))}
         return len(space.plans), [name for name in space.plans if name not in tried]
     free = [group for group in space.groups if len(group.schemes) > 1]
     untried = []

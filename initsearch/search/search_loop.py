@@ -57,7 +57,7 @@ class SearchLoop:
         #: Where each stage ends. Stage 0 is the probe.
         self._ends = (budgets.probe, *rungs)
         self._seeds = settings.search_seeds
-        self._proposals = Proposals(settings, trials)
+        self._proposals = Proposals(settings, trials, context.slots)
         self.candidates: list[TrainedCandidate] = []
         self._twins: list[TrainedCandidate] = []  # whose first is still in the search
         self._waiting: list[list[TrainedCandidate]] = [[] for _ in self._ends]
@@ -83,6 +83,7 @@ class SearchLoop:
             self._end_twins()
             self._start_cohorts()
         self._end_twins()  # those asked for last, whose first had ended by then
+        self._report_twins()
         return self.candidates
 
     def _start_cohorts(self) -> None:
@@ -203,6 +204,15 @@ class SearchLoop:
     def _left(self, done: float) -> float:
         """Candidate-epochs of the full budget that a candidate that ends now does not need."""
         return len(self._seeds) * self._context.budgets.full - done
+
+    def _report_twins(self) -> None:
+        twins = sum(each.candidate.twin_of is not None for each in self.candidates)
+        if twins:
+            total = len(self.candidates)
+            self._context.progress.message(
+                f"{total - twins} distinct candidates of {total}: {twins} start from the same weights as an "
+                "earlier one, at the same learning rate, and were not trained"
+            )
 
     def _end_twins(self) -> None:
         """End the candidates that repeat one that has ended by now."""

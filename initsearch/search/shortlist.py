@@ -12,6 +12,9 @@ def shortlist(
 ) -> list[TrainedCandidate]:
     """The best candidate of each scheme that had the full budget, best first, and the baseline.
 
+    An arm enters once, at its best learning rate, even if it belongs to two schemes: entrants differ in the
+    weights that they start from.
+
     If that is a single one, the best of those that were pruned joins it: to be behind at a rung is not to be
     beaten.
 
@@ -22,8 +25,12 @@ def shortlist(
         size: Number of schemes at most, the baseline not counted.
     """
     best: dict[str, TrainedCandidate] = {}
+    arms = set[str]()
     for candidate in _ranked(candidates, "complete", metric):
-        best.setdefault(candidate.candidate.scheme, candidate)
+        scheme, arm = candidate.candidate.scheme, candidate.candidate.arm
+        if scheme not in best and arm not in arms:
+            best[scheme] = candidate
+            arms.add(arm)
     rivals = [candidate for scheme, candidate in best.items() if scheme != baseline][:size]
     entrants = [c for scheme, c in best.items() if scheme == baseline or c in rivals]
     if baseline not in best:
@@ -31,9 +38,10 @@ def shortlist(
         missing = (c for c in candidates if c.candidate.scheme == baseline)
         entrants += [candidate for candidate in missing if candidate.status != "failed"][:1]
     if len(entrants) == 1:
-        present = entrants[0].candidate.scheme
+        present = entrants[0].candidate
         pruned = _ranked(candidates, "pruned", metric)
-        entrants += [c for c in pruned if c.candidate.scheme != present][:1]
+        others = (c for c in pruned if c.candidate.arm != present.arm)
+        entrants += [c for c in others if c.candidate.scheme != present.scheme][:1]
     return entrants
 
 
@@ -67,9 +75,9 @@ def too_few(candidates: Sequence[TrainedCandidate]) -> str:
 def _ranked(
     candidates: Sequence[TrainedCandidate], status: CandidateStatus, metric: Metric
 ) -> list[TrainedCandidate]:
-    """Those with this status, furthest trained first and the best of them first, without twins."""
+    """Those with this status, furthest trained first and the best of them first."""
     sign = -1 if metric.higher_is_better else 1
     return sorted(
-        (c for c in candidates if c.status == status and c.candidate.twin_of is None),
+        (c for c in candidates if c.status == status),
         key=lambda c: (-c.epoch, sign * c.score, c.candidate.number),
     )

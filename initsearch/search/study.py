@@ -72,6 +72,8 @@ class Study:
         self._metric = make_metric(settings.metric, settings.target_accuracy, settings.mode)
         self._data = settings.task.info()
         self._metric.check_margin(settings.race.margin, self._data.guess)
+        # Building the model once reports errors in it before any training.
+        self._slots = settings.task.slots()
         self._check_space()
         for message in self._data.messages:
             progress.message(message)
@@ -195,6 +197,7 @@ class Study:
             budgets=budgets,
             guess=self._data.guess,
             test_score=self._data.test_score,
+            slots=self._slots,
             tracker=BufferedTracker(self._tracker),
             progress=progress,
         )
@@ -274,9 +277,8 @@ class Study:
         return last.evidence.alphas[:-1] if same else last.evidence.alphas
 
     def _check_space(self) -> None:
-        """Build the model once, so that errors in it or in the space are reported before any training."""
-        space = self.settings.space
-        slots = self.settings.task.slots()
+        """Report errors in the space before any training."""
+        space, slots = self.settings.space, self._slots
         if not slots:
             return
         unmatched = space.without_effect(slots)

@@ -47,6 +47,7 @@ class Standing:
         gap_high: Its upper end.
         p_adjusted: `p_value` after Holm's correction over all pairs of the race.
         failure_bound: Upper bound of the rate at which it diverges, with one-sided confidence of 95 %.
+        also_named: Other names of the same arm: schemes of the search that draw the same weights on this model.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Standing:
     gap_high: float = math.nan
     p_adjusted: float | None = None
     failure_bound: float = math.nan
+    also_named: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,9 @@ class SearchRow:
         raced: Whether it entered the race.
         probe_loss: Training loss at the end of the probe (nats); NaN where there was none, or it diverged.
         sign: What the probe showed; empty where there was none.
+        lr: Its learning rate; NaN in verdicts of earlier versions.
+        twin_of: The number of the candidate with the same weights and learning rate whose result it took; None
+            for the distinct candidates, which were trained.
     """
 
     number: int
@@ -145,6 +150,8 @@ class SearchRow:
     raced: bool
     probe_loss: float = math.nan
     sign: str = ""
+    lr: float = math.nan
+    twin_of: int | None = None
 
 
 @dataclass(frozen=True)

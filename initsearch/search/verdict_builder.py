@@ -98,7 +98,7 @@ def build_verdict(found: Findings, *, settings: StudySettings, metric: Metric) -
         alpha=settings.race.alpha,
         margin=settings.race.margin,
         n_seeds=len(race.seeds),
-        candidates=_standings(race.results(), found.entrants),
+        candidates=_standings(race.results(), found.entrants, found.candidates),
         tie_set=decision.tie_set,
         sentence=text + after_races(found.earlier_alphas, settings.race.alpha),
         test=_test_scores(found, decision, settings.race.alpha),
@@ -144,20 +144,31 @@ def _evidence(found: Findings, settings: StudySettings, metric: Metric) -> Evide
 
 
 def _standings(
-    results: Sequence[Result], entrants: Sequence[TrainedCandidate]
+    results: Sequence[Result],
+    entrants: Sequence[TrainedCandidate],
+    candidates: Sequence[TrainedCandidate],
 ) -> tuple[Standing, ...]:
-    """The race's results with what the study knows of each candidate: scheme, plan and learning rate."""
-    candidates = {entrant.name: entrant.candidate for entrant in entrants}
+    """The race's results with what the study knows of each candidate: scheme, names, plan and learning rate."""
+    by_name = {entrant.name: entrant for entrant in entrants}
     return tuple(
         Standing(
             **vars(result),
             failure_bound=result.failure_bound,
-            scheme=candidates[result.name].scheme,
-            plan=candidates[result.name].plan,
-            lr=candidates[result.name].lr,
+            scheme=by_name[result.name].candidate.scheme,
+            plan=by_name[result.name].candidate.plan,
+            lr=by_name[result.name].candidate.lr,
+            also_named=other_names(by_name[result.name], candidates),
         )
         for result in results
     )
+
+
+def other_names(
+    entrant: TrainedCandidate, candidates: Sequence[TrainedCandidate]
+) -> tuple[str, ...]:
+    """The other labels under which the search has tried the weights that an entrant starts from."""
+    labels = [c.candidate.label for c in candidates if c.candidate.arm == entrant.candidate.arm]
+    return tuple(dict.fromkeys(label for label in labels if label != entrant.candidate.label))
 
 
 def rank_agreement(
@@ -258,6 +269,8 @@ def search_row(candidate: TrainedCandidate, raced: bool) -> SearchRow:
         number=candidate.candidate.number,
         name=candidate.name,
         scheme=candidate.candidate.scheme,
+        lr=candidate.candidate.lr,
+        twin_of=candidate.candidate.twin_of,
         status=candidate.status,
         reason=candidate.reason,
         epoch=candidate.epoch,

@@ -4,7 +4,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -29,12 +29,17 @@ class Suggestion:
         plan: The plan.
         scheme: The scheme, without the values of its tunables (`he_normal`, `relu:zeros head:normal`).
         label: A readable name, with the values of the tunables.
+        full_scheme: The same as `scheme` with the name of every group, also of those that cannot vary
+            (`relu:he_normal head:zeros`): it differs from any plan's own name.
+        full_label: `label` in the same way.
         lr: The learning rate, if the space has one.
     """
 
     plan: InitPlan
     scheme: str
     label: str
+    full_scheme: str
+    full_label: str
     lr: float | None = None
 
 
@@ -112,13 +117,14 @@ class Space:
         """Ask a trial for a plan, and for a learning rate if the space has one."""
         if self.plans is not None:
             name = Domain(choices=tuple(self.plans)).suggest(trial, "plan")
-            plan, scheme, label = self.plans[name], name, name
+            full = f"plan:{name}"
+            suggestion = Suggestion(self.plans[name], name, name, full, full)
         else:
-            plan, scheme, label = self._suggest_groups(trial)
+            suggestion = self._suggest_groups(trial)
         lr = None if self.lr is None else float(self.lr.suggest(trial, "lr"))
-        return Suggestion(plan, scheme, label, lr)
+        return replace(suggestion, lr=lr)
 
-    def _suggest_groups(self, trial: optuna.trial.BaseTrial) -> tuple[InitPlan, str, str]:
+    def _suggest_groups(self, trial: optuna.trial.BaseTrial) -> Suggestion:
         chosen = [group.suggest(trial) for group in self.groups]
         rules = [rule for rule, _ in chosen]
         plan = InitPlan.from_spec({"rules": rules, "default": self.default or {}})
@@ -128,16 +134,21 @@ class Space:
         for index, (group, rule) in enumerate(zip(self.groups, rules, strict=True)):
             if not group.bias.fixed:
                 labels[index] += f"+bias={rule['bias']}"
-        # A group that cannot vary is the same in all candidates, and is not named.
+        schemes = [scheme for _, scheme in chosen]
+        # A group that cannot vary is the same in all candidates: only the full names have it.
         free = [index for index, group in enumerate(self.groups) if group.size > 1] or [0]
-        if len(free) == 1:
-            return plan, chosen[free[0]][1], labels[free[0]]
-        names = [group.name for group in self.groups]
-        return (
+        every = range(len(self.groups))
+        return Suggestion(
             plan,
-            " ".join(f"{names[index]}:{chosen[index][1]}" for index in free),
-            " ".join(f"{names[index]}:{labels[index]}" for index in free),
+            schemes[free[0]] if len(free) == 1 else self._joined(schemes, free),
+            labels[free[0]] if len(free) == 1 else self._joined(labels, free),
+            self._joined(schemes, every),
+            self._joined(labels, every),
         )
+
+    def _joined(self, texts: Sequence[str], indices: Sequence[int]) -> str:
+        """Texts of some groups, each after its group's name."""
+        return " ".join(f"{self.groups[index].name}:{texts[index]}" for index in indices)
 
     @property
     def size(self) -> float:

@@ -24,7 +24,9 @@ class Candidate:
         scheme: Its scheme family.
         params: What Optuna sampled (`relu.scheme`, `relu.variance_scaling.factor`, ...).
         baseline: Whether it is one of the study's known baselines.
-        twin_of: The number of an earlier candidate with the same plan and learning rate, whose result it takes.
+        label: Its name without the learning rate.
+        arm: The same for candidates that start from the same weights, whatever their names and learning rates.
+        twin_of: The number of an earlier candidate of the same arm and learning rate, whose result it takes.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Candidate:
     scheme: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
     baseline: bool = False
+    label: str = ""
+    arm: str = ""
     twin_of: int | None = None
 
     def __post_init__(self) -> None:

@@ -38,6 +38,11 @@ def test_plans_that_no_candidate_had_are_named() -> None:
     assert (counts.named, counts.untried, counts.untried_names) == (3, 2, ("a", "c"))
 
 
+def test_a_plan_that_is_the_baseline_under_another_name_was_tried() -> None:
+    counts = count_search([found("torch_default", plan="a"), found("b", plan="b")], [], PLANS)
+    assert counts.untried_names == ("c",)
+
+
 def test_schemes_of_groups_that_no_candidate_had_are_named_with_their_group() -> None:
     params = {"relu.scheme": "zeros", "head.scheme": "zeros"}
     counts = count_search([found("torch_default"), found("x", **params)], [], GROUPS)

@@ -106,9 +106,9 @@ def test_two_workers_give_the_same_verdict_stacked(pool, tmp_path, engine_of: st
 
 @pytest.mark.parametrize("engine_of", ["loop", "stacked"])
 def test_two_names_for_one_scheme_are_a_tie(tmp_path, engine_of: str) -> None:
-    """By another rule: they are not known to be one before the training."""
-    same = {"rules": [{"where": {"kind": "linear"}, "weight": "he_normal", "bias": "zeros"}]}
-    few = {"baselines": {"he_normal": "he_normal", "by_kind": same}, "n_trials": 2}
+    """Matrices without more outputs than inputs are not scaled: the scores show it, the plan does not."""
+    scaled = {"name": "orthogonal", "scaled": True}
+    few = {"baselines": {"orthogonal": "orthogonal", "scaled": scaled}, "n_trials": 2}
     asked = settings(
         tmp_path,
         space={"plans": {"unused": "zeros"}},
@@ -119,7 +119,7 @@ def test_two_names_for_one_scheme_are_a_tie(tmp_path, engine_of: str) -> None:
     verdict = run(asked)
     assert verdict.status == "tie"
     one, other = verdict.candidates
-    assert {one.name, other.name} == {"he_normal", "by_kind"}
+    assert {one.name, other.name} == {"orthogonal", "scaled"}
     assert one.scores == other.scores
 
 
