@@ -51,13 +51,16 @@ class Distribution:
     def draw_(self, out: Tensor, generator: torch.Generator | None) -> None:
         """Fill `out` in place; see `Initializer._draw_` for what it must be."""
         if self.kind == "constant":
-            out.fill_(*self.numbers)
+            out.fill_(self.numbers[0])
         elif self.kind == "normal":
-            draws.normal_(out, *self.numbers, generator)
+            mean, std = self.numbers
+            draws.normal_(out, mean, std, generator)
         elif self.kind == "uniform":
-            draws.uniform_(out, *self.numbers, generator)
+            low, high = self.numbers
+            draws.uniform_(out, low, high, generator)
         else:
-            draws.truncated_normal_(out, *self.numbers, generator)
+            mean, std, low, high = self.numbers
+            draws.truncated_normal_(out, mean, std, low, high, generator)
 
     @property
     def key(self) -> str:

@@ -134,7 +134,7 @@ class SearchRow:
         raced: Whether it entered the race.
         probe_loss: Training loss at the end of the probe (nats); NaN where there was none, or it diverged.
         sign: What the probe showed; empty where there was none.
-        lr: Its learning rate; NaN in verdicts of earlier versions.
+        lr: Its learning rate; None if the task has none, and in verdicts of earlier versions.
         twin_of: The number of the candidate with the same weights and learning rate whose result it took; None
             for the distinct candidates, which were trained.
     """
@@ -150,7 +150,7 @@ class SearchRow:
     raced: bool
     probe_loss: float = math.nan
     sign: str = ""
-    lr: float = math.nan
+    lr: float | None = None
     twin_of: int | None = None
 
 
