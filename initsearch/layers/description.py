@@ -13,7 +13,8 @@ from initsearch.layers.model.walk import NamedParameter, Site, parameters
 from initsearch.layers.roles import Position, from_calls, from_modules, missing
 from initsearch.layers.trace.branches import places_in, residual_branches
 from initsearch.layers.trace.forward import trace_forward
-from initsearch.layers.trace.record import NONE, LayerCall, Trace
+from initsearch.layers.trace.record import NONE, Trace
+from initsearch.layers.usage import as_used
 
 # Few samples are cheap. One would be enough, but batch norm in training mode needs two.
 _SAMPLES = 2
@@ -78,7 +79,7 @@ def _slots(
         calls = found.of(parameter.name)
         if calls:
             position = from_calls(calls)
-            first = _as_used(first, calls[0])
+            first = as_used(first, calls)
         elif first.category in ("weight", "bias") and found.calls and not reason:
             position = Position("hidden", note="not used in the forward pass")
         elif first.category in ("weight", "bias"):
@@ -136,20 +137,6 @@ def _placed(slot: Slot, position: Position, aliases: Sequence[Slot]) -> Slot:
         aliases=tuple(aliases),
         note="; ".join(notes),
     )
-
-
-def _as_used(slot: Slot, call: LayerCall) -> Slot:
-    """The slot of a bare parameter of an unknown module, as a weight if the trace shows it to be one."""
-    if slot.kind != "other" or slot.category != "other" or call.weight != slot.name:
-        return slot
-    fan_in, fan_out = call.fans or (slot.fan_in, slot.fan_out)
-    swapped = slot.shape[-2:] == (fan_in, fan_out) and fan_in != fan_out
-    whole = replace(slot.parts[0], fan_in=fan_in, fan_out=fan_out, transposed=swapped)
-    # A stack of matrices, for example one per expert, is drawn matrix by matrix.
-    stack = slot.shape[0] if call.fans and len(slot.shape) == 3 else 0
-    parts = tuple(replace(whole, index=(i,)) for i in range(stack)) or (whole,)
-    note = f"used as the weight of {call.operation}"
-    return replace(slot, category="weight", fan_in=fan_in, fan_out=fan_out, parts=parts, note=note)
 
 
 def _order(slots: Sequence[Slot], found: Trace) -> list[int]:

@@ -129,6 +129,8 @@ def _fill(model: nn.Module, each: Assignment, initializer: Initializer, seed: in
 
     def fill(view: Tensor, fan_in: float, fan_out: float, part: int) -> None:
         complete.fill_(view, fan_in=fan_in, fan_out=fan_out, generator=generator)
+        if (gain := slot.parts[part].gain) != 1.0:
+            view.div_(gain)
 
     try:
         assign_(model, slot, fill)

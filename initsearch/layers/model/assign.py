@@ -50,7 +50,9 @@ def assign_(model: nn.Module, slot: Slot, fill: Fill) -> None:
         plain = stored.by == "plain"
         value = stored.originals[0][1] if plain else stored.read().clone()
         for number, part in enumerate(slot.parts):
-            fill(part.view(value), part.fan_in, part.fan_out, number)
+            view = part.view(value)
+            fill(view, part.fan_in, part.fan_out, number)
+            part.store(value, view)
         for each in (slot, *slot.aliases):
             padding = getattr(submodule(model, each.module_name), "padding_idx", None)
             if each.kind == "embedding" and padding is not None:

@@ -1,5 +1,6 @@
 """The description of a model: a `Slot` per parameter, with the `ParameterPart`s that are drawn separately."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -7,6 +8,35 @@ import torch
 from torch import Tensor
 
 from initsearch.initializers import Initializer
+
+
+@dataclass(frozen=True)
+class Strides:
+    """A part of a contiguous parameter by the steps in its memory.
+
+    Attributes:
+        offset: Its first entry.
+        out: Size and stride of each axis that counts outputs.
+        inputs: The same of each axis that counts inputs.
+        taps: The same of each axis of a kernel.
+    """
+
+    offset: int
+    out: tuple[tuple[int, int], ...]
+    inputs: tuple[tuple[int, int], ...]
+    taps: tuple[tuple[int, int], ...] = ()
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The part of a contiguous tensor, as a view with all of these axes."""
+        axes = (*self.out, *self.inputs, *self.taps)
+        start = tensor.storage_offset() + self.offset
+        return tensor.as_strided([size for size, _ in axes], [step for _, step in axes], start)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(out, in, *kernel)."""
+        rows, columns = (math.prod(size for size, _ in axes) for axes in (self.out, self.inputs))
+        return rows, columns, *(size for size, _ in self.taps)
 
 
 @dataclass(frozen=True)
@@ -20,6 +50,10 @@ class ParameterPart:
         label: What it is (`forget`, `query`, ...); empty if the parts have no names.
         transposed: Whether the parameter has its inputs before its outputs (transposed
             convolutions); `view` then swaps the two.
+        strides: Its place by steps in memory, if a forward pass has shown how it is used; `index` and
+            `transposed` then say nothing.
+        gain: The factor by which the model multiplies it on its way to the layer; what is drawn for it is
+            divided by that.
     """
 
     index: tuple[slice | int, ...] | None
@@ -27,11 +61,29 @@ class ParameterPart:
     fan_out: float
     label: str = ""
     transposed: bool = False
+    strides: Strides | None = None
+    gain: float = 1.0
 
     def view(self, tensor: Tensor) -> Tensor:
-        """The part of `tensor`, as a view of shape (out, in, *kernel) for weights."""
+        """The part of `tensor`, of shape (out, in, *kernel) for weights.
+
+        It is a view, or a copy if memory has no such view; `store` writes both back.
+        """
+        if self.strides is not None:
+            return self.strides.of(tensor.contiguous()).reshape(self.strides.shape)
         view = tensor if self.index is None else tensor[self.index]
         return view.transpose(0, 1) if self.transposed else view
+
+    def store(self, tensor: Tensor, view: Tensor) -> None:
+        """Write what `view` returned, changed or not, to its place in `tensor`."""
+        memory = view.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+        if self.strides is None or memory:
+            return
+        whole = tensor.contiguous()
+        place = self.strides.of(whole)
+        place.copy_(view.view(place.shape))
+        if whole is not tensor:
+            tensor.copy_(whole)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """What happens in a forward pass: which layers run, in which order, and what consumes their outputs.
 
 A pass is real: the model runs on a batch, or on an input guessed from its first layer, and is left as it was.
-Begin reading with `forward.trace_forward`, whose module describes how a pass is
-followed; `record` has the result.
+Begin reading with `forward.trace_forward`, whose module describes how a pass is followed; `record` has the
+result, and `layouts` how a layer reads its weight.
 """
 
 from initsearch.layers.trace.branches import BRANCH_PLACES as BRANCH_PLACES

@@ -79,7 +79,9 @@ def operation_name(function: Any) -> str:
         name = name.strip("_")
         if name in _MIRRORED:
             return _MIRRORED[name]
-        return "get" if name in ("get", "set") else name
+        if name in ("get", "set"):  # of an attribute, such as Tensor.T
+            return str(getattr(getattr(function, "__self__", None), "__name__", name))
+        return name
     name = name.partition(".")[0].strip("_")
     return {"multiply": "mul", "divide": "div", "true_divide": "div", "subtract": "sub"}.get(
         name, name

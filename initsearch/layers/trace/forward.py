@@ -97,8 +97,9 @@ def _run(
     for parameter in named:
         for site in parameter.sites:
             module = site.stored.module
+            followed = site.stored.by in ("plain", "pruning")
             for _, original in site.stored.originals:
-                recorder.know_parameter(original, parameter.name)
+                recorder.know_parameter(original, parameter.name, followed)
             # torch's older weight_norm keeps the weight itself as a plain tensor.
             held = module.__dict__.get(site.stored.attribute)
             if isinstance(held, torch.Tensor):

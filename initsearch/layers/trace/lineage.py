@@ -5,8 +5,8 @@ remembers the lineage of each tensor while a model runs.
 """
 
 import weakref
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from initsearch.layers.model.tensors import tensors
+from initsearch.layers.trace.paths import Path
+from initsearch.layers.trace.products import Product
 from initsearch.layers.trace.record import Use
 
 # Elementwise operations whose result is still "x" in x * f(x).
@@ -36,6 +38,36 @@ class Gate:
     calls: frozenset[int]
 
 
+@dataclass(eq=False)
+class Draft:
+    """A product of parameters with each other, or with constants.
+
+    It makes a weight (a low-rank product), or it uses one (on latent vectors). Which of the two shows later, by
+    what is done with it.
+
+    Attributes:
+        operation: What ran.
+        product: What it sums over.
+        weight: The factor that is the weight if it uses one.
+        path: How that was made from a parameter.
+        name: That parameter.
+        module_name: Where it ran.
+        on_data: Whether the other factor is data by its name.
+        low_rank: Whether it has fewer entries between two factors than on either side.
+        settled: The lineage of the result, once it turned out to use a weight.
+    """
+
+    operation: str
+    product: Product
+    weight: Tensor
+    path: Path
+    name: str
+    module_name: str
+    on_data: bool
+    low_rank: bool
+    settled: "Lineage | None" = None
+
+
 @dataclass(frozen=True)
 class Lineage:
     """Where a tensor comes from. Layers are given by the index of their call.
@@ -51,6 +83,8 @@ class Lineage:
         norm: The parameters of the last norm before it, if no weight layer came after that norm.
         root: Identifies the value that this is computed from by arithmetic alone.
         gate: See `Gate`.
+        paths: How it was made from parameters alone, by the parameter's name, as far as that is known.
+        draft: The last product of parameters alone on its way; see `Draft`.
     """
 
     pending: frozenset[int] = frozenset()
@@ -63,6 +97,8 @@ class Lineage:
     norm: frozenset[str] = frozenset()
     root: int = -1
     gate: Gate | None = None
+    paths: Mapping[str, Path] = field(default_factory=dict, compare=False)
+    draft: Draft | None = None
 
 
 def fresh_root() -> int:

@@ -16,9 +16,12 @@ from torch.overrides import TorchFunctionMode
 
 from initsearch.layers.model.tensors import tensors
 from initsearch.layers.trace.activations import Applied, activation_name, operation_name
+from initsearch.layers.trace.derivation import Derivation
 from initsearch.layers.trace.lineage import Lineage, merged, normed
+from initsearch.layers.trace.products import PRODUCTS
 from initsearch.layers.trace.record import ATTENTION
 from initsearch.layers.trace.recorder import Recorder
+from initsearch.layers.trace.weights import layouts_in, takes_weight
 
 # The place of the weight among the arguments.
 _PLACES = {
@@ -28,11 +31,6 @@ _PLACES = {
     "embedding_bag": 1,
     **{f"conv{way}{rank}d": 1 for way in ("", "_transpose") for rank in (1, 2, 3)},
 }
-_PRODUCTS = frozenset(
-    """
-    matmul mm bmm mv addmm addbmm baddbmm einsum tensordot inner grouped_mm scaled_mm
-    """.split()  # noqa: SIM905 - easier to read than a list of strings
-)
 _NORMS = frozenset(f"{kind}_norm" for kind in ("batch", "group", "instance", "layer", "rms"))
 # With the activation inside.
 _RECURRENT = {
@@ -57,6 +55,7 @@ class OperationMode(TorchFunctionMode):
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self._recorder = recorder
+        self._derivation = Derivation(recorder)
 
     def __torch_function__(
         self,
@@ -74,6 +73,8 @@ class OperationMode(TorchFunctionMode):
         if not inputs:
             return func(*args, **kwargs)
         name = operation_name(func)
+        if self._derivation.settle(name, args, kwargs, read):
+            inputs = recorder.lineages.of(read)
         activation = activation_name(name, args, kwargs)
         if activation == "softmax" and any(lineage.product for lineage in inputs):
             activation = ATTENTION
@@ -93,10 +94,12 @@ class OperationMode(TorchFunctionMode):
         elif name == "multi_head_attention_forward":
             self._attention_layer(args, kwargs, written)
         elif weights := self._weights(name, args, kwargs, read):
-            self._weight_layer(name, weights, read, written)
+            self._weight_layer(name, weights, args, kwargs, read, written)
         else:
             in_place = any(written[0] is tensor for tensor in read)
             recorder.lineages.write(written, self._combined(name, read, inputs), in_place)
+        if all(lineage.parameters for lineage in inputs):
+            self._derivation.made(name, func, args, kwargs, read, written)
         return out
 
     def _combined(self, name: str, read: Sequence[Tensor], inputs: Sequence[Lineage]) -> Lineage:
@@ -109,7 +112,7 @@ class OperationMode(TorchFunctionMode):
             return self._recorder.addition(inputs)
         if name == "mul" and len(read) == len(inputs) == 2:
             return self._recorder.product(inputs, [tensor.shape for tensor in read])
-        if name in _PRODUCTS and sum(not lineage.parameters for lineage in inputs) > 1:
+        if name in PRODUCTS and sum(not lineage.parameters for lineage in inputs) > 1:
             return self._recorder.matrix_product(inputs)
         return merged(inputs, name)
 
@@ -127,11 +130,15 @@ class OperationMode(TorchFunctionMode):
             return [each for each in self._made_of_parameters(read) if each is weight]
         if name in _RECURRENT:
             return self._made_of_parameters(read)
-        # A product of parameters and constants makes a weight; it does not use one.
-        if name in _PRODUCTS and not all(
+        # A product of parameters and constants makes a weight, or its use shows later: see `Draft`.
+        if name in PRODUCTS and not all(
             lineage.parameters for lineage in self._recorder.lineages.of(read)
         ):
-            return [each for each in self._made_of_parameters(read) if each.ndim > 1]
+            return [
+                each
+                for each in self._made_of_parameters(read)
+                if takes_weight(name, args, kwargs, each, self._recorder.lineages.get(each))
+            ]
         return []
 
     def _made_of_parameters(self, read: Sequence[Tensor]) -> list[Tensor]:
@@ -142,6 +149,8 @@ class OperationMode(TorchFunctionMode):
         self,
         name: str,
         weights: Sequence[Tensor],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
         read: Sequence[Tensor],
         written: Sequence[Tensor],
     ) -> None:
@@ -155,14 +164,12 @@ class OperationMode(TorchFunctionMode):
                 names |= lineage.parameters
             else:
                 inputs.append(lineage)
-        fans = None
-        if name in _PRODUCTS or name == "linear":
-            rows, columns = (float(size) for size in weights[0].shape[-2:])
-            # x @ W sums over the rows of W; W @ x and linear(x, W) sum over its columns.
-            swapped = name == "linear" or read[0] is weights[0]
-            fans = (columns, rows) if swapped else (rows, columns)
+        layouts = {}
+        for weight in weights:
+            lineage = self._recorder.lineages.get(weight)
+            layouts.update(layouts_in(name, args, kwargs, weight, lineage.paths if lineage else {}))
         self._recorder.layer(
-            name, names, inputs, written, activation=_RECURRENT.get(name), fans=fans
+            name, names, inputs, written, activation=_RECURRENT.get(name), layouts=layouts
         )
 
     def _attention_layer(

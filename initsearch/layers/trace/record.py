@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from initsearch.layers.trace.layouts import Layout
+
 #: The use of a layer's output that only another weight layer or the model's output reads.
 NONE = "none"
 #: The use of queries, keys and values.
@@ -41,7 +43,7 @@ class LayerCall:
         reads_input: Whether what it reads depends on the model's input.
         uses: What consumes its output, in execution order.
         is_output: Whether its output is the model's, directly or through an output function.
-        fans: For a product with a bare parameter: fan_in and fan_out by the way it is used.
+        layouts: How it reads its weights, by slot name; see `initsearch.layers.trace.layouts`.
     """
 
     index: int
@@ -54,7 +56,7 @@ class LayerCall:
     reads_input: bool
     uses: list[Use] = field(default_factory=list)
     is_output: bool = False
-    fans: tuple[float, float] | None = None
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
 
     @property
     def activation(self) -> str | None:

@@ -4,7 +4,7 @@ Operations and modules report here what has run. The recorder knows neither of t
 notifies the observer.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from initsearch.layers.trace.activations import GATED, OUTPUT_FUNCTIONS, SELF_GATED
+from initsearch.layers.trace.layouts import Layout
 from initsearch.layers.trace.lineage import Gate, Lineage, Lineages, fresh_root, merged
+from initsearch.layers.trace.paths import Path
 from initsearch.layers.trace.record import ATTENTION, NONE, LayerCall, Observer, Side, Trace, Use
 
 
@@ -46,9 +48,12 @@ class Recorder:
         self._matrices: dict[str, int] = {}  # name -> its place in the order of registration
         self._repeats: dict[str, int] = {}
 
-    def know_parameter(self, tensor: Tensor, name: str) -> None:
-        """Let a tensor stand for the parameter `name`."""
-        self.lineages.put(tensor, Lineage(parameters=frozenset({name}), root=fresh_root()))
+    def know_parameter(self, tensor: Tensor, name: str, followed: bool = True) -> None:
+        """Let a tensor stand for the parameter `name`; `followed` if its path shows what becomes of it."""
+        paths = {name: Path(tensor)} if followed else {}
+        self.lineages.put(
+            tensor, Lineage(parameters=frozenset({name}), root=fresh_root(), paths=paths)
+        )
         if tensor.ndim > 1:
             self._matrices.setdefault(name, len(self._matrices))
 
@@ -87,24 +92,26 @@ class Recorder:
         outputs: Sequence[Tensor] = (),
         *,
         activation: str | None = None,
-        fans: tuple[float, float] | None = None,
+        layouts: Mapping[str, Layout] | None = None,
     ) -> Lineage:
         """A weight layer was called. What it reads has reached it without an activation.
 
         Args:
             operation: What ran.
-            parameters: What it used. Its weight is the first matrix of that name, or the first matrix.
+            parameters: What it used. Its weight is the first with a layout; else the first matrix called
+                `weight`, or the first matrix.
             inputs: The lineages of what it read.
             outputs: Its results; empty if they are inside a larger operation.
             activation: The activation that the layer has inside, if any.
-            fans: See `LayerCall`.
+            layouts: See `LayerCall`.
 
         Returns:
             The lineage of its outputs.
         """
         came = merged(inputs) if inputs else Lineage()
         self._consume(came.pending, Use(NONE, self.step))
-        used = sorted(parameters, key=self._weight_first)
+        read = layouts or {}
+        used = sorted(parameters, key=lambda name: (name not in read, self.weight_first(name)))
         repeat = self._repeats.get(used[0], 0)
         self._repeats[used[0]] = repeat + 1
         call = LayerCall(
@@ -116,7 +123,7 @@ class Recorder:
             repeat=repeat,
             sources=came.sources,
             reads_input=came.from_input,
-            fans=fans,
+            layouts=read,
         )
         self.calls.append(call)
         here = frozenset({call.index})
@@ -130,7 +137,8 @@ class Recorder:
             self._notify(self._observer.produced, call, outputs[0])
         return lineage
 
-    def _weight_first(self, name: str) -> tuple[bool, bool, int, str]:
+    def weight_first(self, name: str) -> tuple[bool, bool, int, str]:
+        """A key that sorts the parameters of a layer: its weight first."""
         place = self._matrices.get(name)
         named = name.rpartition(".")[2] == "weight"
         return place is None, not named, place or 0, name
