@@ -192,7 +192,7 @@ class Race:
         recorded = self._scores[row, : len(own)]
         mean, std = float(own.mean()), float(own.std(ddof=1))
         half = -float(stdtrit(len(own) - 1, self.rules.alpha / 2)) * std / len(own) ** 0.5
-        low, high = self._deciding_interval(against)
+        low, high = self.decisions[-1].deciding_interval(against) if against else (0.0, 0.0)
         return Result(
             name=name,
             mean=mean,
@@ -212,12 +212,3 @@ class Race:
             n_seeds=len(own),
             dropped_at=self.dropped_at.get(name),
         )
-
-    def _deciding_interval(self, against: Comparison | None) -> tuple[float, float]:
-        """The interval of the leader's lead on which the decision rests."""
-        decision = self.decisions[-1]
-        if against is None:
-            return 0.0, 0.0
-        if decision.status == "tie" and against.name in decision.tie_set:
-            return against.tie_low, against.tie_high
-        return against.low, against.high

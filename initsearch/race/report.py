@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from initsearch.race.rules import Comparison, Decision, Result
 from initsearch.race.sentence import Unit
@@ -30,7 +30,7 @@ ASCII = Glyphs("..", ".", "|", "-", "[", "]", "*", "<", ">")
 def table(
     decision: Decision, results: Sequence[Result], unit: Unit, baseline: str | None, glyphs: Glyphs
 ) -> str:
-    """A row per candidate: mean, standard deviation and interval, gap to the leader, p-value, seeds.
+    """A row per candidate: mean, standard deviation and interval, gap to the leader, Holm's p-value, seeds.
 
     Args:
         decision: The last decision of the race.
@@ -49,7 +49,7 @@ def table(
         return f"{number(low)}{glyphs.to}{number(high)}"
 
     confidence = f"{100 * (1 - decision.alpha):g} % interval"
-    rows = [["candidate", "mean", "std", confidence, "gap", "gap interval", "p", "seeds"]]
+    rows = [["candidate", "mean", "std", confidence, "gap", "gap interval", "adjusted p", "seeds"]]
     for result in results:
         mark = " (baseline)" if result.name == baseline else ""
         diverged = f" ({result.diverged} diverged)" if result.diverged else ""
@@ -61,8 +61,8 @@ def table(
                 number(result.std),
                 interval(result.ci_low, result.ci_high),
                 number(gap.gap) if gap else "",
-                interval(gap.low, gap.high) if gap else "",
-                _p(gap.p_value) if gap else "",
+                interval(*decision.deciding_interval(gap)) if gap else "",
+                _p(gap.p_holm) if gap else "",
                 f"{result.n_seeds}{diverged}",
             ]
         )
@@ -88,13 +88,17 @@ def drawing(decision: Decision, unit: Unit, glyphs: Glyphs, columns: int = 80) -
         columns: Total width; bars have at least 30 columns of it.
     """
     label = max(len(comparison.name) for comparison in decision.comparisons)
-    axis = _Axis.around(
-        decision.comparisons, decision.margin, max(30, min(columns - label - 1, 72))
-    )
+    # The interval of a comparison is the one that decides.
+    comparisons = [
+        replace(one, low=low, high=high)
+        for one in decision.comparisons
+        for low, high in [decision.deciding_interval(one)]
+    ]
+    axis = _Axis.around(comparisons, decision.margin, max(30, min(columns - label - 1, 72)))
     lines = [f"gap to {decision.leader}" + (f" ({unit.plural})" if unit.plural else "")]
     lines += [
         f"{comparison.name.ljust(label)} {_bar(comparison, decision.margin, axis, glyphs)}".rstrip()
-        for comparison in decision.comparisons
+        for comparison in comparisons
     ]
     left, right = unit.number(axis.low), unit.number(axis.high)
     scale = list(left.ljust(axis.width - len(right)) + right)
@@ -106,10 +110,18 @@ def drawing(decision: Decision, unit: Unit, glyphs: Glyphs, columns: int = 80) -
         f"; {glyphs.margin} margin of {unit.amount(decision.margin)}" if decision.margin else ""
     )
     lines.append(
-        f"{glyphs.gap} gap; {glyphs.low}{glyphs.line}{glyphs.high} its confidence interval over all "
-        f"looks{margin}"
+        f"{glyphs.gap} gap; {glyphs.low}{glyphs.line}{glyphs.high} its {_levels(decision)} confidence "
+        f"interval over all looks{margin}"
     )
     return "\n".join(lines)
+
+
+def _levels(decision: Decision) -> str:
+    """The level of the intervals, `95 %`; those of a tie are of two one-sided tests."""
+    level = f"{100 * (1 - decision.alpha):g} %"
+    if decision.status != "tie":
+        return level
+    return f"{level} (for the tied: {100 * (1 - 2 * decision.alpha):g} %)"
 
 
 @dataclass(frozen=True)

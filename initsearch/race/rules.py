@@ -308,6 +308,12 @@ class Decision:
         """Number of candidates in the race."""
         return len(self.comparisons) + 1
 
+    def deciding_interval(self, comparison: Comparison) -> tuple[float, float]:
+        """The interval of the leader's lead on which the decision rests: that of equivalence for the tied."""
+        if self.status == "tie" and comparison.name in self.tie_set:
+            return comparison.tie_low, comparison.tie_high
+        return comparison.low, comparison.high
+
     @property
     def p_value(self) -> float:
         """The leader's largest p-value against any other candidate: that of the claim "winner"."""
@@ -336,8 +342,7 @@ class Result:
         scores: Score by seed; NaN where the candidate diverged.
         gap_to_leader: Mean lead of the leader on the seeds of both; positive for a worse candidate whatever
             the metric's direction, 0 for the leader.
-        gap_low: Lower end of the gap's interval that decides: of `Comparison.tie_low` for the members of a tie,
-            else of `Comparison.low`; 0 for the leader.
+        gap_low: Lower end of the gap's interval, see `Decision.deciding_interval`; 0 for the leader.
         gap_high: Its upper end.
         p_value: Two-sided paired t-test against the leader; None for the leader.
         p_adjusted: The same after Holm's correction over all pairs of the race.

@@ -63,6 +63,10 @@ def test_a_single_look_reports_the_paired_tests_of_scipy_and_statsmodels() -> No
         assert comparison.p_value == pytest.approx(test.pvalue)
         assert (comparison.low, comparison.high) == pytest.approx((interval.low, interval.high))
         assert comparison.p_holm == pytest.approx(holm.get(pair, holm.get(pair[::-1])))
+        # The interval that two one-sided tests at 5 % stand for.
+        narrow = test.confidence_interval(0.9)
+        ends = (comparison.tie_low, comparison.tie_high)
+        assert ends == pytest.approx((narrow.low, narrow.high))
         tost = ttost_paired(np.array(ours), np.array(theirs), -0.002, 0.002)[0]
         assert comparison.p_equivalence == pytest.approx(tost)
         assert comparison.beaten == (interval.low > 0.002)

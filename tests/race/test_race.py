@@ -456,6 +456,28 @@ def test_results_have_the_statistics_of_each_candidate() -> None:
     assert diverged.mean == pytest.approx(counted.mean())
 
 
+def test_a_result_has_the_interval_that_decides() -> None:
+    """For the members of a tie, it lies within the margin exactly if they are equivalent."""
+    rng = np.random.default_rng(5)
+    statuses = set()
+    for _ in range(60):
+        scores = np.array([0.95, 0.951, 0.94])[:, None] + 0.003 * rng.normal(size=(3, 12))
+        race = Race(["a", "b", "c"], RaceRules(margin=0.003, futility=0.0), protected=["c"])
+        while race.next_look is not None:
+            for block in range(len(race.seeds), race.next_look):
+                race.add_block(block, dict(zip("abc", scores[:, block].tolist(), strict=True)))
+            decision = race.decide()
+        leader, *others = race.results()
+        assert (leader.gap_low, leader.gap_high, leader.p_adjusted) == (0.0, 0.0, None)
+        statuses.add(decision.status)
+        for result, against in zip(others, decision.comparisons, strict=True):
+            tied = decision.status == "tie" and result.name in decision.tie_set
+            within = -0.003 <= result.gap_low < result.gap_high <= 0.003
+            assert within == against.equivalent if tied else result.gap_low == against.low
+            assert result.p_adjusted == against.p_holm
+    assert statuses == {"tie", "undecided"}
+
+
 def test_results_of_a_loss_are_in_its_own_direction() -> None:
     losses = noisy([0.3, 0.2], 12, sd=0.002)
     race = run(losses, RaceRules(higher_is_better=False))

@@ -6,8 +6,16 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from initsearch.race import BaselineGap
 from initsearch.search.tracker import Candidate, Measurement, StudyInfo, Tracker
-from initsearch.search.verdict import Evidence, HeldOutScore, Standing, Status, Verdict
+from initsearch.search.verdict import (
+    BaselineAnswer,
+    Evidence,
+    HeldOutScore,
+    Standing,
+    Status,
+    Verdict,
+)
 
 SCHEMES = {
     "he_normal": 0.9712,
@@ -57,6 +65,7 @@ def made_up_verdict(
         half = 2.3 * std / math.sqrt(len(there))
         gaps = [leader[s] - scores[s] for s in seeds if not math.isnan(scores[s])]
         gap = sum(gaps) / len(gaps) * (1 if higher else -1)
+        p_value = None if name == order[0] else max(1e-5, 0.3 - 60 * gap)
         standings.append(
             Standing(
                 name=name,
@@ -69,10 +78,14 @@ def made_up_verdict(
                 ci_high=mean + half,
                 scores=scores,
                 gap_to_leader=gap,
-                p_value=None if name == order[0] else max(1e-5, 0.3 - 60 * gap),
+                p_value=p_value,
                 diverged=lost,
                 n_seeds=len(seeds),
                 dropped_at=dropped,
+                gap_low=gap - spread if leader is not scores else 0.0,
+                gap_high=gap + spread if leader is not scores else 0.0,
+                p_adjusted=None if p_value is None else min(1.0, 3 * p_value),
+                failure_bound=0.66 if lost else 0.31,
             )
         )
     tie_set = tuple(order[:1] if status == "winner" else order[: max(2, len(order) // 2)])
@@ -81,10 +94,12 @@ def made_up_verdict(
         "tie": f"{' and '.join(tie_set)} are equal within {margin} points on convnet/{dataset}.",
         "undecided": f"The seeds do not tell {' from '.join(tie_set[:2])} on convnet/{dataset}.",
     }
+    baseline = "torch_default" if "torch_default" in means else order[-1]
+    answer = answer_for(baseline, standings, spread)
     return Verdict(
         status=status,
         winner=order[0] if status == "winner" else None,
-        baseline="torch_default" if "torch_default" in means else order[-1],
+        baseline=baseline,
         architecture="convnet",
         dataset=dataset,
         requested_dataset=requested_dataset,
@@ -104,7 +119,22 @@ def made_up_verdict(
         wall_seconds=123.4,
         cpu_seconds=240.0,
         versions={"torch": "2.14.1"},
+        recommended=order[0] if answer.beaten_by else baseline,
+        against_baseline=answer,
+        regret=0.0 if status == "winner" else 0.00123,
     )
+
+
+def answer_for(baseline: str, standings: list[Standing], spread: float) -> BaselineAnswer:
+    """Leads over the baseline with made-up intervals."""
+    mine = next(one.gap_to_leader for one in standings if one.name == baseline)
+    leads = {one.name: mine - one.gap_to_leader for one in standings if one.name != baseline}
+    gaps = tuple(
+        BaselineGap(name, 8, lead, lead - spread, lead + spread, 0.01, lead - spread > 0.003)
+        for name, lead in sorted(leads.items(), key=lambda item: -item[1])
+    )
+    beaten_by = tuple(gap.name for gap in gaps if gap.beats)
+    return BaselineAnswer("beaten" if beaten_by else "open", beaten_by, gaps)
 
 
 def made_up_study(

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.text import Text
-from scipy import stats
 from studies import SCHEMES, made_up_study, made_up_verdict, tell
 
-from initsearch.search.verdict import Verdict
+from initsearch.race import Race, RaceRules
+from initsearch.search.verdict import Standing, Verdict
 from initsearch.tracking.figures import (
     curves_figure,
     gaps_figure,
@@ -189,16 +190,21 @@ def figure_band(figure: Figure) -> list[tuple[float, float]]:
     return [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches]
 
 
-def test_gaps_are_paired_differences_with_students_interval() -> None:
+def bars_of(figure: Figure) -> list[list[float]]:
+    (axes,) = figure.axes
+    return [list(line.get_xdata()) for line in axes.lines if line.get_linewidth() == 2.6]
+
+
+def test_gaps_are_paired_differences_with_the_interval_that_decides() -> None:
     verdict = made_up_verdict({"a": 0.97, "b": 0.968, "torch_default": 0.966})
     figure = gaps_figure(verdict)
     leader, second = verdict.candidates[:2]
     pairs = [100 * (second.scores[s] - leader.scores[s]) for s in leader.scores]
     ((x, _),) = marks(figure, "o")
     assert x == pytest.approx(statistics.fmean(pairs))
-    low, high = stats.t.interval(0.95, len(pairs) - 1, loc=x, scale=stats.sem(pairs))
-    bars = [list(line.get_xdata()) for line in figure.axes[0].lines if line.get_linewidth() == 2.6]
-    assert any(bar == pytest.approx([low, high]) for bar in bars)
+    # A gap is positive for a worse candidate; an accuracy is drawn with worse to the left.
+    low, high = (-100 * end for end in (second.gap_high, second.gap_low))
+    assert any(bar == pytest.approx([low, high]) for bar in bars_of(figure))
     dots = [
         sorted(line.get_xdata())
         for line in figure.axes[0].lines
@@ -207,11 +213,65 @@ def test_gaps_are_paired_differences_with_students_interval() -> None:
     assert any(dot == pytest.approx(sorted(pairs)) for dot in dots)
 
 
+def test_the_bars_of_a_tie_lie_within_the_margin_and_those_of_the_beaten_outside() -> None:
+    race = Race(["a", "b", "c", "torch_default"], RaceRules(margin=0.003, futility=0.0))
+    rng = random.Random(9)
+    while race.next_look is not None:
+        for block in range(len(race.seeds), race.next_look):
+            luck = rng.gauss(0.9, 0.01)
+            means = {"a": 0.001, "b": 0.0008, "c": 0.0, "torch_default": -0.009}
+            race.add_block(block, {k: m + luck + rng.gauss(0, 0.0022) for k, m in means.items()})
+        decision = race.decide()
+    assert decision.status == "tie"
+    standings = [
+        Standing(**vars(result), scheme=result.name, plan={}, lr=0.1) for result in race.results()
+    ]
+    verdict = replace(
+        made_up_verdict(status="tie"),
+        candidates=tuple(standings),
+        tie_set=decision.tie_set,
+        recommended=decision.recommended,
+        against_baseline=None,
+    )
+    *tied, beaten = bars_of(gaps_figure(verdict))
+    assert len(tied) == 2
+    assert all(-0.3 <= low < high <= 0.3 for low, high in tied)
+    assert beaten[1] < -0.3
+    # At the level of a winner's interval, a tie would seem to leave the margin.
+    assert any(
+        max(c.high, -c.low) > 0.003 for c in decision.comparisons if c.name != "torch_default"
+    )
+
+
+def test_no_bar_leaves_what_a_difference_can_be_and_a_wide_one_is_cut_at_the_border() -> None:
+    verdict = made_up_verdict({"a": 0.97, "torch_default": 0.966})
+    leader, default = verdict.candidates
+    wide = replace(verdict, candidates=(leader, replace(default, gap_low=-7.0, gap_high=7.0)))
+    figure = gaps_figure(wide)
+    assert bars_of(figure) == [[-100.0, 100.0]]
+    assert "−100.00…100.00" in written(figure)
+    low, high = figure.axes[0].get_xlim()
+    assert -3 < low < high < 3
+    assert sum(line.get_marker() in (CARETLEFT, CARETRIGHT) for line in figure.axes[0].lines) == 2
+
+
+def test_figures_say_what_to_take_and_whether_the_default_is_beaten() -> None:
+    beaten = made_up_verdict(status="tie")
+    for figure in (race_figure(beaten), gaps_figure(beaten)):
+        assert "a tie; take he_normal" in written(figure)
+        assert "the framework's default, beaten" in written(figure)
+    assert "torch_default is beaten by he_normal +0.5" in written(gaps_figure(beaten))
+    kept = made_up_verdict({"a": 0.97, "torch_default": 0.9699}, status="undecided")
+    assert "undecided; take torch_default" in written(race_figure(kept))
+    assert "the framework's default, to take" in written(race_figure(kept))
+
+
 def test_all_diverged_is_drawn_too(tmp_path: Path) -> None:
     verdict = made_up_verdict({"a": 0.97, "torch_default": 0.96}, status="undecided")
     lost = {
         "mean": math.nan, "std": math.nan, "ci_low": math.nan, "ci_high": math.nan,
-        "gap_to_leader": math.nan, "p_value": None, "diverged": 8,
+        "gap_to_leader": math.nan, "gap_low": math.nan, "gap_high": math.nan, "p_value": None,
+        "p_adjusted": None, "diverged": 8,
     }  # fmt: skip
     gone = tuple(
         replace(s, scores=dict.fromkeys(s.scores, math.nan), **lost) for s in verdict.candidates
@@ -295,9 +355,9 @@ def test_race_and_gaps_state_the_level_of_their_intervals() -> None:
 def test_a_comparison_on_other_seeds_than_the_means_has_a_footnote() -> None:
     verdict = made_up_verdict(diverged=("orthogonal",))
     fewer = sum(s.dropped_at is not None for s in verdict.candidates)
-    for figure, starred in ((race_figure(verdict), fewer), (gaps_figure(verdict), fewer + 1)):
+    for figure in (race_figure(verdict), gaps_figure(verdict)):
         cells = [text.get_text() for text in texts(figure)]
-        assert sum(bool(re.fullmatch(r"\d+\*", cell)) for cell in cells) == starred
+        assert sum(bool(re.fullmatch(r"\d+\*", cell)) for cell in cells) == fewer
         assert "\n* on" in "\n".join(cells)
         assert_readable(figure)
     same = made_up_verdict({"a": 0.97, "torch_default": 0.96})

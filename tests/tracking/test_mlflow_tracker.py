@@ -215,6 +215,12 @@ def test_the_parent_holds_the_verdict(
     assert tags["info.steps_per_epoch"] == "94"
     assert verdict.sentence in tags["mlflow.note.content"]
     assert "| torch_default (default) | behind | 96.52 |" in tags["mlflow.note.content"]
+    assert "- default: torch_default is beaten by he_normal" in tags["mlflow.note.content"]
+    assert tags["recommended"] == tags["recommended_scheme"] == "he_normal"
+    assert (tags["baseline_status"], tags["baseline_beaten_by"]) == ("beaten", "he_normal")
+    lead = verdict.against_baseline.gaps[0]
+    assert metrics["lead_over_baseline_low"] == lead.low < metrics["lead_over_baseline"] == lead.gap
+    assert metrics["regret"] == 0.0
     default = next(s for s in verdict.candidates if s.name == "torch_default")
     assert metrics["winner_val_accuracy"] == verdict.candidates[0].mean
     assert metrics["baseline_val_accuracy"] == default.mean

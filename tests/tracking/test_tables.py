@@ -63,7 +63,8 @@ def test_marks_say_where_the_verdict_leaves_a_candidate(status: str, marks: dict
 def test_markdown_escapes_and_cuts() -> None:
     verdict = made_up_verdict({"a|b": 0.9, "torch_default": 0.8, "zeros": 0.1})
     lines = markdown_table(verdict, limit=2).splitlines()
-    assert lines[0].startswith("| candidate | verdict | validation accuracy (%) | 95 % interval |")
+    headings = "| candidate | verdict | validation accuracy (%) | 95 % interval of the mean | gap (points) |"
+    assert lines[0].startswith(headings)
     first = verdict.candidates[0]
     interval = f"{100 * first.ci_low:.2f}…{100 * first.ci_high:.2f}"
     assert lines[2].startswith(rf"| a\|b | winner | {100 * first.mean:.2f} | {interval} |")
@@ -79,9 +80,8 @@ def test_the_table_fits_80_columns_and_names_everyone() -> None:
     for name in SCHEMES:
         assert sum(line.startswith(name + " ") for line in lines) == 1
     row = next(line.split() for line in lines if line.startswith("torch_default"))
-    assert row[1:4] == ["behind", "96.52", "96.46…96.58"]
-    assert row[4:] == ["0.56", "<0.001", "8"]
-    assert "95 %" in text
+    assert row[1:] == ["behind", "96.52", "0.56", "0.44…0.68", "<0.001", "8"]
+    assert "adjusted" in text
     assert lines[
         lines.index(next(x for x in lines if x.startswith("torch_default"))) + 1
     ].strip() == ("the default")
@@ -140,12 +140,34 @@ def test_a_gap_on_other_seeds_than_the_means_has_a_footnote() -> None:
     lines = shown(verdict)
     starred = [line.split()[0] for line in lines if re.search(r"\d\*", line)]
     assert starred == dropped
-    assert lines[-1].startswith("* gap on the seeds")
+    assert sum(line.startswith("* gap on the seeds") for line in lines) == 1
     assert "\n* gap on" not in markdown_table(verdict)  # a star begins a list in Markdown
     assert footnotes(verdict)[0].removeprefix("* ") in markdown_table(verdict)
     same = made_up_verdict({"a": 0.97, "torch_default": 0.96})
-    assert footnotes(same) == []
+    assert not any(line.startswith("*") for line in footnotes(same))
     assert "*" not in "".join(shown(same))
+
+
+def test_the_footnotes_name_the_level_of_each_number() -> None:
+    for alpha, status, levels in (
+        (0.05, "winner", ["95 %"]),
+        (0.05, "tie", ["95 %", "90 %"]),
+        (0.01, "undecided", ["99 %"]),
+    ):
+        verdict = replace(made_up_verdict(status=status), alpha=alpha)
+        text = " ".join(" ".join(shown(verdict)).split())
+        assert re.findall(r"\d+ %", " ".join(footnotes(verdict))) == levels
+        assert "over all looks" in text
+        assert "Holm" in text
+
+
+def test_the_markdown_table_has_the_lead_over_the_default() -> None:
+    verdict = made_up_verdict({"a": 0.97, "torch_default": 0.966}, diverged=("torch_default",))
+    lines = markdown_table(verdict).splitlines()
+    cells = [cell.strip() for cell in lines[2].split("|")]
+    gap = verdict.against_baseline.gaps[0]
+    assert cells[-3] == f"+{100 * gap.gap:.2f} \\[{100 * gap.low:.2f}…{100 * gap.high:.2f}\\]"
+    assert "| 2 of 8 (up to 66 %) |" in lines[3]
 
 
 def test_accuracy_is_read_in_percent_and_loss_as_it_is() -> None:
@@ -170,12 +192,17 @@ def test_the_interval_of_an_accuracy_stays_within_0_and_100() -> None:
     assert accuracy.interval(-0.02, 1.013) == "0.00…100.00"
     assert accuracy.interval(0.5, math.nan) == "50.00…–"
     assert loss.interval(-0.1, 5.0) == "-0.1…5"
+    assert format_of("steps_to_target").interval(-3.0, 9.0) == "0…9"
+    assert accuracy.gap_interval(-3.0, 0.005) == "−100.00…0.50"
+    assert loss.gap_interval(-3.0, 0.5) == "−3…0.5"
+    assert accuracy.gap_interval(math.nan, math.nan) == "–"
     verdict = made_up_verdict({"a": 0.9995, "torch_default": 0.0005}, spread=0.002)
     assert verdict.candidates[0].ci_high > 1
     assert verdict.candidates[1].ci_low < 0
+    text = markdown_table(verdict)
+    assert "…100.00" in text
+    assert "0.00…" in text
     for text in ("\n".join(shown(verdict)), markdown_table(verdict)):
-        assert "…100.00" in text
-        assert "0.00…" in text
         assert "100.1" not in text
 
 

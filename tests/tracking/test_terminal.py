@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 from studies import made_up_verdict
 
 from initsearch.search.tracker import Progress
+from initsearch.search.verdict import HeldOutScore
 from initsearch.tracking.words.progress_bar import SearchProgress
 from initsearch.tracking.words.terminal import print_verdict
 
@@ -162,6 +164,38 @@ def test_the_verdict_stands_with_its_table_test_scores_and_commands(tmp_path: Pa
     assert any(line.startswith("lecun_normal") for line in lines)
     assert "in place" not in text
     assert "2:03 min (4:00 min of processor time)" in text
+
+
+def test_the_test_line_has_the_paired_gap_to_the_baseline_with_its_interval() -> None:
+    shown, verdict = console(200), made_up_verdict()
+    test = {"winner": HeldOutScore("he_normal", 0.9695, {}, 0.0064, 0.0051, 0.0078)}
+    print_verdict(shown, replace(verdict, test=test | {"baseline": verdict.test["baseline"]}))
+    line = "winner he_normal 96.95 % (+0.64 points to torch_default, 95 % interval 0.51…0.78); baseline"
+    assert line in output(shown)
+
+
+def test_the_terminal_says_whether_the_default_is_beaten_what_to_take_and_the_bounds() -> None:
+    shown = console(300)
+    print_verdict(shown, made_up_verdict(status="tie", diverged=("zeros",)))
+    lines = dict(
+        line.split(maxsplit=1) for line in output(shown).splitlines() if len(line.split()) > 1
+    )
+    assert lines["default"].startswith(
+        "torch_default is beaten by he_normal +0.56 points [0.44…0.68], "
+    )
+    assert "95 % for all 8 together, over all looks" in lines["default"]
+    # The bound of 0.123 points is rounded up.
+    assert "no other of the 9 raced is better by more than 0.13 points" in lines["take"]
+    assert lines["failures"].startswith(
+        "he_normal diverged on 0 of 8 (up to 31 %), zeros diverged on 2 of 4"
+    )
+
+
+def test_a_verdict_of_an_earlier_version_is_shown_without_answers() -> None:
+    shown = console(80)
+    earlier = {"recommended": None, "against_baseline": None, "regret": None}
+    print_verdict(shown, replace(made_up_verdict(), **earlier))
+    assert not re.search(r"^(default|take|failures) ", output(shown), re.MULTILINE)
 
 
 def test_a_data_set_that_stepped_in_is_named() -> None:

@@ -1,25 +1,20 @@
 """The race: scores of the candidates, and their paired differences to the leader."""
 
-import math
-from statistics import fmean, stdev
-
 from matplotlib.figure import Figure
-from scipy.stats import t as student
 
 from initsearch.search.verdict import Standing, Verdict
 from initsearch.tracking.figures.canvas import BLUE, QUIET, VERMILION, short
 from initsearch.tracking.figures.rows import Frame, Row, rows_figure
+from initsearch.tracking.words.answer import default_line
 from initsearch.tracking.words.escape import visible
-from initsearch.tracking.words.leaderboard import on_other_seeds
+from initsearch.tracking.words.leaderboard import gap_interval_text, on_other_seeds
 from initsearch.tracking.words.number_format import format_of, level_text, p_text
 
 # Names longer than this are shortened where they stand beside curves.
 NAME_CHARACTERS = 34
 OTHER_SEEDS = "* on other seeds than the leader: compare the two by their gap, not by their means."
-SHARED_SEEDS = (
-    "* on fewer seeds than the means: those that both have, without runs that diverged. The means may differ "
-    "by another amount."
-)
+SHARED_SEEDS = "* on the seeds that both have: the means may differ by another amount."
+LOST_RUNS = "A run that diverged has no dot; in the difference it counts with the score of a guess."
 
 
 def race_figure(verdict: Verdict) -> Figure:
@@ -58,7 +53,11 @@ def race_figure(verdict: Verdict) -> Figure:
         band_label=f"margin: {verdict.margin:g}{form.gap_unit}",
         worse_is_left=verdict.higher_is_better,
         floor=verdict.margin,
-        caption=_caption(verdict, "mean", OTHER_SEEDS if star else ""),
+        caption=(
+            f"Marks and bars: mean with its {level_text(verdict.alpha)} confidence interval. "
+            "Dots: one seed each.",
+            *([OTHER_SEEDS] if star else ()),
+        ),
     )
     return rows_figure(rows, frame)
 
@@ -66,27 +65,32 @@ def race_figure(verdict: Verdict) -> Figure:
 def gaps_figure(verdict: Verdict) -> Figure:
     """How much better or worse than the leader each candidate is, on the seeds that both have.
 
-    The interval is Student's, of the mean paired difference, at the verdict's alpha. It is for the eye: the
-    verdict rests on its own tests, which allow for several looks.
+    The bars are the intervals that decide, over all looks: a candidate whose bar stays outside the margin is
+    beaten; the bars of a tie lie within the margin.
     """
     form = format_of(verdict.metric)
     leader, *others = verdict.candidates
     rows = [_gap_row(verdict, leader, standing) for standing in others]
     star = any(row.cells[-1].endswith("*") for row in rows)
+    lost = any(standing.diverged for standing in verdict.candidates)
+    footnotes = [SHARED_SEEDS] * star + [LOST_RUNS] * lost
+    answer = f"{default_line(verdict)}. " if verdict.against_baseline else ""
     name = visible(leader.name)
     unit = form.gap_unit.strip()
     frame = Frame(
         title=title(verdict),
-        subtitle=f"Differences to {name} on the same seed: what all candidates share there cancels out.",
+        subtitle=f"{answer}Differences to {name} on the same seed: what all share there cancels out.",
         axis=f"difference to {short(name, 60)}" + (f" ({unit})" if unit else ""),
-        columns=("difference", "p", "pairs"),
+        columns=("difference", "interval", "adjusted p", "pairs"),
         band=(-verdict.margin, verdict.margin),
         band_label=f"margin: ±{verdict.margin:g}{form.gap_unit}",
         worse_is_left=verdict.higher_is_better,
         floor=verdict.margin,
         line=0.0,
-        caption=_caption(
-            verdict, "mean difference", SHARED_SEEDS if star else "", p="of the verdict's test"
+        caption=(
+            f"Marks and bars: mean difference with its {gap_interval_text(verdict)}.",
+            "Dots: one seed each. Adjusted p: paired t-test, after Holm's correction over all pairs.",
+            *footnotes,
         ),
     )
     return rows_figure(rows, frame)
@@ -94,37 +98,32 @@ def gaps_figure(verdict: Verdict) -> Figure:
 
 def _gap_row(verdict: Verdict, leader: Standing, standing: Standing) -> Row:
     form = format_of(verdict.metric)
-    differences = {
-        seed: (score - leader.scores[seed]) * form.factor
+    differences = [
+        score - leader.scores[seed]
         for seed, score in standing.scores.items()
-        if seed in leader.scores and math.isfinite(score - leader.scores[seed])
-    }
-    pairs = list(differences.values())
-    complete = differences.keys() == standing.scores.keys() == leader.scores.keys()
-    count = f"{len(pairs)}{'' if complete else '*'}"
-    mean = fmean(pairs) if pairs else math.nan
-    half = math.nan
-    if len(pairs) > 1:
-        quantile = float(student.ppf(1 - verdict.alpha / 2, len(pairs) - 1))
-        half = quantile * stdev(pairs) / math.sqrt(len(pairs))
+        if seed in leader.scores
+    ]
+    star = "*" if on_other_seeds(verdict, standing) else ""
+    # A gap is positive for a worse candidate, whatever the metric's direction.
+    sign = -1.0 if verdict.higher_is_better else 1.0
+    ends = sorted(sign * form.clipped_gap(end) for end in (standing.gap_low, standing.gap_high))
     return Row(
         name=labels_of(verdict)[standing.name],
         color=_color(verdict, standing),
         marker="D" if standing.name == verdict.baseline else "o",
         bold=standing.name in verdict.tie_set,
-        points=pairs,
-        mean=mean,
-        low=mean - half,
-        high=mean + half,
-        cells=(form.gap(mean / form.factor), p_text(standing.p_value), count),
+        points=[difference * form.factor for difference in differences],
+        mean=sign * standing.gap_to_leader * form.factor,
+        low=ends[0] * form.factor,
+        high=ends[1] * form.factor,
+        cells=(
+            form.gap(sign * standing.gap_to_leader),
+            form.gap_interval(*ends),
+            p_text(standing.p_adjusted),
+            f"{len(differences)}{star}",
+        ),
         note=_note(verdict, standing),
     )
-
-
-def _caption(verdict: Verdict, mean: str, footnote: str, p: str = "") -> tuple[str, ...]:
-    marks = f"Marks and bars: {mean} with its {level_text(verdict.alpha)} confidence interval."
-    lines = (f"{marks} Dots: one seed each." + (f" p: {p}." if p else ""), footnote)
-    return tuple(line for line in lines if line)
 
 
 def labels_of(verdict: Verdict, characters: int | None = None) -> dict[str, str]:
@@ -145,11 +144,13 @@ def labels_of(verdict: Verdict, characters: int | None = None) -> dict[str, str]
 
 
 def title(verdict: Verdict) -> str:
-    """Model and data set with the verdict, and the data set that was requested if it is another one."""
+    """Model and data set (with the one that was requested, if it is another), the verdict, what to take."""
     instead = f" (in place of {verdict.requested_dataset})"
     dataset = verdict.dataset + (instead if verdict.requested_dataset != verdict.dataset else "")
     status = {"winner": f"{verdict.winner} wins", "tie": "a tie", "undecided": "undecided"}
-    return f"{verdict.architecture} on {dataset}: {status[verdict.status]}"
+    other = verdict.recommended not in (None, verdict.winner)
+    take = f"; take {verdict.recommended}" if other else ""
+    return f"{verdict.architecture} on {dataset}: {status[verdict.status]}{take}"
 
 
 def _color(verdict: Verdict, standing: Standing) -> str:
@@ -161,7 +162,11 @@ def _color(verdict: Verdict, standing: Standing) -> str:
 def _note(verdict: Verdict, standing: Standing) -> str:
     parts = []
     if standing.name == verdict.baseline:
-        parts.append("the framework's default")
+        answer = verdict.against_baseline
+        beaten = answer is not None and answer.status == "beaten"
+        parts.append("the framework's default" + (", beaten" if beaten else ""))
+    if standing.name == verdict.recommended and standing.name != verdict.winner:
+        parts.append("to take")
     if standing.diverged:
         parts.append(f"diverged on {standing.diverged} of {standing.n_seeds} seeds")
     elif standing.dropped_at is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETLEFT, CARETRIGHT
 
 from initsearch.tracking.figures.canvas import (
     FAINT,
@@ -87,7 +88,8 @@ class Frame:
 def rows_figure(rows: Sequence[Row], frame: Frame, width: float = 11.0) -> Figure:
     """Draw the rows, the first on top.
 
-    Rows far behind are off the scale: an arrow at the edge stands for them, their numbers are at the right.
+    Rows far behind are off the scale: an arrow at the edge stands for them, their numbers are at the right. So
+    do intervals that are much wider than what they are about.
     """
     bottom = 0.72 + 0.19 * max(0, len(frame.caption) - 1)
     top_gap = 0.32
@@ -124,8 +126,16 @@ def rows_figure(rows: Sequence[Row], frame: Frame, width: float = 11.0) -> Figur
 def _limits(rows: Sequence[Row], frame: Frame) -> tuple[float, float, int]:
     reaches = []
     for row in rows:
-        values = [v for v in (*row.points, row.low, row.high, row.mean) if math.isfinite(v)]
-        reaches.append((min(values), max(values)) if values else (math.nan, math.nan))
+        values = [v for v in (*row.points, row.mean) if math.isfinite(v)]
+        if not values:
+            reaches.append((math.nan, math.nan))
+            continue
+        # The intervals of an early look can be of any width: those that end far out are cut at the border.
+        low, high = min(values), max(values)
+        room = max(high - low, frame.floor)
+        ends = [min(max(end, low - room), high + room) for end in (row.low, row.high)]
+        ends = [end for end in ends if math.isfinite(end)]
+        reaches.append((min(low, *ends), max(high, *ends)) if ends else (low, high))
     # A line of its own (the leader's) is a row already.
     shown = on_scale(reaches, frame.floor, least=2 if frame.line is None else 1)
     ends = [end for reach in reaches[:shown] for end in reach] + list(frame.band)
@@ -185,6 +195,9 @@ def _draw_row(axes: Axes, place: int, row: Row, frame: Frame, *, inside: bool) -
         alpha=0.5,
     )
     axes.plot([row.low, row.high], [place - 0.06] * 2, color=row.color, linewidth=2.6)
+    for cut, edge, arrow in ((row.low < low, low, CARETLEFT), (row.high > high, high, CARETRIGHT)):
+        if cut:
+            axes.plot([edge], [place - 0.06], marker=arrow, color=row.color, markersize=8)
     axes.plot(
         [row.mean],
         [place - 0.06],

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from initsearch.files import write_whole
+from initsearch.race import BaselineGap
 from initsearch.search.verdict import Standing, Verdict
 from initsearch.tracking.words.dropped import dropped_of
 from initsearch.tracking.words.escape import visible
+from initsearch.tracking.words.number_format import level_text
 
 
 def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
@@ -22,10 +24,12 @@ def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
 
     Returns:
         Rows with `rank` (from 1), `candidate`, `scheme`, `mark` (see `mark_of`; `pruned`, `diverged`,
-        `failed` or `complete` for those of the search), `baseline`, `mean`, `ci_low`, `ci_high`,
-        `std`, `gap_to_leader`, `p_value`, `n_seeds`, `diverged`, `dropped_at`, `lr`, `plan` (JSON),
-        `epoch` (of the search, where it ended) and `reason`.
+        `failed` or `complete` for those of the search), `baseline`, `recommended`, `mean`, `ci_low`, `ci_high`,
+        `std`, `gap_to_leader`, `gap_low`, `gap_high`, `p_value`, `p_adjusted`, `lead_over_baseline`,
+        `lead_low`, `lead_high`, `beats_baseline`, `n_seeds`, `diverged`, `failure_bound`, `dropped_at`, `lr`,
+        `plan` (JSON), `epoch` (of the search, where it ended) and `reason`.
     """
+    leads = leads_of(verdict)
     raced = [
         {
             "rank": rank,
@@ -33,14 +37,20 @@ def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
             "scheme": standing.scheme,
             "mark": mark_of(verdict, standing),
             "baseline": standing.name == verdict.baseline,
+            "recommended": standing.name == verdict.recommended,
             "mean": standing.mean,
             "ci_low": standing.ci_low,
             "ci_high": standing.ci_high,
             "std": standing.std,
             "gap_to_leader": standing.gap_to_leader,
+            "gap_low": standing.gap_low,
+            "gap_high": standing.gap_high,
             "p_value": standing.p_value,
+            "p_adjusted": standing.p_adjusted,
+            **_lead(leads.get(standing.name)),
             "n_seeds": standing.n_seeds,
             "diverged": standing.diverged,
+            "failure_bound": standing.failure_bound,
             "dropped_at": standing.dropped_at,
             "lr": standing.lr,
             "plan": json.dumps(standing.plan, sort_keys=True, default=str),
@@ -57,6 +67,7 @@ def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
             "scheme": one.scheme,
             "mark": one.status,
             "baseline": False,
+            "recommended": False,
             "mean": one.score,
             "gap_to_leader": one.gap,
             "epoch": one.epoch,
@@ -65,6 +76,18 @@ def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
         for rank, one in enumerate(dropped_of(verdict), start=len(raced) + 1)
     ]
     return raced + searched
+
+
+def leads_of(verdict: Verdict) -> dict[str, BaselineGap]:
+    """Each candidate's lead over the baseline, by name; empty if the verdict has none."""
+    answer = verdict.against_baseline
+    return {} if answer is None else {gap.name: gap for gap in answer.gaps}
+
+
+def _lead(gap: BaselineGap | None) -> dict[str, float | bool | None]:
+    keys = ("lead_over_baseline", "lead_low", "lead_high", "beats_baseline")
+    values = (None,) * 4 if gap is None else (gap.gap, gap.low, gap.high, gap.beats)
+    return dict(zip(keys, values, strict=True))
 
 
 def mark_of(verdict: Verdict, standing: Standing) -> str:
@@ -109,7 +132,22 @@ def on_other_seeds(verdict: Verdict, standing: Standing) -> bool:
 
 
 def footnotes(verdict: Verdict) -> list[str]:
-    """What a reader of the leaderboard has to know, a line each."""
-    if not any(on_other_seeds(verdict, standing) for standing in verdict.candidates):
-        return []
-    return ["* gap on the seeds that both have, not the difference of the means"]
+    """What a reader of the leaderboard has to know, a line each: what the columns are, and their levels."""
+    notes = []
+    if any(on_other_seeds(verdict, standing) for standing in verdict.candidates):
+        notes.append("* gap on the seeds that both have, not the difference of the means")
+    if len(verdict.candidates) > 1:
+        notes.append(
+            f"gap: mean paired difference to the leader, with its {gap_interval_text(verdict)}"
+        )
+        notes.append("adjusted p: paired t-test, after Holm's correction over all pairs")
+    return notes
+
+
+def gap_interval_text(verdict: Verdict) -> str:
+    """What the intervals of gaps are, with their level."""
+    level = level_text(verdict.alpha)
+    if verdict.status != "tie":
+        return f"{level} confidence interval over all looks"
+    tied = level_text(2 * verdict.alpha)
+    return f"{level} confidence interval over all looks ({tied} for the tied: two one-sided tests)"

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from initsearch.race.sentence import PLAIN, POINTS
+from initsearch.race.sentence import PLAIN, POINTS, STEPS
 from initsearch.search.metric import METRICS
 
 
@@ -46,6 +46,24 @@ class NumberFormat:
             return "–"
         return f"{self.text(self.clipped(low))}…{self.text(self.clipped(high))}"
 
+    def gap_interval(self, low: float, high: float) -> str:
+        """The interval of a difference, `−0.31…0.52`, within what a difference can be; `–` for NaN."""
+        if math.isnan(low) and math.isnan(high):
+            return "–"
+        ends = (self.gap(self.clipped_gap(end)).removeprefix("+") for end in (low, high))
+        return "…".join(ends)
+
+    def at_most(self, value: float) -> str:
+        """An upper bound of a difference, rounded up, without its unit."""
+        digits = 4 if self.digits is None else self.digits
+        step = 10.0**digits
+        return self._digits(math.ceil(value * self.factor * step - 1e-9) / step)
+
+    def clipped_gap(self, value: float) -> float:
+        """The difference, or the largest one that two values of the metric can have."""
+        most = self.limits[1] - self.limits[0]
+        return value if math.isnan(value) else min(max(value, -most), most)
+
     def clipped(self, value: float) -> float:
         """The value, or the limit that it is beyond: Student's interval of a mean knows no limits."""
         return value if math.isnan(value) else min(max(value, self.limits[0]), self.limits[1])
@@ -66,7 +84,8 @@ def format_of(metric: str) -> NumberFormat:
     unit = METRICS[metric].unit if metric in METRICS else PLAIN
     if unit is POINTS:
         return NumberFormat(f"{words} (%)", unit.scale, " %", " points", 2, (0.0, 1.0))
-    return NumberFormat(words, unit.scale, "", f" {unit.plural}".rstrip(), None)
+    limits = (0.0, math.inf) if unit is STEPS else (-math.inf, math.inf)
+    return NumberFormat(words, unit.scale, "", f" {unit.plural}".rstrip(), None, limits)
 
 
 def level_text(alpha: float) -> str:

@@ -8,10 +8,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from initsearch.search.verdict import Verdict
+from initsearch.search.verdict import HeldOutScore, Verdict
+from initsearch.tracking.words.answer import answer_lines
 from initsearch.tracking.words.dropped import dropped_table
 from initsearch.tracking.words.escape import visible
-from initsearch.tracking.words.number_format import duration_text, format_of
+from initsearch.tracking.words.number_format import duration_text, format_of, level_text
 from initsearch.tracking.words.strength import strength_lines
 from initsearch.tracking.words.tables import rich_table
 from initsearch.tracking.words.wrap import Wrapped
@@ -26,7 +27,7 @@ def print_verdict(
     folder: str | Path | None = None,
     ui: str | None = None,
 ) -> None:
-    """Show a verdict: tables, sentence, test scores, the evidence, where files are, how to see more.
+    """Show a verdict: tables, sentence, test scores, answers, evidence, where files are, how to see more.
 
     Args:
         console: Where to print.
@@ -48,7 +49,7 @@ def print_verdict(
     console.print(Panel(_wrapped(verdict.sentence), title=verdict.status, border_style=style))
     if test := _test_line(verdict):
         console.print(_wrapped(test))
-    console.print(_by_keyword([*strength_lines(verdict), _took(verdict)]))
+    console.print(_by_keyword([*answer_lines(verdict), *strength_lines(verdict), _took(verdict)]))
     for what, text in _places(folder, ui):
         line = Text(f"{what:<{_KEYWORD_WIDTH}} ", style="dim").append(
             visible(text), style="not dim"
@@ -91,8 +92,20 @@ def _test_line(verdict: Verdict) -> str:
     """The scores on the test set in one line; empty if there are none."""
     form = format_of("val_accuracy")
     parts = [
-        f"{who} {score.name} {form.text(score.test_accuracy)}{form.unit}"
+        f"{who} {score.name} {form.text(score.test_accuracy)}{form.unit}{_test_gap(verdict, score)}"
         for who, score in verdict.test.items()
         if math.isfinite(score.test_accuracy)
     ]
     return f"On the test set: {'; '.join(parts)}." if parts else ""
+
+
+def _test_gap(verdict: Verdict, score: HeldOutScore) -> str:
+    """A candidate's paired lead over the baseline on the test set, with its interval."""
+    if math.isnan(score.gap):
+        return ""
+    form = format_of("val_accuracy")
+    text = f"{form.gap(score.gap)}{form.gap_unit} to {verdict.baseline}"
+    if math.isfinite(score.gap_low):
+        interval = form.gap_interval(score.gap_low, score.gap_high)
+        text += f", {level_text(verdict.alpha)} interval {interval}"
+    return f" ({text})"
