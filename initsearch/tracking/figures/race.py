@@ -149,7 +149,7 @@ def title(verdict: Verdict) -> str:
     dataset = verdict.dataset + (instead if verdict.requested_dataset != verdict.dataset else "")
     status = {"winner": f"{verdict.winner} wins", "tie": "a tie", "undecided": "undecided"}
     other = verdict.recommended not in (None, verdict.winner)
-    take = f"; take {verdict.recommended}" if other else ""
+    take = f"; take {short(str(verdict.recommended), NAME_CHARACTERS)}" if other else ""
     return f"{verdict.architecture} on {dataset}: {status[verdict.status]}{take}"
 
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from initsearch.race.sentence import PLAIN, POINTS, STEPS
+from initsearch.race.sentence import PLAIN, POINTS, STEPS, Unit
 from initsearch.search.metric import METRICS
 
 
@@ -54,10 +54,8 @@ class NumberFormat:
         return "…".join(ends)
 
     def at_most(self, value: float) -> str:
-        """An upper bound of a difference, rounded up, without its unit."""
-        digits = 4 if self.digits is None else self.digits
-        step = 10.0**digits
-        return self._digits(math.ceil(value * self.factor * step - 1e-9) / step)
+        """An upper bound of a difference, rounded up as in the verdict's sentence, without its unit."""
+        return Unit(scale=self.factor).number(value, at_most=True)
 
     def clipped_gap(self, value: float) -> float:
         """The difference, or the largest one that two values of the metric can have."""
