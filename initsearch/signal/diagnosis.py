@@ -41,10 +41,10 @@ def diagnose(
             `InitPlan`. Default: the weights that the model has. It keeps these in any case.
         seed: The seed of the plan's draws.
         loss: Called with the model's output, and with the labels if there are any; returns one number.
-            Default: the cross-entropy of the output for labels of classes, the mean squared error for
-            floating labels, the output itself for a model that returns one number. Without labels it is
-            sum(output * r) / samples with r standard normal from a fixed seed: the gradient at the output is
-            then the same whatever the output is.
+            Default: the cross-entropy of the output for labels of classes (the binary one for one logit per
+            label), the mean squared error for floating labels, the output itself for a model that returns
+            one number. Without labels it is sum(output * r) / samples with r standard normal from a fixed
+            seed: the gradient at the output is then the same whatever the output is.
         allow_code: For a plan file: the Python code that it may name; see `InitPlan.load`.
 
     Returns:

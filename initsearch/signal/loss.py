@@ -15,6 +15,8 @@ from initsearch.layers import tensors
 #: A loss of the model's output, or of the output and the labels if the batch has any.
 Loss = Callable[..., Tensor]
 
+#: A label that torch's cross-entropy leaves out.
+IGNORED = -100
 #: What is differentiated if there is neither a loss nor a label; its value means nothing.
 PROJECTION = "a random projection of the output"
 
@@ -48,8 +50,12 @@ def loss_name(loss: Loss | None, output: Any, labels: Any) -> str:
         return "the model's own loss"
     if labels is None:
         return PROJECTION
-    floating = isinstance(labels, Tensor) and labels.is_floating_point()
-    return "mean squared error" if floating else "cross-entropy"
+    if isinstance(labels, Tensor) and given is not None:
+        if labels.is_floating_point():
+            return "mean squared error"
+        if labels.numel() == given.numel():
+            return "binary cross-entropy"
+    return "cross-entropy"
 
 
 def loss_of(loss: Loss | None, output: Any, labels: Any) -> Tensor:
@@ -59,8 +65,9 @@ def loss_of(loss: Loss | None, output: Any, labels: Any) -> Tensor:
         loss: Called as `loss(output)`, or `loss(output, labels)` if there are labels. None:
 
             - with labels of classes (integers), the cross-entropy of the first floating tensor of
-              the output, classes along its second or its last axis; with floating labels of its
-              shape, the mean squared error;
+              the output, classes along its second or its last axis; if the output is one logit per
+              label, the binary cross-entropy; with floating labels of its shape, the mean squared
+              error;
             - without labels, sum(output * r) / samples, with r standard normal from a fixed seed: the gradient
               at the output is the same whatever the output is, and only the network changes it;
             - if the output is one number (a model that computes its own loss), that number.
@@ -105,15 +112,40 @@ def _default(output: Any, given: Tensor | None, labels: Any) -> Tensor:
         if labels.is_floating_point() and labels.numel() == given.numel():
             return F.mse_loss(given, labels.to(given.dtype).view_as(given))
         if not labels.is_floating_point():
+            if labels.numel() == given.numel():
+                return _binary(given, labels)
             if labels.shape == given.shape[:1] + given.shape[2:]:
-                return F.cross_entropy(given, labels.long())
+                return _of_classes(given, labels)
             if labels.shape == given.shape[:-1]:
-                return F.cross_entropy(given.movedim(-1, 1), labels.long())
+                return _of_classes(given.movedim(-1, 1), labels)
     shape = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
     raise ModelError(
         f"labels of shape {shape} must be classes or targets for an output of shape "
         f"{tuple(given.shape)}: pass a loss that takes both"
     )
+
+
+def _binary(output: Tensor, labels: Tensor) -> Tensor:
+    """The loss of one logit per label."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > 1:
+        raise ModelError(
+            f"labels must be 0 or 1 where the model returns one number per label, but lie between {low} and "
+            f"{high}: pass floats if they are targets of a regression, or a model with an output per class"
+        )
+    return F.binary_cross_entropy_with_logits(output, labels.to(output.dtype).view_as(output))
+
+
+def _of_classes(output: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy; the classes are along the output's second axis."""
+    classes = output.shape[1]
+    counted = labels[labels != IGNORED]
+    if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < classes:
+        raise ModelError(
+            f"labels must be classes from 0 to {classes - 1}, the outputs of the model, but lie between "
+            f"{int(counted.min())} and {int(counted.max())}: correct the labels or the model's output"
+        )
+    return F.cross_entropy(output, labels.long())
 
 
 def _projection(output: Tensor) -> Tensor:

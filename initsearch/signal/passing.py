@@ -93,9 +93,15 @@ def run_pass(
     for error in failures:
         if isinstance(error, InitSearchError):
             raise error
+        failed = f"{type(error).__name__} ({shortened((str(error).splitlines() or [''])[0])})"
+        if loss is None:
+            raise ModelError(
+                "the output must have a default loss that can be differentiated, but that failed with "
+                f"{failed}: correct the model or the labels, or pass a loss"
+            ) from error
         raise ConfigError(
-            "loss must be one that fits the model's output and the labels, but failed with "
-            f"{type(error).__name__} ({shortened((str(error).splitlines() or [''])[0])}): pass another loss"
+            f"loss must be one that fits the model's output and the labels, but failed with {failed}: pass "
+            "another loss"
         ) from error
     ((value, title, finite, flat),) = values
     by_tensor = {id(tensor): gradient for tensor, gradient in zip(trainable, flat, strict=True)}

@@ -2,16 +2,24 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from initsearch.layers import LayerCall
 from initsearch.signal.exact import ExactFinding
 from initsearch.signal.flatness import Flatness
 from initsearch.signal.layer_signal import LayerSignal
 from initsearch.signal.measure import Units, norm_and_std, plain
+from initsearch.signal.neighbours import attention_gradients, enclosed, largest_of_outputs
 from initsearch.signal.observe import Seen, TensorSignal
 from initsearch.signal.passing import Pass
-from initsearch.signal.verdicts import Judged, Levels, judge, late_starters, waiting_for
+from initsearch.signal.verdicts import (
+    DECADES,
+    Judged,
+    Levels,
+    judge,
+    late_starters,
+    waiting_for,
+)
 
 # No activation of its own follows: the activations are the layer's output.
 _WITHOUT_ACTIVATION = (None, "none", "attention")
@@ -67,24 +75,52 @@ def layer_rows(
         findings: The findings of the exact checks.
         spread: How much the samples of the input differ; NaN if unknown.
     """
-    views = [_View.of(call, seen.get(call)) for call in done.trace.calls]
-    pairs = list(zip(done.trace.calls, views, strict=True))
-    heads = [v.gradient for call, v in pairs if call.is_output and v.gradient is not None]
-    levels = Levels(spread, max(heads, default=math.nan))
-    starters = late_starters(done, findings)
+    calls = done.trace.calls
+    views = {call: _View.of(call, seen.get(call)) for call in calls}
+    judged = _judged(done, views, findings, spread)
     rows: list[LayerSignal] = []
-    for number, (call, view) in enumerate(pairs):
-        judged = judge(
-            units=view.pre or view.post,
+    for number, call in enumerate(calls):
+        behind = (views[each].gradient for each in calls[number + 1 :])
+        below = next((gradient for gradient in behind if gradient is not None), None)
+        rows.append(_row(done, call, views[call], seen.get(call), judged[call], below))
+    return tuple(rows)
+
+
+def _judged(
+    done: Pass,
+    views: Mapping[LayerCall, _View],
+    findings: Sequence[ExactFinding],
+    spread: float,
+) -> dict[LayerCall, Judged]:
+    """The verdict on each layer."""
+    calls = done.trace.calls
+    gradients = {call: v.gradient for call, v in views.items() if v.gradient is not None}
+    output = largest_of_outputs(calls, gradients)
+    attention = attention_gradients(calls, gradients)
+    starters = late_starters(done, findings)
+
+    def verdict_on(call: LayerCall, factor: float) -> Judged:
+        view = views[call]
+        units = view.pre or view.post
+        # The same for every input: samples do not differ in what an embedding of positions gives.
+        is_constant = call.operation == "embedding" and not call.reads_input
+        if is_constant and units is not None and units.finite:
+            units = replace(units, spread=math.nan)
+        return judge(
+            units=units,
             flat=view.flat,
             gradient=view.gradient,
-            levels=levels,
+            levels=Levels(spread, output, attention.get(call, math.nan), factor),
             waits=waiting_for(done, call, starters),
             finding=next((each for each in findings if each.where == call.weight), None),
         )
-        below = next((v.gradient for v in views[number + 1 :] if v.gradient is not None), None)
-        rows.append(_row(done, call, view, seen.get(call), judged, below))
-    return tuple(rows)
+
+    judged = {call: verdict_on(call, DECADES) for call in calls}
+    for call, word in enclosed(calls, [judged[call].verdict for call in calls]).items():
+        closer = verdict_on(call, math.sqrt(DECADES))
+        if closer.verdict == word:
+            judged[call] = replace(closer, reason=f"{closer.reason}, between {word} layers")
+    return judged
 
 
 def _row(

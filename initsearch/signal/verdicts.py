@@ -20,6 +20,18 @@ The words with their thresholds, the most severe first; a layer gets the first t
 - `unseen`: neither its values nor its gradient could be observed (the packed projection of
   `nn.MultiheadAttention` is inside one operation), so there is no verdict.
 
+Three rules look at more than one layer:
+
+- A layer between two layers that explode (or vanish), by the paths of the model, explodes (or vanishes) as well
+  if its own signal or gradient is off by the square root of the threshold, a factor of 32. In a net that grows
+  by a constant factor per layer, the layers in the middle have half of the growth in the signal and half in the
+  gradient.
+- The gradients of queries and keys pass a softmax. At the start its weights are nearly equal, and moving one
+  changes little: in a stock BERT (normal, std 0.02) they have 1/10 of the value's gradient and 1/2500 of the
+  output's, and learn. So they vanish below 1/1000 of the largest gradient among the layers that the same
+  attention reads, if that one has not vanished itself.
+- An embedding that reads nothing of the input (positions, token types) is compared by its gradient only.
+
 A layer that is explained by a deliberate start is healthy: a zero first layer, head or residual branch passes
 no signal until its first update, and a branch with a gain near zero (LayerScale) little until the gain has
 grown. The note says so.
@@ -100,10 +112,20 @@ class Levels:
     Attributes:
         spread: How much the samples of the input differ; NaN if unknown.
         gradient: The largest gradient norm at an output layer; NaN if there is none.
+        attention: The largest gradient norm of a layer that the same attention reads; NaN if none does.
+        factor: How far from them a signal or a gradient has exploded or vanished.
     """
 
     spread: float
     gradient: float
+    attention: float = math.nan
+    factor: float = DECADES
+
+    def below(self, gradient: float) -> tuple[float, str]:
+        """A gradient as a share of the one that it must not fall far below, and the name of that one."""
+        if self.attention > 0.0 and self.attention >= self.gradient / self.factor:
+            return gradient / self.attention, "the largest that its attention reads"
+        return (gradient / self.gradient if self.gradient else math.nan), "the output's"
 
 
 def judge(
@@ -159,37 +181,39 @@ def _judge_sizes(
     """The verdict from a comparison with the input and the output; None without values."""
     if units is None and gradient is None:
         return None
-    low, high = _bounds(levels.spread)
+    low, high = _bounds(levels)
     spread = math.nan if units is None else units.spread
     ratio = math.nan if gradient is None or not levels.gradient else gradient / levels.gradient
+    share, reference = (math.nan, "") if gradient is None else levels.below(gradient)
     apart = f"samples differ by {spread:.2g} in it"
-    small = f"its gradient is {ratio:.2g} of the output's"
+    small = f"its gradient is {share:.2g} of {reference}"
     if spread > high:
         return Judged("exploding", f"{apart}; over {high:.4g}")
-    if ratio > DECADES:
-        return Judged("exploding", f"{small}; over {DECADES:g}")
+    if ratio > levels.factor:
+        return Judged(
+            "exploding", f"its gradient is {ratio:.2g} of the output's; over {levels.factor:.4g}"
+        )
     notes: list[str] = []
     if spread == 0.0 and waits.forward is not None:
         notes.append(f"passes nothing of the input until {waits.forward} has changed")
     elif spread < low:
         return Judged("vanishing", f"{apart}; under {low:.3g}")
-    if ratio < 1 / DECADES:
+    if share < 1 / levels.factor:
         gain = waits.backward
-        if gain is None or (ratio > 0.0 and gain.largest == 0.0):
-            return Judged("vanishing", f"{small}; under {1 / DECADES:g}", "; ".join(notes))
+        if gain is None or (share > 0.0 and gain.largest == 0.0):
+            return Judged("vanishing", f"{small}; under {1 / levels.factor:.3g}", "; ".join(notes))
         notes.append(f"{small} until {gain} has grown")
     return Judged("healthy", "", "; ".join(notes))
 
 
-def _bounds(spread: float) -> tuple[float, float]:
+def _bounds(levels: Levels) -> tuple[float, float]:
     """The bounds below and above which a signal has vanished or exploded.
 
     They are relative both to the input's scale and to one: neither an input in raw units nor a model that
     rescales its input to one counts against the weights.
     """
-    if not spread > 0.0:
-        spread = 1.0
-    return min(1.0, spread) / DECADES, max(1.0, spread) * DECADES
+    spread = levels.spread if levels.spread > 0.0 else 1.0
+    return min(1.0, spread) / levels.factor, max(1.0, spread) * levels.factor
 
 
 def late_starters(done: Pass, findings: Sequence[ExactFinding]) -> list[Starter]:

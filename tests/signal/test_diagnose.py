@@ -91,6 +91,29 @@ def test_several_inputs_labels_and_losses() -> None:
     assert diagnose(dense, (a.view(2, 1, 4, 4), maps)).loss_value == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("shape", [(8,), (8, 1)])
+@pytest.mark.parametrize("dtype", [torch.long, torch.bool, torch.uint8])
+def test_one_logit_per_label_has_the_binary_cross_entropy(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    model, x = nn.Linear(4, 1), noise(8, 4)
+    labels = classes(8, 2).view(shape).to(dtype)
+    report = diagnose(model, (x, labels))
+    chance = torch.sigmoid(model(x)).flatten()
+    by_hand = -torch.where(labels.flatten() == 1, chance, 1 - chance).log().mean()
+    assert report.loss == "binary cross-entropy"
+    assert report.loss_value == pytest.approx(by_hand.item(), rel=1e-5)
+    assert diagnose(nn.Sequential(model, nn.Flatten(0)), (x, labels)).loss == report.loss
+
+
+def test_labels_that_fit_no_default_loss_are_blamed_and_not_a_loss_that_is_not_given() -> None:
+    for model, high, remedy in ((nn.Linear(4, 1), 9, "regression"), (nn.Linear(4, 3), 5, "0 to 2")):
+        with pytest.raises(ModelError, match=f"labels must be .*{remedy}"):
+            diagnose(model, (noise(8, 4), torch.full((8,), high)))
+    left_out = torch.tensor([0, 1, -100, 2])  # as torch's cross-entropy leaves them out
+    assert diagnose(nn.Linear(4, 3), (noise(4, 4), left_out)).loss == "cross-entropy"
+
+
 def test_a_wrapped_model_is_diagnosed_as_the_model_inside() -> None:
     model, batch = mlp(8, 2), (noise(12, 20), classes(12))
     plain = diagnose(model, batch)
@@ -220,7 +243,7 @@ def test_the_table_and_the_frame_have_a_row_per_layer() -> None:
         ({"loss": lambda out: torch.ones(())}, ModelError, "depend on a parameter"),
         ({"batch": torch.zeros(4, 7)}, ModelError, "batch"),
         ({"batch": (torch.zeros(4, 20), torch.zeros(3))}, ModelError, r"labels.*\(3,\).*\(4, 10\)"),
-        ({"batch": (torch.zeros(4, 20), torch.full((4,), 11))}, ConfigError, "labels"),
+        ({"batch": (torch.zeros(4, 20), torch.full((4,), 11))}, ModelError, "labels.*0 to 9.*11"),
     ],
 )
 def test_bad_arguments_are_one_line(

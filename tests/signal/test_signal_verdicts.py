@@ -6,6 +6,7 @@ import pytest
 import torch
 from signal_nets import Residual, classes, fill, mlp, noise, row, weights, words
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from initsearch.signal import diagnose
 
@@ -61,9 +62,73 @@ def test_the_convnet_of_a_known_post_grows_and_shrinks_as_published() -> None:
     good = diagnose(convnet(), images, plan="he_normal")
     assert large.rows[3].pre_std == pytest.approx(2e4, rel=0.5)
     assert small.rows[3].pre_std == pytest.approx(2e-4, rel=0.5)
-    assert words(large)[3] == "exploding"
+    # The layers in the middle have half of the growth in the signal and half in the gradient.
+    assert set(words(large)) == {"exploding"}
     assert words(small)[3] == "vanishing"
     assert set(words(good)) == {"healthy"}
+    assert any("between exploding layers" in each.reason for each in large.rows)
+
+
+def test_a_layer_in_the_middle_of_a_net_that_shrinks_vanishes() -> None:
+    report = diagnose(mlp(64, 4), noise(64, 20), plan={"name": "normal", "std": 0.02})
+    assert set(words(report)) == {"vanishing"}
+    assert "between vanishing layers" in report.rows[1].reason
+
+
+def test_a_layer_whose_own_signal_is_fine_is_healthy_between_exploding_layers() -> None:
+    sizes, stds = (20, 64, 64, 64, 10), (1e4, 0.2, 1e4, 0.1)
+    layers: list[nn.Module] = []
+    for inputs, outputs, std in zip(sizes, sizes[1:], stds, strict=False):
+        layers += [nn.Linear(inputs, outputs), nn.LayerNorm(outputs, elementwise_affine=False)]
+        fill(layers[-2], std)
+    model = nn.Sequential(*layers[:-1])
+    report = diagnose(model, noise(64, 20))
+    assert row(report, "0").verdict == row(report, "4").verdict == "exploding"
+    assert row(report, "2").verdict == "healthy"
+
+
+class Attention(nn.Module):
+    """Single-head attention with the initialization of BERT (Devlin et al. 2019), and a head of two classes."""
+
+    def __init__(self, width: int = 256, layers: int = 2) -> None:
+        super().__init__()
+        self.words = nn.Embedding(100, width)
+        self.kinds = nn.Embedding(2, width)
+        self.parts = nn.ModuleList(
+            nn.ModuleDict({name: nn.Linear(width, width) for name in ("q", "k", "v", "out")})
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.head = nn.Linear(width, 2)
+        for layer in [self.words, self.kinds, *weights(self)]:
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        for layer in weights(self):
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        kind = torch.zeros(tokens.shape[1], dtype=torch.long)
+        x = self.norm(self.words(tokens) + self.kinds(kind))
+        for part in self.parts:
+            read = F.scaled_dot_product_attention(part["q"](x), part["k"](x), part["v"](x))
+            x = self.norm(x + part["out"](read))
+        return self.head(x[:, 0])
+
+
+def test_queries_and_keys_of_a_stock_bert_are_healthy_and_those_of_tiny_weights_vanish() -> None:
+    torch.manual_seed(0)
+    model = Attention()
+    tokens, labels = torch.randint(0, 100, (16, 96)), classes(16, 2)
+    report = diagnose(model, (tokens, labels))
+    assert set(words(report)) == {"healthy"}
+    query, value, head = (row(report, name) for name in ("parts.0.q", "parts.0.v", "head"))
+    # Below the threshold that holds for a layer outside of attention.
+    assert query.pre_gradient < 1e-3 * head.pre_gradient
+    assert value.pre_gradient > 1e-3 * head.pre_gradient
+    with torch.no_grad():
+        model.parts[0]["q"].weight.mul_(1e-3)
+    tiny = diagnose(model, (tokens, labels))
+    assert row(tiny, "parts.0.k").verdict == "vanishing"
+    assert "its attention reads" in row(tiny, "parts.0.k").reason
 
 
 def test_values_that_are_not_finite_have_exploded() -> None:
