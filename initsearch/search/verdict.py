@@ -23,6 +23,22 @@ CandidateStatus = Literal["complete", "pruned", "diverged", "failed"]
 
 
 @dataclass(frozen=True)
+class Speed:
+    """How soon a candidate reaches the baseline's final score, as a share of the budget (of the steps).
+
+    Attributes:
+        share: Where the mean over the seeds reaches it; NaN if it does not within the budget.
+        low: Lower end of the share's interval at level 1 - alpha, for this candidate alone; at least the first
+            evaluation.
+        high: Its upper end; NaN if it is not within the budget.
+    """
+
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Standing:
     """One candidate of the race, as the verdict lists it.
 
@@ -48,6 +64,8 @@ class Standing:
         p_adjusted: `p_value` after Holm's correction over all pairs of the race.
         failure_bound: Upper bound of the rate at which it diverges, with one-sided confidence of 95 %.
         also_named: Other names of the same arm: schemes of the search that draw the same weights on this model.
+        speed: How soon it reaches the baseline's final score; None for the baseline itself, and where a run
+            diverged or was evaluated only once.
     """
 
     name: str
@@ -69,6 +87,7 @@ class Standing:
     p_adjusted: float | None = None
     failure_bound: float = math.nan
     also_named: tuple[str, ...] = ()
+    speed: Speed | None = None
 
 
 @dataclass(frozen=True)
@@ -309,6 +328,8 @@ def _with_nan(kind: Any, plain: Any) -> Any:
     """The plain data with NaN for None wherever `kind` declares a float: JSON has no NaN."""
     if plain is None:
         return math.nan if kind is float else None
+    if type(None) in get_args(kind):
+        (kind,) = (given for given in get_args(kind) if given is not type(None))
     if isinstance(plain, Mapping) and is_dataclass(kind):
         hints = get_type_hints(kind)
         return {key: _with_nan(hints.get(key), value) for key, value in plain.items()}

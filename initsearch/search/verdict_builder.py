@@ -16,12 +16,14 @@ from initsearch.search.metric import Metric
 from initsearch.search.race_runner import RaceResult
 from initsearch.search.search_counts import count_search
 from initsearch.search.settings import StudySettings
+from initsearch.search.speed import speeds
 from initsearch.search.verdict import (
     BaselineAnswer,
     Evidence,
     HeldOutScore,
     ImageCounts,
     SearchRow,
+    Speed,
     Standing,
     Verdict,
 )
@@ -98,7 +100,12 @@ def build_verdict(found: Findings, *, settings: StudySettings, metric: Metric) -
         alpha=settings.race.alpha,
         margin=settings.race.margin,
         n_seeds=len(race.seeds),
-        candidates=_standings(race.results(), found.entrants, found.candidates),
+        candidates=_standings(
+            race.results(),
+            found.entrants,
+            found.candidates,
+            speeds(found.race.curves, found.baseline, metric, settings.race.alpha),
+        ),
         tie_set=decision.tie_set,
         sentence=text + after_races(found.earlier_alphas, settings.race.alpha),
         test=_test_scores(found, decision, settings.race.alpha),
@@ -147,8 +154,9 @@ def _standings(
     results: Sequence[Result],
     entrants: Sequence[TrainedCandidate],
     candidates: Sequence[TrainedCandidate],
+    speed: Mapping[str, Speed],
 ) -> tuple[Standing, ...]:
-    """The race's results with what the study knows of each candidate: scheme, names, plan and learning rate."""
+    """The race's results with what the study knows of each candidate: scheme, names, plan, rate and speed."""
     by_name = {entrant.name: entrant for entrant in entrants}
     return tuple(
         Standing(
@@ -158,6 +166,7 @@ def _standings(
             plan=by_name[result.name].candidate.plan,
             lr=by_name[result.name].candidate.lr,
             also_named=other_names(by_name[result.name], candidates),
+            speed=speed.get(result.name),
         )
         for result in results
     )

@@ -19,6 +19,7 @@ from initsearch.search.verdict import (
     HeldOutScore,
     ImageCounts,
     SearchRow,
+    Speed,
     Standing,
     Verdict,
 )
@@ -63,6 +64,7 @@ def standing(name: str = "he_normal", **changes: Any) -> Standing:
         "ci_high": 0.975,
         "scores": {11: 0.972, 12: math.nan},
         "gap_to_leader": 0.0,
+        "speed": Speed(0.4, 0.35, math.nan),
         "p_value": None,
         "diverged": 1,
         "n_seeds": 2,
@@ -181,7 +183,7 @@ def test_a_file_of_an_earlier_version_can_be_read(tmp_path: Path) -> None:
     plain = verdict().to_json()
     for key in ("recommended", "against_baseline", "regret"):
         del plain[key]
-    for key in ("gap_low", "gap_high", "p_adjusted", "failure_bound"):
+    for key in ("gap_low", "gap_high", "p_adjusted", "failure_bound", "speed"):
         for candidate in plain["candidates"]:
             del candidate[key]
     path.write_text(json.dumps(plain), encoding="utf-8")

@@ -1,6 +1,7 @@
 """What the terminal shows: progress with and without a screen, and the verdict."""
 
 import io
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.console import Console
 from studies import made_up_verdict
 
 from initsearch.search.tracker import Progress
-from initsearch.search.verdict import HeldOutScore
+from initsearch.search.verdict import HeldOutScore, Speed
 from initsearch.tracking.words.progress_bar import SearchProgress
 from initsearch.tracking.words.terminal import print_verdict
 
@@ -189,6 +190,29 @@ def test_the_terminal_says_whether_the_default_is_beaten_what_to_take_and_the_bo
     assert lines["failures"].startswith(
         "he_normal diverged on 0 of 8 (up to 31 %), zeros diverged on 2 of 4"
     )
+
+
+@pytest.mark.parametrize(
+    ("speeds", "text"),
+    [
+        ({"a": (0.4, 0.35, 0.52), "b": (0.2, 0.1, 0.3)}, "a reaches the final validation accuracy of "
+         "torch_default in 0.40 of the steps (95 % interval 0.35…0.52)"),
+        ({"a": (0.4, 0.35, math.nan), "b": (0.2, 0.1, 0.3)}, "b reaches the final validation accuracy of "
+         "torch_default in 0.20 of the steps (95 % interval 0.10…0.30)"),
+        ({"a": (0.9, 0.8, 1.0)}, "no candidate is shown to reach the final validation accuracy of "
+         "torch_default in fewer steps"),
+    ],
+)  # fmt: skip
+def test_the_speed_of_the_recommended_candidate_or_else_of_the_fastest(speeds, text) -> None:
+    verdict = made_up_verdict({"a": 0.97, "b": 0.969, "torch_default": 0.96})
+    assert verdict.recommended == "a"
+    standings = [
+        replace(s, speed=Speed(*speeds[s.name]) if s.name in speeds else None)
+        for s in verdict.candidates
+    ]
+    shown = console(200)
+    print_verdict(shown, replace(verdict, candidates=tuple(standings)))
+    assert f"speed    {text}" in output(shown)
 
 
 def test_a_verdict_of_an_earlier_version_is_shown_without_answers() -> None:

@@ -1,8 +1,9 @@
-"""What a verdict answers, by keyword: is the default beaten, what to take, how often runs fail."""
+"""What a verdict answers, by keyword: is the default beaten, what to take, how fast and reliable it is."""
 
 import math
 
 from initsearch.race import BaselineGap
+from initsearch.search.metric import METRICS
 from initsearch.search.verdict import Standing, Verdict
 from initsearch.tracking.words.number_format import format_of, level_text
 
@@ -11,9 +12,9 @@ LISTED = 3
 
 
 def answer_lines(verdict: Verdict) -> list[tuple[str, str]]:
-    """The answers by keyword: `default`, `take`, `failures`; what is unknown is left out."""
+    """The answers by keyword: `default`, `take`, `speed`, `failures`; what is unknown is left out."""
     lines = [("default", default_line(verdict)), ("take", _take(verdict))]
-    lines.append(("failures", _failures(verdict)))
+    lines += [("speed", _speed(verdict)), ("failures", _failures(verdict))]
     return [(what, text) for what, text in lines if text]
 
 
@@ -57,6 +58,23 @@ def _take(verdict: Verdict) -> str:
         f"{name}{default}: no other of the {raced} raced is better by more than "
         f"{form.at_most(verdict.regret)}{form.gap_unit} ({level} over all looks)"
     )
+
+
+def _speed(verdict: Verdict) -> str:
+    """How soon the recommended candidate, or else the fastest one, reaches the default's final score."""
+    known = [(one.name, one.speed) for one in verdict.candidates if one.speed is not None]
+    if not known:
+        return ""
+    metric = METRICS.get(verdict.metric)
+    what = "val_accuracy" if metric is not None and metric.whole_curve else verdict.metric
+    label = format_of(what).label.removesuffix(" (%)")
+    goal = f"the final {label} of {verdict.baseline}"
+    faster = [(name, speed) for name, speed in known if speed.high < 1.0]
+    if not faster:
+        return f"no candidate is shown to reach {goal} in fewer steps"
+    name, speed = min(faster, key=lambda one: (one[0] != verdict.recommended, one[1].share))
+    interval = f"{level_text(verdict.alpha)} interval {speed.low:.2f}…{speed.high:.2f}"
+    return f"{name} reaches {goal} in {speed.share:.2f} of the steps ({interval})"
 
 
 def _failures(verdict: Verdict) -> str:

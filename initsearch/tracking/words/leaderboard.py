@@ -10,7 +10,7 @@ from typing import Any
 
 from initsearch.files import write_whole
 from initsearch.race import BaselineGap
-from initsearch.search.verdict import Standing, Verdict
+from initsearch.search.verdict import Speed, Standing, Verdict
 from initsearch.tracking.words.dropped import dropped_of
 from initsearch.tracking.words.escape import visible
 from initsearch.tracking.words.number_format import level_text
@@ -24,10 +24,11 @@ def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
 
     Returns:
         Rows with `rank` (from 1), `candidate`, `scheme`, `mark` (see `mark_of`; `pruned`, `diverged`,
-        `failed` or `complete` for those of the search), `baseline`, `recommended`, `mean`, `ci_low`, `ci_high`,
-        `std`, `gap_to_leader`, `gap_low`, `gap_high`, `p_value`, `p_adjusted`, `lead_over_baseline`,
-        `lead_low`, `lead_high`, `beats_baseline`, `n_seeds`, `diverged`, `failure_bound`, `dropped_at`, `lr`,
-        `plan` (JSON), `epoch` (of the search, where it ended) and `reason`.
+        `failed` or `complete` for those of the search), `baseline`, `recommended`, `mean`, `ci_low`,
+        `ci_high`, `std`, `gap_to_leader`, `gap_low`, `gap_high`, `p_value`, `p_adjusted`,
+        `lead_over_baseline`, `lead_low`, `lead_high`, `beats_baseline`, `n_seeds`, `diverged`,
+        `failure_bound`, `speed` (see `Speed`), `speed_low`, `speed_high`, `dropped_at`, `lr`, `plan`
+        (JSON), `epoch` (of the search, where it ended) and `reason`.
     """
     leads = leads_of(verdict)
     raced = [
@@ -51,6 +52,7 @@ def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
             "n_seeds": standing.n_seeds,
             "diverged": standing.diverged,
             "failure_bound": standing.failure_bound,
+            **_speed(standing.speed),
             "dropped_at": standing.dropped_at,
             "lr": standing.lr,
             "plan": json.dumps(standing.plan, sort_keys=True, default=str),
@@ -87,6 +89,12 @@ def leads_of(verdict: Verdict) -> dict[str, BaselineGap]:
 def _lead(gap: BaselineGap | None) -> dict[str, float | bool | None]:
     keys = ("lead_over_baseline", "lead_low", "lead_high", "beats_baseline")
     values = (None,) * 4 if gap is None else (gap.gap, gap.low, gap.high, gap.beats)
+    return dict(zip(keys, values, strict=True))
+
+
+def _speed(speed: Speed | None) -> dict[str, float | None]:
+    keys = ("speed", "speed_low", "speed_high")
+    values = (None,) * 3 if speed is None else (speed.share, speed.low, speed.high)
     return dict(zip(keys, values, strict=True))
 
 

@@ -88,6 +88,8 @@ def standing_metrics(standing: Standing) -> dict[str, float]:
         metrics["race/p_value"] = standing.p_value
     if standing.p_adjusted is not None:
         metrics["race/p_adjusted"] = standing.p_adjusted
+    if standing.speed is not None:
+        metrics["race/speed"] = standing.speed.share
     return {key: value for key, value in metrics.items() if math.isfinite(value)}
 
 
