@@ -24,7 +24,7 @@ def run(config: "DictConfig") -> None:
 
     if not config.get("space"):
         raise no_sweep()
-    if config.get("workers") != 1:
+    if config.get("workers") != 0:
         start_preloading(PRELOAD)  # takes longest: the settings are read meanwhile
     from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
@@ -32,7 +32,7 @@ def run(config: "DictConfig") -> None:
     from initsearch.config import read_settings
 
     settings = read_settings(config, list(HydraConfig.get().overrides.task))
-    if settings.workers == 1:  # this process trains
+    if settings.workers == 0:  # this process trains
         keep_freed_memory()
     found = run_study(settings, preload=PRELOAD)
     from initsearch.tracking import print_verdict, ui_command

@@ -81,6 +81,7 @@ def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> 
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    from initsearch.execution import run_call
     from initsearch.overrides import check_words, unknown_setting
 
     errors: list[InitSearchError] = []
@@ -91,7 +92,7 @@ def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> 
         nonlocal composed
         composed = True
         try:
-            task(config)
+            run_call(task, config)  # `sys.exit()` in the user's code must not pass for success
         except InitSearchError as error:
             # Hydra must not see it: it would print the overrides of a job that fails.
             errors.append(error)

@@ -29,6 +29,10 @@ class ModelError(InitSearchError):
     """A model cannot be built, traced or initialized."""
 
 
+class JobEndedError(InitSearchError):
+    """A job ended without a result: its code ended the process, or took too long."""
+
+
 class NoEffectWarning(UserWarning):
     """A rule that matches nothing, and so changes nothing."""
 

@@ -35,7 +35,7 @@ settings:
   max_epochs=        the full budget of a training
   race.max_seeds=    the most seeds of the race
   race.margin=       differences up to this are equivalent (percentage points)
-  workers=           training processes; by default one per core, or per GPU
+  workers=           training processes; by default one per core, or per GPU; 0: this process
   seed=              the seed of all splits, data orders and weights
   output_dir=        where results are written (default: outputs)
 A setting that the configuration lacks is added by +, one that it has is removed

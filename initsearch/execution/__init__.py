@@ -6,6 +6,9 @@ name, so that an installed package can add its own. Begin reading at `base` and 
 """
 
 from initsearch.execution.base import JobExecutor as JobExecutor
+from initsearch.execution.base import TimeLimit as TimeLimit
+from initsearch.execution.base import submit_limited as submit_limited
+from initsearch.execution.call import run_call as run_call
 from initsearch.execution.fork_server import start_preloading as start_preloading
 from initsearch.execution.memory import keep_freed_memory as keep_freed_memory
 from initsearch.execution.processes import ProcessExecutor as ProcessExecutor

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
-from initsearch.errors import InitSearchError
+from initsearch.errors import InitSearchError, JobEndedError, quoted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,19 +49,19 @@ class Answer:
         return error if isinstance(error, BaseException) else RuntimeError(self.summary)
 
 
-def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+def run_call(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a function; `sys.exit()` in it ends the call, not the process.
 
     Raises:
-        InitSearchError: The function called `sys.exit()`.
+        JobEndedError: The function, or what it called, called `sys.exit()`.
     """
     try:
         return fn(*args, **kwargs)
     except SystemExit as leaving:
-        name = getattr(fn, "__qualname__", repr(fn))
-        raise InitSearchError(
-            f"{name} called sys.exit({leaving.code!r}): code that runs in a search must not end its process; "
-            "raise an exception instead"
+        caller = traceback.extract_tb(leaving.__traceback__)[-1]
+        raise JobEndedError(
+            f"{caller.name} called sys.exit({quoted(leaving.code)}) ({caller.filename}, line "
+            f"{caller.lineno}): code that runs in a search must not end its process; raise an exception instead"
         ) from leaving
 
 
@@ -91,7 +91,7 @@ def _call(question: bytes) -> Any:
             "the classes of its arguments must be importable there; define them in a module, not in the "
             "script that is run"
         ) from error
-    return run(fn, *args, **kwargs)
+    return run_call(fn, *args, **kwargs)
 
 
 def _failure(error: BaseException) -> Answer:

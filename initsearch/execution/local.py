@@ -12,11 +12,14 @@ from initsearch.execution.serial import SerialExecutor
 def make(
     *, workers: int, devices: Sequence[int], distributed: bool, preload: Sequence[str]
 ) -> JobExecutor:
-    """Runs calls in this process (one worker), in worker processes, or, distributed, in a program per call.
+    """Runs calls in worker processes, in this process (no worker), or, distributed, in a program per call.
+
+    Also one worker is a process of its own: code that hangs or ends its process costs its own job, not the
+    search. In this process, a debugger works as usual.
 
     Args:
-        workers: 1: calls run in this process, inside `submit`. More: as many worker processes.
-        devices: With several workers, the GPUs that they use, in turn; empty: the CPU.
+        workers: Worker processes; 0: calls run in this process, inside `submit`.
+        devices: The GPUs that workers use, in turn; empty: the CPU.
         distributed: Each call runs as a program of its own, one after another.
         preload: Modules that worker processes import before their first call.
 
@@ -30,7 +33,7 @@ def make(
                 "workers=1, or trainer.devices=1"
             )
         return ProgramExecutor()
-    if workers == 1:
+    if workers == 0:
         return SerialExecutor()
     turns = [devices[i % len(devices)] if devices else None for i in range(workers)]
     return ProcessExecutor(turns, preload)

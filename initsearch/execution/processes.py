@@ -11,11 +11,12 @@ from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
-from initsearch.errors import InitSearchError
-from initsearch.execution.base import ATTEMPTS, JobExecutor
+from initsearch.errors import JobEndedError
+from initsearch.execution.base import ATTEMPTS, JobExecutor, TimeLimit
 from initsearch.execution.call import Answer, pack
 from initsearch.execution.exit_status import describe_exit, probably_out_of_memory
 from initsearch.execution.fork_server import sigint_blocked, start_preloading, worker_context
+from initsearch.execution.time_limit import TICK, CallTime, no_limit
 from initsearch.execution.worker import serve
 
 P = ParamSpec("P")
@@ -24,10 +25,15 @@ T = TypeVar("T")
 #: Remedies for a job whose process dies each time.
 LESS_MEMORY = "lower workers=, search.cohort_size= or optimizer.batch_size="
 FIND_THE_CAUSE = (
-    "set workers=1, and PYTHONFAULTHANDLER=1 in the environment, to see where it happens"
+    "set workers=0, and PYTHONFAULTHANDLER=1 in the environment, to see where it happens"
 )
 #: Seconds in which a process whose connection has broken ends by itself, so that its exit status is known.
 GRACE = 5.0
+#: Seconds in which a process whose lifeline is cut ends. Code that never lets Python's threads run keeps it
+#: from that: it is killed then.
+FAREWELL = 2.0
+#: The exit status of a process whose own was lost, because the process that it was forked from has ended.
+UNKNOWN = 255
 
 # `multiprocessing` asks all processes of a program for their exit status whenever it starts one. Two threads
 # that ask at the same moment take it from each other.
@@ -62,13 +68,21 @@ class ProcessExecutor(JobExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Pass a call to the next idle worker; function, arguments and result must be picklable."""
-        return self._threads.submit(self._run, fn, args, kwargs)
+        return self._threads.submit(self._run, no_limit, fn, args, kwargs)
 
-    def _run(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    def submit_limited(
+        self, limit: TimeLimit, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """The same; the worker of a call that takes too long is ended and replaced."""
+        return self._threads.submit(self._run, limit, fn, args, kwargs)
+
+    def _run(
+        self, limit: TimeLimit, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> T:
         question = pack(fn, args, kwargs)
         worker = self._idle.get()
         try:
-            answer = worker.run(question)
+            answer = worker.run(question, limit)
         finally:
             self._idle.put(worker)
         result: T = answer.value()
@@ -95,11 +109,13 @@ class _EndedError(Exception):
     Args:
         how: How it ended.
         remedy: What the user can do about it.
+        final: Whether it would end so again, since its own code ended it.
     """
 
-    def __init__(self, how: str, remedy: str) -> None:
+    def __init__(self, how: str, remedy: str, final: bool = False) -> None:
         super().__init__(how)
         self.remedy = remedy
+        self.final = final
 
 
 class _Worker:
@@ -113,6 +129,7 @@ class _Worker:
         self._context = worker_context(device)
         self._process: BaseProcess | None = None
         self._calls: Connection | None = None
+        self._ready = False
         self._lifeline: Connection | None = None
         self._lock = threading.Lock()
         self._killed = False
@@ -122,28 +139,41 @@ class _Worker:
         if self._context.get_start_method() != "forkserver":
             self._start()
 
-    def run(self, question: bytes) -> Answer:
+    def run(self, question: bytes, limit: TimeLimit) -> Answer:
         """The answer to a question.
 
         Raises:
-            InitSearchError: The process died at every attempt.
+            JobEndedError: The process exited by itself, was killed at every attempt, or took too long.
             CancelledError: The worker was killed.
         """
         for _ in range(ATTEMPTS):
             try:
-                return self._ask(question)
+                return self._ask(question, limit)
             except _EndedError as error:
                 ended = error
-        raise InitSearchError(
-            f"a worker process {ended}, {ATTEMPTS} times on the same job: {ended.remedy}"
-        ) from ended
+                if ended.final:
+                    break
+        times = "" if ended.final else f", {ATTEMPTS} times on the same job"
+        raise JobEndedError(f"a worker process {ended}{times}: {ended.remedy}") from ended
 
-    def _ask(self, question: bytes) -> Answer:
+    def _ask(self, question: bytes, limit: TimeLimit) -> Answer:
         process, calls = self._start()
         try:
             calls.send_bytes(question)
+            if not self._ready:  # to load what calls need is no part of the first call
+                wait([calls, process.sentinel])
+                if calls.poll():
+                    calls.recv_bytes()
+                    self._ready = True
+            taken = CallTime(limit)
             # The sentinel as well: children of a dead worker may hold its connection open.
-            wait([calls, process.sentinel])
+            while not wait([calls, process.sentinel], TICK):
+                if self._killed:  # its lifeline was cut, but its code lets no other thread run
+                    process.kill()
+                elif (too_long := taken.overrun()) is not None:
+                    process.kill()
+                    self.close()
+                    raise too_long
             if calls.poll():
                 answer: Answer = pickle.loads(calls.recv_bytes())
                 return answer
@@ -154,7 +184,7 @@ class _Worker:
             if self._killed:
                 raise CancelledError
         remedy = LESS_MEMORY if probably_out_of_memory(status) else FIND_THE_CAUSE
-        raise _EndedError(describe_exit(status), remedy)
+        raise _EndedError(describe_exit(status), remedy, final=0 <= status != UNKNOWN)
 
     def _start(self) -> tuple[BaseProcess, Connection]:
         """The process and the connection to it; started if it is not there."""
@@ -195,13 +225,15 @@ class _Worker:
             wait([process.sentinel], grace)
         self._cut()  # left to itself, a process that has loaded torch takes seconds to tidy up
         if process is not None and calls is not None:
-            wait([process.sentinel])
+            if not wait([process.sentinel], FAREWELL):
+                process.kill()
             with _processes:
                 process.join()
                 status = process.exitcode or 0
             process.close()
             calls.close()
         self._process = self._calls = None
+        self._ready = False
         return status
 
     def kill(self) -> None:

@@ -13,11 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from initsearch.errors import InitSearchError
-from initsearch.execution.base import ATTEMPTS, JobExecutor
+from initsearch.errors import JobEndedError
+from initsearch.execution.base import ATTEMPTS, JobExecutor, TimeLimit
 from initsearch.execution.call import Answer, pack
 from initsearch.execution.environment import same_imports
 from initsearch.execution.exit_status import SIGKILL, describe_exit, probably_out_of_memory
+from initsearch.execution.time_limit import TICK, CallTime, no_limit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,13 +47,21 @@ class ProgramExecutor(JobExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run a call after those before it; function, arguments and result must be picklable."""
-        return self._threads.submit(self._run, fn, args, kwargs)
+        return self._threads.submit(self._run, no_limit, fn, args, kwargs)
 
-    def _run(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    def submit_limited(
+        self, limit: TimeLimit, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """The same; a program that takes too long is ended with all its ranks."""
+        return self._threads.submit(self._run, limit, fn, args, kwargs)
+
+    def _run(
+        self, limit: TimeLimit, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> T:
         question = pack(fn, args, kwargs)
         for _ in range(ATTEMPTS):
             with tempfile.TemporaryDirectory(prefix="initsearch-") as folder:
-                status, log, answer = self._attempt(question, Path(folder))
+                status, log, answer = self._attempt(question, Path(folder), limit)
             if self._killed:
                 raise CancelledError
             if answer is not None:
@@ -61,11 +70,13 @@ class ProgramExecutor(JobExecutor):
             if status >= 0:
                 raise RuntimeError(f"the program of a job {describe_exit(status)}:\n{log}")
         remedy = LESS_MEMORY if probably_out_of_memory(status) else FIND_THE_CAUSE
-        raise InitSearchError(
+        raise JobEndedError(
             f"the program of a job {describe_exit(status)}, {ATTEMPTS} times: {remedy}"
         )
 
-    def _attempt(self, question: bytes, folder: Path) -> tuple[int, str, Answer | None]:
+    def _attempt(
+        self, question: bytes, folder: Path, limit: TimeLimit
+    ) -> tuple[int, str, Answer | None]:
         """Run the program once: its exit status, the end of its output, and its answer if it gave one."""
         asked, answered, log = folder / "question", folder / "answer", folder / "log.txt"
         asked.write_bytes(question)
@@ -85,7 +96,7 @@ class ProgramExecutor(JobExecutor):
                     creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
                 )
             with self._process:  # closes its lifeline, after the wait
-                status = self._process.wait()
+                status = _wait(self._process, limit)
         answer: Answer | None = pickle.loads(answered.read_bytes()) if answered.exists() else None
         text = log.read_text(encoding="utf-8", errors="replace")[-QUOTED:]
         return _signal_of(status), text, answer
@@ -101,6 +112,21 @@ class ProgramExecutor(JobExecutor):
             if self._process is not None and self._process.poll() is None:
                 _end_group(self._process)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _wait(process: "subprocess.Popen[bytes]", limit: TimeLimit) -> int:
+    """The exit status of a program; one that takes too long is ended.
+
+    Raises:
+        JobEndedError: It took too long.
+    """
+    taken = CallTime(limit)
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(TICK)
+        if (too_long := taken.overrun()) is not None:
+            _end_group(process)
+            raise too_long
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -30,7 +30,8 @@ def make_executor(
 
     Args:
         name: `local`, or a name that an installed package declares in the group `initsearch.executors`.
-        workers: Calls that run at the same time.
+        workers: Calls that run at the same time, each in a process of its own; 0: one after another, in this
+            process.
         devices: Numbers of the GPUs that workers use, in turn; empty: workers use the CPU.
         distributed: Whether one call spreads over several processes of its own, as DDP does.
         preload: Modules that worker processes import before their first call.
@@ -39,7 +40,7 @@ def make_executor(
         ConfigError: An unknown name, an entry point that cannot be loaded, or a number of workers that the
             executor cannot have.
     """
-    check_int("workers", workers)
+    check_int("workers", workers, 0)
     factory = _load(name)
     executor = factory(workers=workers, devices=devices, distributed=distributed, preload=preload)
     if not isinstance(executor, JobExecutor):

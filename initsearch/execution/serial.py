@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from typing import ParamSpec, TypeVar
 
 from initsearch.execution.base import JobExecutor
-from initsearch.execution.call import run
+from initsearch.execution.call import run_call
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,7 +18,7 @@ class SerialExecutor(JobExecutor):
         """Run a call; the future is done when it is returned."""
         future: Future[T] = Future()
         try:
-            future.set_result(run(fn, *args, **kwargs))
+            future.set_result(run_call(fn, *args, **kwargs))
         except Exception as error:  # noqa: BLE001  # a future holds whatever the call raised
             future.set_exception(error)
         return future

@@ -28,7 +28,8 @@ def serve(
     """Answer calls until the owner of this process ends or closes the lifeline.
 
     Args:
-        calls: Questions come, and answers leave, as `call` packs them.
+        calls: Questions come, and answers leave, as `call` packs them. An empty message says that this process
+            is ready.
         lifeline: The reading end of a pipe; the process ends when the other end is closed.
         device: The number of the GPU that belongs to this process; None: it has none of its own.
         environment: The owner's environment variables of now; a fork server has those of its own start.
@@ -44,6 +45,7 @@ def serve(
     for module in preload:
         load(module)
     with suppress(EOFError, ConnectionError):  # the owner has ended
+        calls.send_bytes(b"")
         while True:
             calls.send_bytes(pickle.dumps(answer(calls.recv_bytes())))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from initsearch.finder.result import InitFindResult
 from initsearch.finder.settings import check_picklable, make_settings
+from initsearch.search.time_limits import JobTimeout
 from initsearch.space import Space
 from initsearch.study_run import run_study
 from initsearch.tasks import Task
@@ -24,6 +25,7 @@ def init_find(
     n_trials: int = 16,
     seed: int = 0,
     workers: int = 1,
+    job_timeout: JobTimeout = "auto",
     name: str | None = None,
     output_dir: str | os.PathLike[str] = "outputs",
     search: Mapping[str, Any] | None = None,
@@ -47,8 +49,10 @@ def init_find(
             the baseline of the verdict. Default: `torch_default`.
         n_trials: Candidates in total, including baselines.
         seed: From which the seeds of all trainings are derived.
-        workers: Training processes. With more than one, the function must be picklable: defined at the top
-            level of a module.
+        workers: Training processes. One is this process. With more than one, the function must be picklable:
+            defined at the top level of a module.
+        job_timeout: With several workers, the seconds that the trainings of one job may take; a candidate that
+            takes longer has failed. `auto`: a generous multiple of what others took; None: no limit.
         name: The study's name. A study that has a name is resumed if it was run before: give another name if
             something has changed that the function depends on. None: a new study each time.
         output_dir: Where the study's folder, MLflow's and Optuna's records are written.
@@ -83,6 +87,7 @@ def init_find(
         n_trials=n_trials,
         seed=seed,
         workers=workers,
+        job_timeout=job_timeout,
         output_dir=output_dir,
         search=search,
         race=race,

@@ -10,6 +10,7 @@ from initsearch.errors import ConfigError, shortened
 from initsearch.search.baselines import read_baselines
 from initsearch.search.metric import METRICS
 from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
+from initsearch.search.time_limits import JobTimeout
 from initsearch.space import Space
 from initsearch.tasks import StandaloneTask, Task
 from initsearch.training import TrainerSettings
@@ -31,6 +32,7 @@ def make_settings(
     n_trials: int,
     seed: int,
     workers: int,
+    job_timeout: JobTimeout,
     output_dir: str | os.PathLike[str],
     search: Mapping[str, Any] | None,
     race: Mapping[str, Any] | None,
@@ -57,7 +59,9 @@ def make_settings(
         "output_dir": Path(output_dir),
         "n_trials": n_trials,
         "seed": seed,
-        "workers": workers,
+        # One worker is this process: the function may be a closure, and a script needs no main guard.
+        "workers": 0 if workers == 1 else workers,
+        "job_timeout": job_timeout,
         "metric": metric,
         "mode": mode or (None if own else "max"),
         "search": SearchSettings.parse("search", search or {}),

@@ -2,17 +2,22 @@
 
 import json
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from initsearch.digests import short_hash
-from initsearch.errors import InitSearchError
+from initsearch.errors import InitSearchError, JobEndedError
+from initsearch.execution import submit_limited
 from initsearch.files import read_whole, write_whole
+from initsearch.search.time_limits import TimeLimits
 from initsearch.search.tracker import Progress
 from initsearch.training.job import Candidate, CohortResult, Curve, Job
+
+NONE_FAILED: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class JobBook:
         progress: Gets the work of each finished job.
         train: Runs a job; the executor calls it, perhaps in another process.
         cohort_limit: Candidates that one job may train together; None: any number.
+        limits: How long a job may take; None: any time. It holds where the executor can end a job.
+        written: Called after a result is written.
 
     Attributes:
         cpu_seconds: Processor time of all results that were collected, also those of earlier runs.
@@ -84,12 +91,17 @@ class JobBook:
         train: Callable[[Job], CohortResult],
         *,
         cohort_limit: int | None = None,
+        limits: TimeLimits | None = None,
+        written: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder = folder
         self._executor = executor
         self._progress = progress
         self._train = train
         self._limit = cohort_limit
+        self._limits = limits or TimeLimits(None)
+        self._when_written = written
+        self._any_result = False
         self._unwritable: OSError | None = None
         self._reported: set[str] = set()
         self._in_training: dict[Path, _Training] = {}
@@ -151,7 +163,9 @@ class JobBook:
     def _start(self, job: Job) -> _Training:
         """Start a job whose result is written as soon as it exists, whether or not it is collected."""
         files = [file for _, file in self._files(job)]
-        training = _Training(len(files), self._executor.submit(self._train, job), Future())
+        limit = partial(self._limits.of, job)
+        source = submit_limited(self._executor, limit, self._train, job)
+        training = _Training(len(files), source, Future())
         self._in_training.update(dict.fromkeys(files, training))
 
         def settle(done: "Future[CohortResult]") -> None:
@@ -177,6 +191,7 @@ class JobBook:
 
     def _keep(self, job: Job, result: CohortResult) -> None:
         """Write each candidate's part of a result."""
+        self._limits.note(job, result)
         for candidate, file in self._files(job):
             if file.exists():  # a stacked cohort was trained again for another of its candidates
                 continue
@@ -186,12 +201,19 @@ class JobBook:
             except OSError as error:
                 # This may be a thread of the executor, where it would be lost: `collect` raises it.
                 self._unwritable = error
+        self._when_written()
 
-    def collect(self, ticket: Ticket) -> Outcome:
+    def collect(self, ticket: Ticket, failed: Mapping[str, str] = NONE_FAILED) -> Outcome:
         """Wait for a job; one that fails is tried again candidate by candidate, so each fails on its own.
+
+        Args:
+            ticket: The job.
+            failed: Candidates that have failed on another seed, with their errors: they are not tried again.
 
         Raises:
             InitSearchError: All candidates fail with the same `InitSearchError`, or a result cannot be written.
+                A `JobEndedError` must also be the first that happens: code that ends its process is the
+                fault of a few candidates if others came through.
         """
         results: list[CohortResult] = []
         errors: dict[str, Exception] = {}
@@ -203,8 +225,10 @@ class JobBook:
                 if training.size == 1:
                     self._note(job.candidates[0], error, errors)
                 else:
-                    results += self._one_by_one(job, errors)
+                    again = [c for c in job.candidates if c.name not in failed]
+                    results += self._one_by_one(job.part(again), errors) if again else []
         results += ticket.kept
+        self._any_result = self._any_result or bool(results)
         if self._unwritable is not None:
             raise InitSearchError(
                 f"results cannot be written to {str(self._folder)!r} ({self._unwritable.strerror}): make "
@@ -213,7 +237,8 @@ class JobBook:
         if len(errors) > 1 and not results and len({str(error) for error in errors.values()}) == 1:
             # Different candidates do not fail alike by themselves: the configuration is wrong.
             common = next(iter(errors.values()))
-            if isinstance(common, InitSearchError):
+            by_code = isinstance(common, JobEndedError)
+            if isinstance(common, InitSearchError) and not (by_code and self._any_result):
                 raise common
         self.cpu_seconds += sum(result.cpu_seconds for result in results)
         return Outcome(

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from initsearch.digests import short_hash
+from initsearch.execution import submit_limited
 from initsearch.files import read_whole, write_whole
 from initsearch.plan import InitPlan
 from initsearch.search.settings import StudySettings
+from initsearch.search.time_limits import TimeLimits
 from initsearch.tasks import StandaloneTask, Task
 from initsearch.training import (
     Candidate,
@@ -49,7 +51,11 @@ class JobMaker:
     engine: EngineChoice | None = None
 
     def with_engine(
-        self, file: Path, executor: Executor, report: Callable[[str], None]
+        self,
+        file: Path,
+        executor: Executor,
+        limits: TimeLimits,
+        report: Callable[[str], None],
     ) -> "JobMaker":
         """The same with an engine for its cohorts: probed, if the trainer's settings leave it open.
 
@@ -59,6 +65,7 @@ class JobMaker:
         Args:
             file: Where the choice is kept.
             executor: Runs the probe: what counts is the speed of the process that will train.
+            limits: How long the probe may take.
             report: Gets one line if the file is damaged.
         """
         settings = self.settings
@@ -68,11 +75,11 @@ class JobMaker:
         kept = read_whole(file, lambda data: EngineChoice.from_json(json.loads(data)), report)
         if kept is not None:
             return replace(self, engine=kept)
-        arguments = (self._sample(), settings.search.cohort_size, settings.workers)
+        arguments = (self._sample(), settings.search.cohort_size, max(1, settings.workers))
         if settings.trainer.distributed:  # there is one way, known without a step
             engine = probe_engines(*arguments)
         else:
-            engine = executor.submit(probe_engines, *arguments).result()
+            engine = submit_limited(executor, limits.of_probe, probe_engines, *arguments).result()
         write_whole(file, json.dumps(engine.to_json(), indent=2) + "\n")
         return replace(self, engine=engine)
 
@@ -102,7 +109,7 @@ class JobMaker:
             return 1
         limit = self.engine.cohort_size if self.engine else settings.search.cohort_size
         if not self.stacks:
-            parts = math.ceil(settings.workers / settings.search.seeds)
+            parts = math.ceil(max(1, settings.workers) / settings.search.seeds)
             limit = min(limit, math.ceil(settings.search.cohort_size / parts))
         return limit
 

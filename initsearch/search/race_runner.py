@@ -67,7 +67,7 @@ class RaceRunner:
             tickets = self._submit(active, range(seen, look), context.budgets.full)
             # While the last seed of a look is trained, the other workers start on the seeds that follow. Those
             # results count once their seeds are due, and are unused if they never are.
-            beyond = min(look + context.settings.workers - 1, settings.max_seeds)
+            beyond = min(look + max(1, context.settings.workers) - 1, settings.max_seeds)
             ahead = self._submit(active, range(look, beyond), 0.0)
             for seed, ticket in tickets.items():
                 race.add_block(seed, self._collect(seed, ticket, active, curves))

@@ -184,7 +184,8 @@ class SearchLoop:
         """Wait for a cohort's results and judge them; survivors wait for the next stage."""
         by_name = {member.name: member for member in cohort.members}
         for ticket in cohort.tickets:
-            outcome = self._context.jobs.collect(ticket)
+            failed = {m.name: m.reason for m in cohort.members if m.status == "failed"}
+            outcome = self._context.jobs.collect(ticket, failed)
             for name, curve in outcome.curves.items():
                 by_name[name].add(curve)
             for name, reason in outcome.failed.items():

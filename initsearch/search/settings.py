@@ -1,5 +1,6 @@
 """The settings of a study: typed, checked once, and hashed into the names of studies."""
 
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
@@ -19,6 +20,7 @@ from initsearch.errors import ConfigError
 from initsearch.plan import InitPlan
 from initsearch.race import Boundary, RaceRules
 from initsearch.search.metric import MODES, make_metric
+from initsearch.search.time_limits import JobTimeout
 from initsearch.search.trials import PRUNERS, SAMPLERS
 from initsearch.settings import Settings, one_of
 from initsearch.space import Space
@@ -134,6 +136,13 @@ class RaceSettings(Settings):
         )
 
 
+def _timeout(value: object) -> object:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value in (None, "auto") or (is_number and 0 < value < math.inf):  # type: ignore[operator]
+        return value
+    raise ValueError("must be a number of seconds above 0, auto, or null (no limit)")
+
+
 def _path(value: object) -> object:
     if isinstance(value, str) and value.strip():
         return Path(value)
@@ -156,7 +165,11 @@ class StudySettings(Settings):
         n_trials: Candidates in total, baselines included.
         max_epochs: The full budget.
         seed: From which every seed of a training is derived.
-        workers: Processes that train.
+        workers: Processes that train; 0: the calling process trains, which has no time limit.
+        job_timeout: The seconds that a job (the training of a cohort up to a rung, or a test) may take. Where a
+            cohort takes longer, its candidates train alone, and one that takes longer again has failed. `auto`:
+            10 times as long per candidate and epoch as the slowest job of this run, but at least 10 minutes;
+            while no job has ended, 30 s per candidate and step. None: no limit.
         metric: What candidates are compared by: a key of `METRICS`, or, with `mode`, a score of the task.
         mode: Whether a score of the task is better the higher (`max`) or the lower (`min`) it is; None for a
             metric of `METRICS`, which has a direction.
@@ -177,7 +190,8 @@ class StudySettings(Settings):
     n_trials: Count = 16
     max_epochs: Annotated[Number, Field(gt=0)] = 4.0
     seed: Annotated[int, Field(ge=0)] = 0
-    workers: Count = 1
+    workers: Annotated[int, Field(ge=0)] = 1
+    job_timeout: Annotated[JobTimeout, BeforeValidator(_timeout)] = "auto"
     metric: str = "val_accuracy"
     mode: Annotated[str, one_of("mode", MODES)] | None = None
     target_accuracy: Number = 0.9

@@ -4,19 +4,18 @@ import json
 import math
 import re
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from filelock import FileLock, Timeout
 
 from initsearch.errors import ConfigError, InitSearchError
+from initsearch.execution import run_call
 from initsearch.files import read_whole, short_name, write_whole
 from initsearch.plan import InitPlan, Where
 from initsearch.search.candidates import TrainedCandidate
+from initsearch.search.clock import StudyClock
 from initsearch.search.context import StudyContext
 from initsearch.search.job_book import JobBook
 from initsearch.search.job_maker import JobMaker
@@ -27,6 +26,7 @@ from initsearch.search.rungs import Budgets, make_budgets
 from initsearch.search.search_loop import SearchLoop
 from initsearch.search.settings import StudySettings
 from initsearch.search.shortlist import baseline_of, shortlist, too_few
+from initsearch.search.time_limits import TimeLimits
 from initsearch.search.tracker import BufferedTracker, Progress, StudyInfo, Tracker
 from initsearch.search.trials import TrialStore
 from initsearch.search.verdict import Verdict
@@ -72,8 +72,9 @@ class Study:
         self._metric = make_metric(settings.metric, settings.target_accuracy, settings.mode)
         self._data = settings.task.info()
         self._metric.check_margin(settings.race.margin, self._data.guess)
-        # Building the model once reports errors in it before any training.
-        self._slots = settings.task.slots()
+        # Building the model once reports errors in it before any training. `sys.exit()` in it must not pass
+        # for success.
+        self._slots = run_call(settings.task.slots)
         self._check_space()
         for message in self._data.messages:
             progress.message(message)
@@ -107,7 +108,7 @@ class Study:
         """
         lock = FileLock(self.settings.output_dir / f".{self.name}.lock", timeout=0)
         try:
-            with lock, _Clock(self.folder / "elapsed.json", self._progress.message) as clock:
+            with lock, StudyClock(self.folder / "elapsed.json", self._progress.message) as clock:
                 return self._run(executor, clock)
         except Timeout as error:
             raise ConfigError(
@@ -118,8 +119,8 @@ class Study:
         """Remove the weights between jobs; a worker may leave some more after the verdict."""
         shutil.rmtree(self._states, ignore_errors=True)
 
-    def _run(self, executor: Executor, clock: "_Clock") -> Verdict:
-        context = self._prepare(executor)
+    def _run(self, executor: Executor, clock: StudyClock) -> Verdict:
+        context = self._prepare(executor, clock)
         candidates = self._start_search(context).finish()
         entrants = self._shortlist(candidates)
         if is_one_scheme(candidates):
@@ -140,7 +141,7 @@ class Study:
     def _race(
         self,
         context: StudyContext,
-        clock: "_Clock",
+        clock: StudyClock,
         candidates: Sequence[TrainedCandidate],
         entrants: Sequence[TrainedCandidate],
     ) -> Verdict:
@@ -167,27 +168,35 @@ class Study:
             metric=self._metric,
         )
 
-    def _prepare(self, executor: Executor) -> StudyContext:
+    def _prepare(self, executor: Executor, clock: StudyClock) -> StudyContext:
         """Decide budgets and engine, and report the work to come."""
         settings, progress = self.settings, self._progress
         composed = json.dumps(settings.composed, indent=2, default=str) + "\n"
         write_whole(self.folder / "settings.json", composed)
+        by_itself = isinstance(settings.task, StandaloneTask)
         budgets = make_budgets(
             settings,
             self._metric,
             self._data.steps_per_epoch,
             # Starting a training over several processes takes longer than a probe, and a task that trains by
             # itself may start each one from scratch.
-            probe=not (settings.trainer.distributed or isinstance(settings.task, StandaloneTask)),
+            probe=not (settings.trainer.distributed or by_itself),
         )
         maker = JobMaker(settings, settings.task.pinned(), self._states)
-        maker = maker.with_engine(self.folder / "engine.json", executor, progress.message)
+        limits = TimeLimits(settings.job_timeout, None if by_itself else budgets.steps_per_epoch)
+        maker = maker.with_engine(self.folder / "engine.json", executor, limits, progress.message)
         if maker.engine is not None:
             progress.message(f"cohorts: {maker.engine.reason}")
         self._report_idle_workers(maker.cohort_limit)
         self._plan_work(budgets)
         jobs = JobBook(
-            self.folder / "jobs", executor, progress, self._train, cohort_limit=maker.cohort_limit
+            self.folder / "jobs",
+            executor,
+            progress,
+            self._train,
+            cohort_limit=maker.cohort_limit,
+            limits=limits,
+            written=clock.save,
         )
         return StudyContext(
             settings=settings,
@@ -213,7 +222,7 @@ class Study:
             report=self._progress.message,
         )
         study = self._study_info(context.budgets)
-        if self.settings.workers == 1:  # a job is trained when it is submitted
+        if self.settings.workers == 0:  # a job is trained when it is submitted
             context.tracker.start_study(study)
             return SearchLoop.start(context, trials)
         search = SearchLoop.start(context, trials)
@@ -331,30 +340,3 @@ class Study:
             n_trials=self.settings.n_trials,
             steps_per_epoch=budgets.steps_per_epoch,
         )
-
-
-class _Clock:
-    """Wall time of a study over all its runs, kept in a file."""
-
-    def __init__(self, file: Path, report: Callable[[str], None]) -> None:
-        self._file = file
-        self._before = (
-            read_whole(file, lambda data: float(json.loads(data)["seconds"]), report) or 0.0
-        )
-        self._started = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return float(self._before + time.perf_counter() - self._started)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        write_whole(self._file, json.dumps({"seconds": self.seconds}))

@@ -22,7 +22,7 @@ from executor_calls import (
     variable,
 )
 
-from initsearch.errors import ConfigError, InitSearchError
+from initsearch.errors import ConfigError, InitSearchError, JobEndedError
 from initsearch.execution import (
     JobExecutor,
     ProcessExecutor,
@@ -32,12 +32,14 @@ from initsearch.execution import (
 )
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "serial": {"workers": 1},
+    "serial": {"workers": 0},
+    "one process": {"workers": 1},
     "processes": {"workers": 2},
     "programs": {"distributed": True},
 }
 KINDS = {
     "serial": SerialExecutor,
+    "one process": ProcessExecutor,
     "processes": ProcessExecutor,
     "programs": ProgramExecutor,
 }
@@ -71,8 +73,9 @@ def test_an_exception_shows_where_it_was_raised(executor: JobExecutor) -> None:
 
 def test_sys_exit_is_the_error_of_its_call_and_ends_nothing(executor: JobExecutor) -> None:
     error = executor.submit(leave, 3).exception()
-    assert type(error) is InitSearchError
+    assert type(error) is JobEndedError
     assert "leave called sys.exit(3)" in str(error)
+    assert "executor_calls.py, line" in str(error)
     assert "raise an exception" in str(error)
     assert executor.submit(square, 3).result() == 9
 

@@ -61,6 +61,7 @@ def study(score: Callable[..., Any], folder: Path, **given: Any) -> Verdict:
         "n_trials": 8,
         "seed": 0,
         "workers": 1,
+        "job_timeout": None,
         "output_dir": folder,
         "search": None,
         "race": {"max_seeds": 4},

@@ -1,7 +1,10 @@
 """Initializers that go wrong, by dotted path: worker processes find them by this module's name."""
 
+import ctypes
 import os
 import signal
+import sys
+import time
 from pathlib import Path
 
 import torch
@@ -24,3 +27,19 @@ def kill_once(tensor: Tensor, *, generator: torch.Generator) -> None:
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     tensor.normal_(0.0, 0.1, generator=generator)
+
+
+def hangs(tensor: Tensor) -> None:
+    time.sleep(600)
+
+
+def leaves(tensor: Tensor) -> None:
+    sys.exit()
+
+
+def exits(tensor: Tensor) -> None:
+    os._exit(3)
+
+
+def segfaults(tensor: Tensor) -> None:
+    ctypes.string_at(0)

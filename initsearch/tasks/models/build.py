@@ -59,7 +59,7 @@ def _from_target(
         model = _call(factory, kwargs, num_classes)
     except InitSearchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a user's model may do anything
         raise ModelError(
             f"model {target!r} cannot be built with {dict(arguments)!r} ({_line(error)}): check the "
             "settings under model"
@@ -106,7 +106,7 @@ def _check_shapes(
     try:
         with torch.no_grad(), isolated_random_state():
             out = torch.func.functional_call(model, buffers, (batch,))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a user's model may do anything
         raise ModelError(
             f"model {name!r} fails on a batch of shape {shape} ({_line(error)}): choose a model "
             "for that shape, or change it by data.image_size="
@@ -119,7 +119,7 @@ def _check_shapes(
         )
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     """An exception as one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
