@@ -290,15 +290,24 @@ class Study:
         space, slots = self.settings.space, self._slots
         if not slots:
             return
-        unmatched = space.without_effect(slots)
-        conditions = [Where.from_spec(group.where).spec() for group in space.groups]
-        architecture = self.settings.architecture
-        if conditions and all(where in unmatched for where in conditions):
-            found = sorted({slot.activation for slot in slots if slot.activation})
+        architecture, unmatched = self.settings.architecture, space.without_effect(slots)
+        idle = space.idle_groups(slots)
+        for group in idle:
+            # Its choices would make candidates that differ in name only.
+            if group.size == 1 and len(idle) < len(space.groups):
+                continue
+            where = Where.from_spec(group.where).spec()
+            if where in unmatched:
+                found = {slot.activation for slot in slots} - {None, "", "none"}
+                followed = " or ".join(sorted(map(str, found))) or "no activation"
+                problem = f"{where} matches none: its layers are followed by {followed}"
+                remedy = f"change space.groups.{group.name}.where"
+            else:
+                problem = f"groups before it match all that {where} matches"
+                remedy = "put it before them"
             raise ConfigError(
-                f"the space must match a layer of {architecture}, but its groups match none "
-                f"({', '.join(map(str, conditions))}): give a group for layers followed by "
-                f"{' or '.join(found) or 'nothing'}"
+                f"space group {group.name!r} must match a layer of {architecture}, but {problem}; "
+                f"{remedy}, or remove the group (~space.groups.{group.name})"
             )
         for where in unmatched:
             self._progress.message(f"no layer of {architecture} matches {where}: it has no effect")

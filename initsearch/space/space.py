@@ -188,6 +188,16 @@ class Space:
         unmatched = [where for where in wheres if not any(map(where.matches, named))]
         return [where.spec() for where in dict.fromkeys(unmatched)]
 
+    def idle_groups(self, slots: Sequence[Slot]) -> list[Group]:
+        """The groups that apply to no parameter of a model: none matches, or earlier groups match them all."""
+        wheres = [Where.from_spec(group.where) for group in self.groups]
+        applied = set[int]()
+        for slot in slots:
+            names = (slot, *slot.aliases)
+            first = (i for i, where in enumerate(wheres) if any(map(where.matches, names)))
+            applied |= set(itertools.islice(first, 1))
+        return [group for i, group in enumerate(self.groups) if i not in applied]
+
     def key(self) -> str:
         """A short hash of everything that the space allows; a space with another key is another study."""
         return short_hash(self._canonical())

@@ -53,13 +53,13 @@ def test_a_store_that_cannot_be_opened_is_reported_before_anything_is_done(
         ([*DIGITS, "n_trial=3"], r"unknown setting 'n_trial': did you mean n_trials\?"),
         ([*DIGITS, "name="], "name must not be empty, but got ''"),
         ([*DIGITS, "baselines=[he_norml]"], r"he_norml.*he_normal"),
-        ([*DIGITS, "+space.groups.relu.weight.he_norml={}"], r"he_norml.*he_normal"),
+        ([*DIGITS, "+space.groups.hidden.weight.he_norml={}"], r"he_norml.*he_normal"),
         (
-            [*DIGITS, "space.groups.relu.weight={variance_scaling: {mode: fan_inn}}"],
+            [*DIGITS, "space.groups.hidden.weight={variance_scaling: {mode: fan_inn}}"],
             r"fan_inn.*fan_in",
         ),
-        ([*DIGITS, "space.groups.relu.weight={variance_scaling: {factor: 0}}"], r"factor.*0"),
-        ([*DIGITS, "space.groups.relu.weight={variance_scaling: {factor: -1}}"], r"factor.*-1"),
+        ([*DIGITS, "space.groups.hidden.weight={variance_scaling: {factor: 0}}"], r"factor.*0"),
+        ([*DIGITS, "space.groups.hidden.weight={variance_scaling: {factor: -1}}"], r"factor.*-1"),
         ([*DIGITS, "space.groups=null"], "either groups or plans"),
         ([*DIGITS, "space=5"], "a space must be a mapping, but got 5"),
         ([*DIGITS, "optimizer=sgdd"], r"unknown optimizer 'sgdd'.*sgd"),
@@ -97,7 +97,7 @@ def test_a_store_that_cannot_be_opened_is_reported_before_anything_is_done(
         (
             [
                 *DIGITS,
-                "space.groups.relu.where.activation=reelu",
+                "space.groups.hidden.where.activation=reelu",
                 "space.groups.head.where.role=hed",
             ],
             r"hed|reelu",
@@ -155,9 +155,30 @@ def test_the_program_itself_ends_with_one_line_and_status_1(tmp_path: Path) -> N
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_space_that_varies_nothing_of_this_model(monkeypatch, capsys, tmp_path) -> None:
-    groups = "{tanh: {where: {activation: reelu}, weight: [he_normal, zeros]}}"
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (
+            "{tanh: {where: {activation: reelu}, weight: [he_normal, zeros]}}",
+            "match a layer of mlp.*reelu.*followed by relu; change space.groups.tanh.where",
+        ),
+        # Another group matches: the candidates of this one would still differ in name only.
+        (
+            "{gelu: {where: {activation: gelu}, weight: [he_normal, zeros]}, "
+            "head: {where: {role: head}, weight: [zeros, ones]}}",
+            r"'gelu' must match.*followed by relu.*\(~space.groups.gelu\)",
+        ),
+        (
+            "{all: {where: {kind: linear}, weight: [he_normal, ones]}, "
+            "head: {where: {role: head}, weight: [zeros, ones]}}",
+            "'head' must match.*groups before it.*put it before them",
+        ),
+    ],
+)
+def test_a_group_whose_choices_change_nothing_of_this_model(
+    monkeypatch, capsys, tmp_path, groups: str, message: str
+) -> None:
     line = run(
         monkeypatch, capsys, *DIGITS, "~space.groups", f"+space.groups={groups}", f"output_dir={tmp_path}"
     )  # fmt: skip
-    assert re.search("match a layer of mlp.*reelu.*layers followed by .*relu", line), line
+    assert re.search(message, line), line

@@ -27,6 +27,7 @@ from initsearch.search.verdict import Verdict
 from initsearch.shipped_configs import conf_dir, shipped_sweeps
 from initsearch.tasks import ImageClassification
 from initsearch.tasks.models import build_model
+from initsearch.tasks.models.activations import ACTIVATIONS
 from initsearch.tracking import MlflowTracker
 from initsearch.training.cohort import CohortModule
 
@@ -368,6 +369,17 @@ def test_the_command_line_overrides_a_chosen_group_and_an_own_class_takes_nothin
     sgd = chosen("+sweep=tf_mnist_tutorial").task.optimizer
     assert "momentum" not in adam.arguments
     assert (adam.lr, adam.batch_size) == (0.001, sgd.batch_size)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "activation"),
+    [*(("relu_mlp", name) for name in ACTIVATIONS), *((name, "gelu") for name in shipped_sweeps())],
+)
+def test_a_shipped_sweep_varies_the_layers_of_any_activation(sweep: str, activation: str) -> None:
+    settings = chosen(f"+sweep={sweep}", f"model.activation={activation}", *SMALL_DIGITS)
+    slots = settings.task.slots()
+    assert settings.space.idle_groups(slots) == []
+    assert settings.space.without_effect(slots) == []
 
 
 def test_an_edited_plan_file_and_another_folder_of_images_make_another_study(tmp_path) -> None:
