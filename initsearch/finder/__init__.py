@@ -1,7 +1,7 @@
 """Search the initialization of what a user already has: `init_find`, in the shape of Lightning's `lr_find`.
 
-Its first argument is a function that scores a plan, or a task. It returns an `InitFindResult` with the verdict
-and the plan to take. Begin reading at `find.py`.
+Its first argument is a LightningModule, a function that scores a plan, or a task. It returns an
+`InitFindResult` with the verdict and the plan to take. Begin reading at `find.py`.
 """
 
 from typing import TYPE_CHECKING

@@ -28,7 +28,7 @@ def make_settings(
     max_epochs: float | None,
     metric: str,
     mode: str | None,
-    baselines: Mapping[str, Any] | Sequence[str] | None,
+    baselines: str | Mapping[str, Any] | Sequence[str] | None,
     n_trials: int,
     seed: int,
     workers: int,
@@ -80,9 +80,7 @@ def make_settings(
     elif max_epochs is not None:
         given["max_epochs"] = max_epochs
     if baselines is not None:
-        given["baselines"] = read_baselines(
-            baselines if isinstance(baselines, Mapping) else list(baselines)
-        )
+        given["baselines"] = read_baselines(baselines)
     return StudySettings.parse("", given)
 
 

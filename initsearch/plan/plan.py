@@ -227,7 +227,7 @@ class InitPlan:
             ConfigError: An initializer refuses a parameter that a rule names by a condition, or all
                 parameters that it should fill. (Any other parameter that it refuses is kept, and the report
                 says why.)
-            ModelError: The plan fills no parameter of the model, the model cannot be described, or the plan
+            ModelError: The plan has rules, but fills no parameter; the model cannot be described, or the plan
                 needs a batch and there is none.
 
         Warns:
@@ -235,7 +235,8 @@ class InitPlan:
         """
         slots = describe(model, batch)
         assignments = [self._assignment(slot, include_frozen) for slot in slots]
-        if all(each.rule is None and each.choice == KEEP for each in assignments):
+        kept = all(each.rule is None and each.choice == KEEP for each in assignments)
+        if kept and self.rules:  # a plan without rules keeps everything on purpose
             raise ModelError(
                 f"the plan matches none of the {len(slots)} parameters of {type(model).__name__}: "
                 "widen a rule's where, or give a default"

@@ -249,7 +249,7 @@ class JobBook:
     def _report_engine(self, job: Job, result: CohortResult) -> None:
         """Report once why cohorts are not stacked, if the configuration asks for it."""
         asked = job.trainer.engine
-        as_asked = asked in ("auto", result.engine) or result.engine == "none"
+        as_asked = asked in ("auto", result.engine) or result.engine in ("none", "own")
         if not as_asked and result.reason not in self._reported:
             self._reported.add(result.reason)
             self._progress.message(f"cohorts are trained by {result.engine}: {result.reason}")

@@ -72,8 +72,12 @@ def make_budgets(
 
 
 def _distinct(epochs: Sequence[float], per_epoch: int) -> tuple[float, ...]:
-    """One epoch per step that they round to, ascending: the last of those given."""
-    return tuple(sorted({step_at(epoch, per_epoch): epoch for epoch in epochs}.values()))
+    """One epoch per step that they round to, ascending: the last of those given.
+
+    Where a step is a whole epoch, they are whole epochs.
+    """
+    by_step = {step_at(epoch, per_epoch): epoch for epoch in epochs}
+    return tuple(sorted(map(float, by_step) if per_epoch == 1 else by_step.values()))
 
 
 def rung_epochs(max_epochs: float, reduction_factor: float, first: float) -> tuple[float, ...]:

@@ -1,20 +1,14 @@
-"""Lightning's Trainer as a cohort needs it: without files and messages, and with a Ctrl-C that stops it."""
+"""Lightning's Trainer as a cohort needs it: without files, and on one thread."""
 
-import logging
-import signal
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 
 from initsearch.errors import ConfigError
 from initsearch.training.trainer_settings import TrainerSettings
-
-LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
 
 def make_trainer(settings: TrainerSettings, device: int | None = None) -> Trainer:
@@ -53,25 +47,6 @@ def make_trainer(settings: TrainerSettings, device: int | None = None) -> Traine
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what Lightning says about every fit, and warnings that do not apply to a cohort."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
-        with warnings.catch_warnings():
-            # The settings say where to train: an unused GPU is the user's choice.
-            warnings.filterwarnings("ignore", message="GPU available but not used")
-            # Lightning 2.6 builds its loaders with a class that torch 2.14 deprecates.
-            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-@contextmanager
 def one_thread(device: torch.device) -> Iterator[None]:
     """One thread for a process that trains on the CPU: more slow down small models, and each other.
 
@@ -85,24 +60,3 @@ def one_thread(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def fit(trainer: Trainer, module: LightningModule) -> None:
-    """`trainer.fit`, which raises a KeyboardInterrupt as one.
-
-    Lightning (2.6) turns Ctrl-C into `sys.exit(1)` and makes the process ignore SIGINT from then on.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C was pressed.
-    """
-    in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module)
-    except SystemExit as exiting:
-        if isinstance(exiting.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        if in_main and signal.getsignal(signal.SIGINT) is not handler:
-            signal.signal(signal.SIGINT, handler)

@@ -13,10 +13,11 @@ from itertools import product
 
 from initsearch.execution import own_device
 from initsearch.random_state import isolated_random_state
+from initsearch.tasks.quiet_fit import quiet
 from initsearch.training.bench import Bench, Way, free_memory
 from initsearch.training.engine_choice import EngineChoice
 from initsearch.training.job import TrainJob
-from initsearch.training.lightning_run import make_trainer, one_thread, quiet
+from initsearch.training.lightning_run import make_trainer, one_thread
 from initsearch.training.trainer_settings import TrainerSettings
 
 COHORT_SIZES = (1, 2, 4, 8, 16, 32)

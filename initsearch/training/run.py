@@ -14,11 +14,12 @@ from initsearch.errors import ConfigError
 from initsearch.execution import own_device
 from initsearch.random_state import isolated_random_state
 from initsearch.tasks.base import Block
+from initsearch.tasks.quiet_fit import fit, quiet
 from initsearch.training.checkpoint import Checkpoint
 from initsearch.training.cohort import CohortModule
 from initsearch.training.inputs import batch_format, lay_out
 from initsearch.training.job import Candidate, CohortResult, Curve, Job, TestJob, TrainJob
-from initsearch.training.lightning_run import fit, make_trainer, one_thread, quiet
+from initsearch.training.lightning_run import make_trainer, one_thread
 from initsearch.training.measure import measure
 from initsearch.training.members import build_members
 from initsearch.training.screening import screened

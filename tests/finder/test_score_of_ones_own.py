@@ -182,10 +182,10 @@ def with_plan_alone(plan: InitPlan) -> float:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"score": 3}, "score must be a function"),
-        ({"score": with_plan_alone}, r"must take \(plan, seed\)"),
-        ({"score": lambda plan, seed: 0.0, "budget": 3}, r"plan, seed, budget.*leave budget out"),
-        ({"score": lambda plan, seed, budget: 0.0}, r"give budget="),
+        ({"model": 3}, "score must be a function"),
+        ({"model": with_plan_alone}, r"must take \(plan, seed\)"),
+        ({"model": lambda plan, seed: 0.0, "budget": 3}, r"plan, seed, budget.*leave budget out"),
+        ({"model": lambda plan, seed, budget: 0.0}, r"give budget="),
         ({"budget": 0}, "budget must be finite and above 0"),
         ({"budget": "ten"}, "budget must be a number"),
         ({"mode": "best"}, "unknown mode 'best'"),
@@ -193,13 +193,13 @@ def with_plan_alone(plan: InitPlan) -> float:
         ({"space": {}}, "groups or plans"),
         ({"race": {"margn": 1}}, "margin"),
         ({"baselines": []}, "baselines"),
-        ({"workers": 2, "score": lambda plan, seed: 0.0}, "top level of a module"),
+        ({"workers": 2, "model": lambda plan, seed: 0.0}, "top level of a module"),
     ],
 )
 def test_a_wrong_argument_is_reported_in_one_line_before_anything_runs(
     arguments: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    plain = {"score": Scored(), "space": SPACE, "output_dir": tmp_path / "out", "progress": False}
+    plain = {"model": Scored(), "space": SPACE, "output_dir": tmp_path / "out", "progress": False}
     with pytest.raises(InitSearchError, match=words) as raised:
         initsearch.init_find(**(plain | arguments))
     assert "\n" not in str(raised.value)
