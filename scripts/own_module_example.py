@@ -1,6 +1,6 @@
 """An ordinary Lightning project that searches its own initialization with five lines.
 
-    python scripts/own_module_example.py [output_dir]
+    python scripts/own_module_example.py
 
 Twelve ReLU layers on scikit-learn's digits, with a loss, an optimizer and a schedule of their own. As torch
 initializes them, they do not train. The five lines are marked. It takes less than a minute, and prints the
@@ -8,7 +8,7 @@ verdict and the accuracy.
 """
 
 import itertools
-import sys
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -43,7 +43,7 @@ class Classifier(pl.LightningModule):
         x, y = batch
         self.log("val/acc", (self(x).argmax(1) == y).float().mean())
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=2)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
@@ -65,7 +65,7 @@ class Digits(pl.LightningDataModule):
         return DataLoader(self.val, 397)
 
 
-def main(output_dir: str = "outputs") -> float:
+def main() -> float:
     """Search, then train once with the plan that was found; returns the validation accuracy."""
     trainer = pl.Trainer(
         max_epochs=2,
@@ -75,21 +75,17 @@ def main(output_dir: str = "outputs") -> float:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    setting = {
-        "metric": "val/acc",
-        "mode": "max",
-        "race": {"max_seeds": 4},
-        "output_dir": output_dir,
-    }  # 2
+    setting: Any = {"metric": "val/acc", "mode": "max", "race": {"max_seeds": 4}}  # 2
     found = initsearch.init_find(Classifier, datamodule=Digits(), trainer=trainer, **setting)  # 3
     print(found)  # 4
-    trainer.callbacks.append(initsearch.InitCallback(found.suggestion()))  # 5
     pl.seed_everything(0)
-    trainer.fit(Classifier(), datamodule=Digits())
+    model = Classifier()
+    found.suggestion().apply(model, seed=0)  # 5
+    trainer.fit(model, datamodule=Digits())
     accuracy = float(trainer.callback_metrics["val/acc"])
     print(f"{found.suggested}: validation accuracy {accuracy:.3f}")
     return accuracy
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -16,10 +16,13 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "own_module_example.py"
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 def test_the_project_finds_an_initialization_that_beats_its_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accuracy = runpy.run_path(str(SCRIPT))["main"](str(tmp_path))
-    (folder,) = [file.parent for file in tmp_path.glob("*/verdict.json")]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # the script sets it: put back after the test
+    monkeypatch.setenv("PL_SEED_WORKERS", "0")
+    accuracy = runpy.run_path(str(SCRIPT))["main"]()
+    (folder,) = [file.parent for file in tmp_path.glob("outputs/*/verdict.json")]
     verdict = json.loads((folder / "verdict.json").read_text())
     assert verdict["baseline"] == "as_built"
     # Torch's default shrinks a ReLU layer's signal by sqrt(6) (He et al. 2015): twelve of them learn nothing.

@@ -22,6 +22,13 @@ PLAN = InitPlan.from_spec("he_normal")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
 
+@pytest.fixture(autouse=True)
+def seeds_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`seed_everything` sets them: they are put back after each test."""
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(name, "0")
+
+
 def make_task(model: Any = Net, metric: str = "val/loss", **trainer: Any) -> LightningTask:
     users = UsersFit(model, make_trainer(**trainer), {"datamodule": Blobs()})
     return LightningTask.probed(users, metric)
