@@ -32,6 +32,7 @@ def run(config: "DictConfig") -> None:
     from initsearch.config import read_settings
 
     settings = read_settings(config, list(HydraConfig.get().overrides.task))
+    settings.trainer.check_devices()
     if settings.workers == 0:  # this process trains
         keep_freed_memory()
     found = run_study(settings, preload=PRELOAD)

@@ -48,7 +48,6 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
         optimizer=OptimizerSettings.parse("optimizer", plain.get("optimizer")),
     )
     trainer = TrainerSettings.parse("trainer", plain.get("trainer"))
-    trainer.check_devices()
     allow_code = plain.get("allow_code", ())
     own = {key: value for key, value in plain.items() if key in StudySettings.model_fields}
     parsed = {
