@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from initsearch.race import Race
+from initsearch.race import Race, RaceRules
 from initsearch.search.context import StudyContext
 from initsearch.search.job_book import Ticket
 from initsearch.search.simplicity import simplicity_ranks
@@ -110,17 +110,21 @@ class RaceRunner:
                 scores[name][seed] = tested.test[context.test_score]
         return scores
 
-    def _make_race(self, baseline: str) -> Race:
+    @property
+    def rules(self) -> RaceRules:
+        """The rules of the race."""
         settings, metric = self._context.settings.race, self._context.metric
         steps = self._context.budgets.steps
-        rules = settings.rules(
+        return settings.rules(
             metric.margin(settings.margin),
             higher_is_better=metric.higher_is_better,
             diverged_score=metric.floor(self._context.guess, steps),
             bound=float(steps) if metric.has_bounds else None,
         )
+
+    def _make_race(self, baseline: str) -> Race:
         simplicity = simplicity_ranks(list(self._entrants.values()))
-        return Race(list(self._entrants), rules, baseline=baseline, simplicity=simplicity)
+        return Race(list(self._entrants), self.rules, baseline=baseline, simplicity=simplicity)
 
     def _submit(self, names: Sequence[str], blocks: range, work: float) -> dict[int, Ticket]:
         """Submit candidates on the race's seeds of these indices; tickets by seed."""

@@ -21,6 +21,7 @@ from initsearch.search.job_book import JobBook
 from initsearch.search.job_maker import JobMaker
 from initsearch.search.metric import make_metric
 from initsearch.search.one_scheme import is_one_scheme, one_scheme_verdict
+from initsearch.search.race_plan import plan_lines
 from initsearch.search.race_runner import TEST_WORK, RaceRunner
 from initsearch.search.rungs import Budgets, make_budgets
 from initsearch.search.search_loop import SearchLoop
@@ -148,6 +149,9 @@ class Study:
         """Race the short list, test the leader and the baseline, and judge."""
         baseline = baseline_of(entrants, self._baseline).name
         runner = RaceRunner(context, [entrant.candidate for entrant in entrants])
+        images = self._data.sizes.get("validation")
+        for line in plan_lines(entrants, self._metric, runner.rules, images):
+            self._progress.message(line)
         race = runner.run(baseline)
         test = runner.test((race.leader, baseline, race.recommended), race)
         findings = Findings(
