@@ -9,6 +9,7 @@ from initsearch.layers.model import Fill as Fill
 from initsearch.layers.model import ParameterPart as ParameterPart
 from initsearch.layers.model import Slot as Slot
 from initsearch.layers.model import assign_ as assign_
+from initsearch.layers.model import mark_filled as mark_filled
 from initsearch.layers.model import preserved as preserved
 from initsearch.layers.model import read as read
 from initsearch.layers.model import tensors as tensors
@@ -20,3 +21,5 @@ from initsearch.layers.trace import Observer as Observer
 from initsearch.layers.trace import Trace as Trace
 from initsearch.layers.trace import Use as Use
 from initsearch.layers.trace import trace_forward as trace_forward
+from initsearch.layers.twins import Twin as Twin
+from initsearch.layers.twins import find_twins as find_twins

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from initsearch.errors import ModelError
+from initsearch.layers.model.deliberate import why_deliberate, without_placeholders
 from initsearch.layers.model.kinds import nature_of
 from initsearch.layers.model.slots import Slot
 from initsearch.layers.model.walk import NamedParameter, Site, parameters
@@ -18,6 +19,8 @@ from initsearch.layers.usage import as_used
 
 # Few samples are cheap. One would be enough, but batch norm in training mode needs two.
 _SAMPLES = 2
+# What is done with a table of positions or tokens, and not with a weight.
+_TABLES = frozenset({"add", "sub", "cat", "concat", "concatenate", "stack", "where", "setitem"})
 
 
 def describe(model: nn.Module, batch: Any = None) -> list[Slot]:
@@ -64,7 +67,7 @@ def _with_training(model: nn.Module, batch: Any, found: Trace) -> tuple[Trace, s
     late = max(found.first_use.values(), default=0)
     calls = tuple(call for call in more.calls if call.weight not in known)
     order = {name: late + step for name, step in more.first_use.items()} | dict(found.first_use)
-    return Trace(found.calls + calls, order, found.joins), ""
+    return Trace(found.calls + calls, order, found.joins, found.combined), ""
 
 
 def _slots(
@@ -80,6 +83,8 @@ def _slots(
         if calls:
             position = from_calls(calls)
             first = as_used(first, calls)
+        elif first.category in ("weight", "bias") and parameter.name in found.first_use:
+            first, position = _beside(first, found)
         elif first.category in ("weight", "bias") and found.calls and not reason:
             position = Position("hidden", note="not used in the forward pass")
         elif first.category in ("weight", "bias"):
@@ -92,7 +97,23 @@ def _slots(
         if (where := in_branch.get(slot.name)) is not None:
             slot = replace(slot, branch=where.branch, branch_layers=where.branch_layers)
         slots.append(replace(slot, branches=len(branches)))
+    slots = without_placeholders(slots)
     return [slots[i] for i in _order(slots, found)]
+
+
+def _beside(slot: Slot, found: Trace) -> tuple[Slot, Position]:
+    """The slot and the position of a parameter that is used, but by no layer that the trace has seen.
+
+    A bias has the position of its module's layer. A weight that is only looked up, stacked with data or added
+    to it is a table, and no weight.
+    """
+    own = [call for call in found.calls if call.weight.rpartition(".")[0] == slot.module_name]
+    if slot.category == "bias" and own:
+        return slot, from_calls(own)
+    if slot.kind == "other" and found.combined.get(slot.name, frozenset("?")) <= _TABLES:
+        note = "used, but as the weight of no layer"
+        return replace(slot, category="other", note=note), Position()
+    return slot, Position("hidden", note="used, but what follows its layer is not known")
 
 
 def _slot(site: Site) -> Slot:
@@ -117,6 +138,7 @@ def _slot(site: Site) -> Slot:
         parts=found.parts,
         torch_default=found.default,
         note="; ".join(notes),
+        deliberate=why_deliberate(stored, found.category, found.default),
         stored_as=tuple(f"{prefix}{original}" for original, _ in stored.originals),
     )
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import product
 
 from initsearch.layers.model.slots import ParameterPart, Slot, Strides
+from initsearch.layers.model.tables import holds_data
 from initsearch.layers.trace.layouts import Axis, Layout
 from initsearch.layers.trace.products import IN, OUT, STACK, TAP
 from initsearch.layers.trace.record import LayerCall
@@ -24,9 +25,21 @@ def as_used(slot: Slot, calls: Sequence[LayerCall]) -> Slot:
         calls: The calls that used the parameter, in execution order; not empty.
     """
     layouts = [call.layouts[slot.name] for call in calls if slot.name in call.layouts]
+    added = next((call for call in calls if slot.name in call.biases), None)
+    if slot.kind == "other" and added is not None:
+        return _as_bias(slot, added)
+    if slot.category == "other" and holds_data(slot.name):
+        return slot
     if slot.kind == "other" and slot.category in ("other", "weight"):
         slot = _as_weight(slot, calls, layouts)
     return _as_arriving(slot, layouts[0]) if layouts and slot.category == "weight" else slot
+
+
+def _as_bias(slot: Slot, call: LayerCall) -> Slot:
+    layout = call.layouts.get(call.weight)
+    fans = (layout.fan_in, layout.fan_out) if layout else (slot.fan_in, slot.fan_out)
+    parts = tuple(replace(part, fan_in=fans[0], fan_out=fans[1]) for part in slot.parts)
+    return replace(slot, category="bias", fan_in=fans[0], fan_out=fans[1], parts=parts)
 
 
 def _as_weight(slot: Slot, calls: Sequence[LayerCall], layouts: Sequence[Layout]) -> Slot:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from initsearch.digests import seed_of
 from initsearch.errors import ConfigError, ModelError
 from initsearch.initializers import Initializer, LayerScaling
-from initsearch.layers import Slot, assign_, read, rescale_
+from initsearch.layers import Slot, assign_, mark_filled, read, rescale_
 from initsearch.plan.rules import KEEP
 
 # The words of `Initializer.needs` that a plan can provide.
@@ -138,5 +138,6 @@ def _fill(model: nn.Module, each: Assignment, initializer: Initializer, seed: in
         if before is not None:
             now.copy_(before)
         raise
+    mark_filled(model, slot)
     if each.choice is initializer:
         each.choice = complete

@@ -14,7 +14,7 @@ from initsearch.dotted import only_allowed
 from initsearch.errors import ConfigError, ModelError, NoEffectWarning, quoted, unknown_name
 from initsearch.files import write_whole
 from initsearch.initializers import Initializer, list_initializers
-from initsearch.layers import Slot, describe
+from initsearch.layers import Slot, Twin, describe, find_twins
 from initsearch.plan.fill import Assignment, canonical_form, carry_out
 from initsearch.plan.presets import PLANS
 from initsearch.plan.report import InitReport, ParameterRow
@@ -31,6 +31,7 @@ from initsearch.plan.rules import (
 from initsearch.yaml_file import read_yaml
 
 TORCH_DEFAULT = "torch_default"
+_FROZEN = "frozen: kept"
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,9 @@ class InitPlan:
                 f"the plan matches none of the {len(slots)} parameters of {type(model).__name__}: "
                 "widen a rule's where, or give a default"
             )
+        twins = find_twins(model, slots)
         carry_out(model, assignments, seed, batch)
+        _follow(twins, assignments)
         used = {each.rule for each in assignments}
         for number, rule in enumerate(self.rules):
             if number not in used:
@@ -269,15 +272,36 @@ class InitPlan:
 
     def _assignment(self, slot: Slot, include_frozen: bool) -> Assignment:
         choice, number = self.resolve(slot)
+        named = number is not None and self.rules[number].where != Where()
         notes = [slot.note] if slot.note else []
+        if slot.deliberate and not named and choice != KEEP:
+            notes.append(
+                f"kept, since the model set it ({slot.deliberate}): a rule that names it fills it"
+            )
+            choice = KEEP
         if not slot.requires_grad and not include_frozen and choice != KEEP:
-            notes.append("frozen: kept")
+            notes.append(_FROZEN)
             choice = KEEP
         initializer = None if isinstance(choice, str) else choice
         if initializer is not None and initializer.name == TORCH_DEFAULT:
             initializer = slot.torch_default or initializer
-        named = number is not None and self.rules[number].where != Where()
         return Assignment(slot, choice, initializer, number, named, notes)
+
+
+def _follow(twins: Sequence[Twin], assignments: Sequence[Assignment]) -> None:
+    """Copies of filled parameters follow them, unless a rule that names a copy fills it."""
+    by_name = {each.slot.name: each for each in assignments}
+    for twin in twins:
+        copy, original = by_name.get(twin.name), by_name[twin.of]
+        if original.initializer is None:
+            continue
+        if copy is not None:
+            if copy.initializer is not None and copy.named:
+                continue
+            copy.choice, copy.initializer = KEEP, None
+            copy.notes[:] = [note for note in copy.notes if note != _FROZEN]
+            copy.notes.append(f"follows {twin.of}, of which it is a copy")
+        twin.follow()
 
 
 def _no_effect(number: int, rule: Rule) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from initsearch.errors import ModelError
+from initsearch.layers.model.deliberate import FILLED
 from initsearch.layers.model.slots import Slot
 from initsearch.layers.model.stored import Stored, stored_parameters
 from initsearch.layers.model.walk import submodule
@@ -59,6 +60,12 @@ def assign_(model: nn.Module, slot: Slot, fill: Fill) -> None:
                 value[padding].zero_()
     if not plain:
         stored.write(slot.name, value)
+
+
+def mark_filled(model: nn.Module, slot: Slot) -> None:
+    """Let a parameter be known as filled by a plan: its values are then not the model's own choice."""
+    for _, original in _stored(model, slot).originals:
+        setattr(original, FILLED, True)
 
 
 def _stored(model: nn.Module, slot: Slot) -> Stored:

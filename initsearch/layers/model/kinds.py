@@ -31,6 +31,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from initsearch.initializers import Initializer, compute_fans, get_initializer
 from initsearch.layers.model.slots import ParameterPart
+from initsearch.layers.model.tables import holds_data
 from initsearch.layers.model.walk import Site
 
 # In the order in which torch packs them.
@@ -237,7 +238,7 @@ def _unknown(module: nn.Module, name: str, value: Tensor) -> Nature:
     weight = getattr(module, "weight", None)
     if name == "bias" and isinstance(weight, Tensor) and weight.ndim > 1:
         return _whole("other", "bias", *compute_fans(weight.shape), None)
-    if value.ndim == 1 and name.endswith("_bias"):
+    if value.ndim == 1 and name.endswith("_bias") and not holds_data(name.removesuffix("_bias")):
         return _whole("other", "bias", 1.0, 1.0, None)
     fans = compute_fans(value.shape) if matrix else (1.0, 1.0)
     return _whole("other", "other", *fans, None)

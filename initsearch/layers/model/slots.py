@@ -130,6 +130,8 @@ class Slot:
             known. `initsearch.layers.trace.branches` defines what a branch is.
         branch_layers: The number of weight layers in the longest chain of that branch.
         branches: The number of residual branches of the model.
+        deliberate: Why its values are thought to be set by the model on purpose; empty if they are not. See
+            `initsearch.layers.model.deliberate`.
     """
 
     name: str
@@ -157,6 +159,7 @@ class Slot:
     branch: str | None = None
     branch_layers: int = 0
     branches: int = 0
+    deliberate: str = ""
 
     @property
     def forget_gate(self) -> int | None:

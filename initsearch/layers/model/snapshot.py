@@ -6,7 +6,7 @@ themselves, since the model may rely on their identity. It enters
 
 - modules, registered or not;
 - dicts, lists, sets and deques, their subclasses too (`Counter`, `defaultdict`, `OrderedDict`), and tuples;
-- tensors and NumPy arrays;
+- tensors, with what was set on them as attributes, and NumPy arrays;
 - generators of torch, NumPy and `random`;
 - dataclasses, `SimpleNamespace` and objects of the packages that the model's own modules come from.
 
@@ -83,6 +83,7 @@ class Snapshot:
             if not value.is_meta and not is_lazy(value):
                 self.tensors.append(value)
                 self._restores.append(_saved_tensor(value))
+                self._waiting.append(value.__dict__)
         elif is_generator(value):
             self.generators.append(value)
         elif _is_array(value):

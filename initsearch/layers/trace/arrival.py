@@ -17,6 +17,8 @@ from initsearch.layers.trace.paths import Path, arriving, entries
 _TOLERANCE = 0.02
 #: Notes on a scale that a scheme cannot set.
 LOST = "its layer divides it by its own scale: the scale drawn does not arrive"
+MIXED = "combined with other parameters or with data on its way: the scale drawn may not arrive"
+UNKNOWN = "what becomes of it on the way to its layer could not be measured"
 BENT = "it reaches its layer through a function that is not linear: the scale drawn may not arrive"
 
 
@@ -31,7 +33,10 @@ def with_arrival(layout: Layout, path: Path) -> Layout:
     numbers = entries(path)
     if numbers is None:
         return layout
-    once, twice = arriving(path, values).float(), arriving(path, 2 * values).float()
+    try:
+        once, twice = arriving(path, values).float(), arriving(path, 2 * values).float()
+    except Exception as error:  # noqa: BLE001 - the model's own functions may refuse; the note says so
+        return replace(layout, note=f"{UNKNOWN} ({type(error).__name__})")
     sent = values.float().flatten()[numbers.flatten()].view(numbers.shape)
     left = once != 0
     density = float(left.float().mean())

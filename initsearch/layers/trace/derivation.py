@@ -42,30 +42,35 @@ class Derivation:
         read: Sequence[Tensor],
         written: Sequence[Tensor],
     ) -> None:
-        """An operation made tensors from parameters alone."""
+        """An operation made tensors from parameters alone, or multiplied a weight with data."""
         lineages = self._recorder.lineages
         known = [(tensor, each) for tensor in read if (each := lineages.get(tensor)) is not None]
         if any(each is tensor for each in written for tensor, _ in known):
             return  # in place: what was there cannot be made again
-        product = product_of(name, args, kwargs) if name in PRODUCTS else None
+        alone = all(each.parameters for _, each in known)
+        product = product_of(name, args, kwargs) if alone and name in PRODUCTS else None
         draft = next((each.draft for _, each in known if each.draft), None)
         if product is not None:
             draft = self._draft(name, product, known)
-        found = {each for _, lineage in known for each in lineage.paths}
-        names = sorted(found, key=self._recorder.weight_first)
+        found = {
+            parameter
+            for _, lineage in known
+            for parameter, path in lineage.paths.items()
+            if alone or not _is_vector(path.parameter)
+        }
         for number, tensor in enumerate(written):
             mine = lineages.get(tensor)
-            if mine is None or not mine.parameters:
+            if mine is None or (alone and not mine.parameters):
                 continue
             paths: dict[str, Path] = {}
-            for parameter in names:
+            for parameter in sorted(found, key=self._recorder.weight_first):
                 inputs = tuple((t, of.paths[parameter]) for t, of in known if parameter in of.paths)
                 others = tuple(t for t, of in known if parameter not in of.paths)
                 step = Step(
                     name, function, args, kwargs, number, tensor.shape, product, inputs, others
                 )
                 paths[parameter] = Path(inputs[0][1].parameter, step)
-            lineages.put(tensor, replace(mine, paths=paths, draft=draft))
+            lineages.put(tensor, replace(mine, paths=paths, draft=draft if alone else None))
 
     def _draft(
         self, name: str, product: Product, known: Sequence[tuple[Tensor, Lineage]]
@@ -148,6 +153,10 @@ class Derivation:
             draft.settled = recorder.layer(draft.operation, {draft.name}, (), layouts=layouts)
             recorder.module_name = inside
         return draft.settled
+
+
+def _is_vector(parameter: Tensor) -> bool:
+    return parameter.numel() == max(parameter.shape, default=1)
 
 
 def _low_rank(product: Product) -> bool:

@@ -80,6 +80,8 @@ def layout_of(
     Returns:
         `None` if some operation on the way hides which entry stands where.
     """
+    if weight.shape != (path.step.shape if path.step else path.parameter.shape):
+        return None
     nested = [[(size, role)] for size, role in zip(weight.shape, roles, strict=True)]
     if groups > 1:
         nested[0] = [(groups, STACK), (weight.shape[0] // groups, roles[0])]

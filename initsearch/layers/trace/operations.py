@@ -8,6 +8,7 @@ low-rank product) have the names of these parameters as their lineage: a weight 
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -18,10 +19,11 @@ from initsearch.layers.model.tensors import tensors
 from initsearch.layers.trace.activations import Applied, activation_name, operation_name
 from initsearch.layers.trace.derivation import Derivation
 from initsearch.layers.trace.lineage import Lineage, merged, normed
+from initsearch.layers.trace.paths import MODULATIONS
 from initsearch.layers.trace.products import PRODUCTS
 from initsearch.layers.trace.record import ATTENTION
 from initsearch.layers.trace.recorder import Recorder
-from initsearch.layers.trace.weights import layouts_in, takes_weight
+from initsearch.layers.trace.weights import bias_of, layouts_in, takes_weight
 
 # The place of the weight among the arguments.
 _PLACES = {
@@ -97,8 +99,12 @@ class OperationMode(TorchFunctionMode):
             self._weight_layer(name, weights, args, kwargs, read, written)
         else:
             in_place = any(written[0] is tensor for tensor in read)
-            recorder.lineages.write(written, self._combined(name, read, inputs), in_place)
-        if all(lineage.parameters for lineage in inputs):
+            combined = self._combined(name, read, inputs)
+            if combined.paths and not combined.parameters:
+                combined = replace(combined, paths={})
+            recorder.lineages.write(written, combined, in_place)
+        alone = all(lineage.parameters for lineage in inputs)
+        if alone or (name in MODULATIONS and any(lineage.paths for lineage in inputs)):
             self._derivation.made(name, func, args, kwargs, read, written)
         return out
 
@@ -108,13 +114,26 @@ class OperationMode(TorchFunctionMode):
             return self._recorder.attention(inputs)
         if name in _NORMS:
             return normed(inputs, [each for lineage in inputs for each in lineage.parameters])
+        data = [lineage for lineage in inputs if not lineage.parameters]
+        if data and len(data) < len(inputs):
+            self._recorder.combine(name, (n for each in inputs for n in each.parameters))
         if name in ("add", "sub"):
+            self._bias(read, data)
             return self._recorder.addition(inputs)
         if name == "mul" and len(read) == len(inputs) == 2:
             return self._recorder.product(inputs, [tensor.shape for tensor in read])
         if name in PRODUCTS and sum(not lineage.parameters for lineage in inputs) > 1:
             return self._recorder.matrix_product(inputs)
         return merged(inputs, name)
+
+    def _bias(self, read: Sequence[Tensor], data: Sequence[Lineage]) -> None:
+        """A parameter that is added to one tensor may be a bias of the layer before."""
+        if len(data) != 1:
+            return
+        for tensor in self._made_of_parameters(read):
+            lineage = self._recorder.lineages.get(tensor)
+            if lineage is not None and len(lineage.parameters) == 1:
+                self._recorder.bias(tensor, next(iter(lineage.parameters)), data[0])
 
     def _weights(
         self,
@@ -127,7 +146,10 @@ class OperationMode(TorchFunctionMode):
         if name in _PLACES:
             place = _PLACES[name]
             weight = args[place] if len(args) > place else kwargs.get("weight")
-            return [each for each in self._made_of_parameters(read) if each is weight]
+            if not isinstance(weight, Tensor):
+                return []
+            lineage = self._recorder.lineages.get(weight)
+            return [weight] if lineage and (lineage.parameters or lineage.paths) else []
         if name in _RECURRENT:
             return self._made_of_parameters(read)
         # A product of parameters and constants makes a weight, or its use shows later: see `Draft`.
@@ -155,13 +177,19 @@ class OperationMode(TorchFunctionMode):
         written: Sequence[Tensor],
     ) -> None:
         names: set[str] = set()
+        biases: set[str] = set()
         inputs: list[Lineage] = []
+        added = bias_of(name, args, kwargs)
         for tensor in read:
             lineage = self._recorder.lineages.get(tensor)
             if lineage is None:
                 continue
-            if lineage.parameters and (tensor.ndim == 1 or any(tensor is w for w in weights)):
-                names |= lineage.parameters
+            if lineage.parameters and tensor is added:
+                biases |= lineage.parameters
+            elif any(tensor is weight for weight in weights):
+                names |= lineage.parameters or set(lineage.paths)
+                if not lineage.parameters:
+                    inputs.append(lineage)
             else:
                 inputs.append(lineage)
         layouts = {}
@@ -169,7 +197,13 @@ class OperationMode(TorchFunctionMode):
             lineage = self._recorder.lineages.get(weight)
             layouts.update(layouts_in(name, args, kwargs, weight, lineage.paths if lineage else {}))
         self._recorder.layer(
-            name, names, inputs, written, activation=_RECURRENT.get(name), layouts=layouts
+            name,
+            names | biases,
+            inputs,
+            written,
+            activation=_RECURRENT.get(name),
+            layouts=layouts,
+            biases=sorted(biases),
         )
 
     def _attention_layer(

@@ -30,6 +30,8 @@ _COPIES = frozenset(
     to float half double bfloat16 type type_as contiguous clone detach data requires_grad_ cpu cuda
     """.split()  # noqa: SIM905
 )
+#: Operations through which a weight may go that is multiplied with data (as in StyleGAN 2).
+MODULATIONS = frozenset({"mul", "div"}) | _MOVES | _COPIES
 #: Operations that look entries up by a tensor of indices, or compute entries in between.
 LOOKUPS = frozenset(
     """
@@ -51,7 +53,7 @@ class Step:
         shape: The result's shape.
         product: For a product: what it sums over.
         inputs: Those of its arguments that come from the parameter, with their own paths.
-        others: Those that come from other parameters.
+        others: Those that come from other parameters, or from data.
     """
 
     name: str
@@ -107,7 +109,7 @@ class Path:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether other parameters are added to it, or multiplied with it entry by entry."""
+        """Whether other parameters or data are added to it, or multiplied with it entry by entry."""
         step: Step | None = self.step
         while step is not None:
             if step.others and step.product is None and step.name not in _MOVES:
@@ -151,10 +153,11 @@ def entries(path: Path, start: Step | None = None) -> Tensor | None:
         return numbers
     if step.name not in _MOVES | LOOKUPS:
         # An operation entry by entry, or one that normalizes; a smaller factor is broadcast.
-        try:
-            return numbers.broadcast_to(step.shape)
-        except RuntimeError:
-            return None
+        fits = len(numbers.shape) <= len(step.shape) and all(
+            size in (1, whole)
+            for size, whole in zip(reversed(numbers.shape), reversed(step.shape), strict=False)
+        )
+        return numbers.broadcast_to(step.shape).contiguous() if fits else None
     others = [*(tensor for tensor, _ in step.inputs if tensor is not source), *step.others]
 
     def change(tensor: Tensor) -> Tensor:

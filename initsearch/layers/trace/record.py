@@ -44,6 +44,7 @@ class LayerCall:
         uses: What consumes its output, in execution order.
         is_output: Whether its output is the model's, directly or through an output function.
         layouts: How it reads its weights, by slot name; see `initsearch.layers.trace.layouts`.
+        biases: Those of `parameters` that are added to its output.
     """
 
     index: int
@@ -57,6 +58,7 @@ class LayerCall:
     uses: list[Use] = field(default_factory=list)
     is_output: bool = False
     layouts: Mapping[str, Layout] = field(default_factory=dict)
+    biases: tuple[str, ...] = ()
 
     @property
     def activation(self) -> str | None:
@@ -87,12 +89,14 @@ class Trace:
     Attributes:
         calls: The calls of weight layers, in execution order.
         first_use: The step at which each parameter was first used, by slot name.
+        combined: The operations in which each parameter met data, by slot name, apart from layers.
         joins: The additions of two tensors that both depend on layers or the input, in order.
     """
 
     calls: tuple[LayerCall, ...]
     first_use: Mapping[str, int]
     joins: tuple[tuple[Side, Side], ...] = ()
+    combined: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def of(self, name: str) -> list[LayerCall]:
         """The calls that used a parameter, in execution order."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from initsearch.layers.model.tables import holds_data
 from initsearch.layers.trace.activations import GATED, OUTPUT_FUNCTIONS, SELF_GATED
 from initsearch.layers.trace.layouts import Layout
 from initsearch.layers.trace.lineage import Gate, Lineage, Lineages, fresh_root, merged
@@ -47,6 +48,7 @@ class Recorder:
         self._joins: list[tuple[Side, Side]] = []
         self._matrices: dict[str, int] = {}  # name -> its place in the order of registration
         self._repeats: dict[str, int] = {}
+        self._combined: dict[str, set[str]] = {}
 
     def know_parameter(self, tensor: Tensor, name: str, followed: bool = True) -> None:
         """Let a tensor stand for the parameter `name`; `followed` if its path shows what becomes of it."""
@@ -93,6 +95,7 @@ class Recorder:
         *,
         activation: str | None = None,
         layouts: Mapping[str, Layout] | None = None,
+        biases: Iterable[str] = (),
     ) -> Lineage:
         """A weight layer was called. What it reads has reached it without an activation.
 
@@ -104,6 +107,7 @@ class Recorder:
             outputs: Its results; empty if they are inside a larger operation.
             activation: The activation that the layer has inside, if any.
             layouts: See `LayerCall`.
+            biases: Those of `parameters` that are added to its output.
 
         Returns:
             The lineage of its outputs.
@@ -124,6 +128,7 @@ class Recorder:
             sources=came.sources,
             reads_input=came.from_input,
             layouts=read,
+            biases=tuple(biases),
         )
         self.calls.append(call)
         here = frozenset({call.index})
@@ -269,7 +274,30 @@ class Recorder:
         last = came.tail or came.sources or frozenset(range(len(self.calls))[-1:])
         for head in last - self._before(last):
             self.calls[head].is_output = True
-        return Trace(tuple(self.calls), dict(self._first_use), tuple(self._joins))
+        combined = {name: frozenset(operations) for name, operations in self._combined.items()}
+        return Trace(tuple(self.calls), dict(self._first_use), tuple(self._joins), combined)
+
+    def bias(self, parameter: Tensor, name: str, came: Lineage) -> None:
+        """A parameter was added to a tensor: it is a bias of the layer whose output that is, if of any.
+
+        The layer is the last one whose weight the same module owns. A bias is a vector, or called a bias.
+        """
+        owner, _, last = name.rpartition(".")
+        vector = parameter.numel() == max(parameter.shape, default=1)
+        if not (vector or "bias" in last) or holds_data(name.removesuffix("bias")):
+            return
+        for index in sorted(came.pending, reverse=True):
+            call = self.calls[index]
+            if call.weight.rpartition(".")[0] == owner:
+                if name not in call.parameters:
+                    call.parameters += (name,)
+                    call.biases += (name,)
+                return
+
+    def combine(self, name: str, parameters: Iterable[str]) -> None:
+        """Parameters met data in an operation that is no layer."""
+        for each in parameters:
+            self._combined.setdefault(each, set()).add(name)
 
     def _consume(self, calls: Iterable[int], use: Use) -> None:
         for call in calls:

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from initsearch.layers.model.tables import holds_data
-from initsearch.layers.trace.arrival import with_arrival
+from initsearch.layers.trace.arrival import MIXED, with_arrival
 from initsearch.layers.trace.layouts import Layout, layout_of
 from initsearch.layers.trace.lineage import Lineage
 from initsearch.layers.trace.paths import Path
@@ -74,8 +75,21 @@ def layouts_in(
             continue  # the last: an update of a weight, or its gain
         if IN not in {axis.role for axis in layout.axes} and layout.size() < weight.numel():
             continue  # a gain that comes before its weight
-        found[parameter] = layout if path.is_mixed else with_arrival(layout, path)
+        found[parameter] = (
+            replace(layout, note=MIXED) if path.is_mixed else with_arrival(layout, path)
+        )
     return found
+
+
+def bias_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What an operation adds to the output of its weight; `None` if it adds nothing."""
+    if name in ("addmm", "addmv", "addbmm", "baddbmm"):
+        return _setting(args, kwargs, 0, "input", kwargs.get("self"))
+    if name == "bilinear":
+        return _setting(args, kwargs, 3, "bias", None)
+    if name == "linear" or name.startswith("conv"):
+        return _setting(args, kwargs, 2, "bias", None)
+    return None
 
 
 def _roles(
