@@ -66,7 +66,8 @@ class InitCallback(CallbackBase):
         include_frozen: Whether parameters with `requires_grad=False` are filled too; default no.
         batch: An input of the module's `forward` (a tensor, a pair of inputs and labels, ...). It shows what
             follows each layer, and is what layers are measured on. Default: from the training data if the
-            plan needs it, else an input guessed from the first layer.
+            plan needs it or `forward` does not run all layers (`training_step` then runs once, without
+            logging or stepping), else an input guessed from the first layer.
         allow_code: For a plan file: the Python code that it may name by a dotted path; see `InitPlan.load`.
 
     Attributes:
@@ -122,7 +123,11 @@ class InitCallback(CallbackBase):
         if batch is None and "batch" in self.plan.needs:
             batch = _training_batch(trainer, self.seed)
         self.report = self.plan.apply(
-            pl_module, seed=self.seed, batch=batch, include_frozen=self.include_frozen
+            pl_module,
+            seed=self.seed,
+            batch=batch,
+            include_frozen=self.include_frozen,
+            training_batch=functools.partial(_training_batch, trainer, self.seed),
         )
         self._initialized.add(pl_module)
         if not trainer.is_global_zero:

@@ -1,35 +1,34 @@
 """`describe`: everything about a model's parameters that an initialization needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from initsearch.errors import ModelError
 from initsearch.layers.model.deliberate import why_deliberate, without_placeholders
 from initsearch.layers.model.kinds import nature_of
 from initsearch.layers.model.slots import Slot
 from initsearch.layers.model.walk import NamedParameter, Site, parameters
-from initsearch.layers.roles import Position, from_calls, from_modules, missing
+from initsearch.layers.passes import Seen, see
+from initsearch.layers.roles import Position, from_calls, from_modules
 from initsearch.layers.trace.branches import places_in, residual_branches
-from initsearch.layers.trace.forward import trace_forward
 from initsearch.layers.trace.record import NONE, Trace
 from initsearch.layers.usage import as_used
 
-# Few samples are cheap. One would be enough, but batch norm in training mode needs two.
-_SAMPLES = 2
 # What is done with a table of positions or tokens, and not with a weight.
 _TABLES = frozenset({"add", "sub", "cat", "concat", "concatenate", "stack", "where", "setitem"})
 
 
-def describe(model: nn.Module, batch: Any = None) -> list[Slot]:
+def describe(
+    model: nn.Module, batch: Any = None, training_batch: Callable[[], Any] | None = None
+) -> list[Slot]:
     """The parameters of a model: a slot for each, in execution order.
 
     A forward pass (without gradients, in evaluation mode, on two samples) shows the order and what
-    follows each layer. A second pass in training mode finds layers that run only there, such as
-    auxiliary heads. Parameters that neither pass uses come last. The model and the global random state
-    are left as they were; see `preserved`.
+    follows each layer. Further passes show what it does not run: in training mode (auxiliary heads), a
+    LightningModule's training step, parts of the model by themselves. Parameters that no pass uses come
+    last. The model and the global random state are left as they were; see `preserved`.
 
     Args:
         model: Any module, wrapped (`torch.compile`, `DataParallel`) or not.
@@ -37,6 +36,8 @@ def describe(model: nn.Module, batch: Any = None) -> list[Slot]:
             `example_input_array`, or an input guessed from its first layer. If no guess fits, the
             activations are taken from the order of the modules as far as possible;
             `activation_source` and the notes say so.
+        training_batch: Gives a batch for a LightningModule's training step. Called if no `batch` is given and
+            `forward` does not run all layers.
 
     Raises:
         ModelError: The model fails on the batch given, or has parameters that cannot be described.
@@ -44,35 +45,11 @@ def describe(model: nn.Module, batch: Any = None) -> list[Slot]:
     named = parameters(model)
     if not named:
         return []
-    reason = ""
-    found = Trace((), {})
-    try:
-        found = trace_forward(model, batch, samples=_SAMPLES, train=False)
-    except ModelError as error:
-        if batch is not None:
-            raise
-        reason = str(error)
-    if not reason and missing(named, found):
-        found, reason = _with_training(model, batch, found)
-    return _slots(model, named, found, reason)
+    return _slots(model, named, see(model, named, batch, training_batch))
 
 
-def _with_training(model: nn.Module, batch: Any, found: Trace) -> tuple[Trace, str]:
-    """The trace, with the layers that only a pass in training mode has."""
-    try:
-        more = trace_forward(model, batch, samples=_SAMPLES, train=True)
-    except ModelError as error:
-        return found, f"in training mode {error}"
-    known = {name for call in found.calls for name in call.parameters}
-    late = max(found.first_use.values(), default=0)
-    calls = tuple(call for call in more.calls if call.weight not in known)
-    order = {name: late + step for name, step in more.first_use.items()} | dict(found.first_use)
-    return Trace(found.calls + calls, order, found.joins, found.combined), ""
-
-
-def _slots(
-    model: nn.Module, named: Sequence[NamedParameter], found: Trace, reason: str
-) -> list[Slot]:
+def _slots(model: nn.Module, named: Sequence[NamedParameter], seen: Seen) -> list[Slot]:
+    found, reason = seen.trace, seen.reason
     by_modules: Mapping[str, Position] | None = None
     slots: list[Slot] = []
     branches = residual_branches(found)
@@ -83,6 +60,8 @@ def _slots(
         if calls:
             position = from_calls(calls)
             first = as_used(first, calls)
+            if note := seen.notes.get(parameter.name):
+                position = replace(position, note="; ".join(filter(None, (position.note, note))))
         elif first.category in ("weight", "bias") and parameter.name in found.first_use:
             first, position = _beside(first, found)
         elif first.category in ("weight", "bias") and found.calls and not reason:

@@ -7,7 +7,7 @@ two passes in total. A layer without bias needs one attempt, since its output is
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from initsearch.layers.model.tensors import tensors
 from initsearch.layers.model.walk import submodule, unwrap
 from initsearch.layers.trace.forward import failure
 from initsearch.layers.trace.inputs import Call, calls_for
+from initsearch.layers.trace.training_step import has_training_step, quiet, step_call
 
 # An attempt must bring the logarithm of the missing factor below this share of it; rounding does not.
 _PROGRESS = 0.99
@@ -38,8 +39,9 @@ def rescale_(
     """Multiply weights until the outputs of their layers on a batch are as their initializers require.
 
     The model runs once without gradients, in training mode: norms use the statistics of the batch, as in
-    the first step of training, and heads that exist only in training run too. Apart from the weights it
-    is left as it was; see `preserved`.
+    the first step of training, and heads that exist only in training run too. If its forward does not run
+    all layers, a LightningModule's training step runs as well. Apart from the weights the model is left as
+    it was; see `preserved`.
 
     Rules for special cases:
 
@@ -67,42 +69,69 @@ def rescale_(
         ModelError: The model fails on the batch.
     """
     core = unwrap(model)
-    device = next((p.device for p in core.parameters()), torch.device("cpu"))
+    best: _Scaler | None = None
     first: Exception | None = None
-    for call in calls_for(core, batch):
+    for function, call in _ways(core, batch):
+        if best is not None and function is core:
+            continue
         scaler = _Scaler(core)
-        with preserved(core), torch.no_grad():
-            try:
-                _run(core, call.to(device), scaler, scalings)
-            except Exception as error:  # a model may raise anything; it is reported below
-                if isinstance(error, InitSearchError):
-                    raise
-                first = first or error
-                continue
-        for slot, _ in scalings:
-            _multiply(core, slot, scaler.factors.get(slot.name, 1.0))
-        return scaler.notes
-    raise failure(model, batch, first) from first
+        try:
+            _run(core, function, call, scaler, scalings)
+        except InitSearchError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a model may raise anything; it is reported below
+            first = first or error
+            continue
+        if best is None or len(scaler.seen) > len(best.seen):
+            best = scaler
+        if not scaler.waiting:
+            break
+    if best is None:
+        raise failure(model, batch, first) from first
+    for slot, _ in scalings:
+        _multiply(core, slot, best.factors.get(slot.name, 1.0))
+    return best.notes
+
+
+def _ways(model: nn.Module, batch: Any) -> Iterator[tuple[Callable[..., Any], Call]]:
+    """The ways to run a model on a batch: its forward, then a LightningModule's training step."""
+    for call in calls_for(model, batch):
+        yield model, call
+    if has_training_step(model):
+        step: Any = model.training_step
+        yield step, step_call(model, batch)
 
 
 def _run(
-    model: nn.Module, call: Call, scaler: "_Scaler", scalings: Sequence[tuple[Slot, LayerScaling]]
+    model: nn.Module,
+    function: Callable[..., Any],
+    call: Call,
+    scaler: "_Scaler",
+    scalings: Sequence[tuple[Slot, LayerScaling]],
 ) -> None:
-    for slot, scaling in scalings:
-        found = [_module_of(model, each) for each in (slot, *slot.aliases)]
-        modules = list(dict.fromkeys(module for module in found if module is not None))
-        scaler.notes[slot.name] = (
-            "not scaled: no module that holds it was called"
-            if modules
-            else "not scaled: its layer's output is not proportional to it"
-            if slot.kind not in _SCALED
-            else "not scaled: its layer is not a module of its own"
-        )
-        for module in modules:
-            # `preserved` removes the hooks.
-            module.register_forward_hook(scaler.hook(slot, scaling), prepend=True, with_kwargs=True)
-    model.train()
-    model(*call.args, **call.kwargs)
+    """Run a model, or its training step, with hooks that scale its weights; it is left as it was."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    with preserved(model), torch.no_grad():
+        for slot, scaling in scalings:
+            found = [_module_of(model, each) for each in (slot, *slot.aliases)]
+            modules = list(dict.fromkeys(module for module in found if module is not None))
+            scaler.notes[slot.name] = (
+                "not scaled: no module that holds it was called"
+                if modules
+                else "not scaled: its layer's output is not proportional to it"
+                if slot.kind not in _SCALED
+                else "not scaled: its layer is not a module of its own"
+            )
+            if modules:
+                scaler.waiting.add(slot.name)
+            for module in modules:
+                # `preserved` removes the hooks.
+                hook = scaler.hook(slot, scaling)
+                module.register_forward_hook(hook, prepend=True, with_kwargs=True)
+        model.train()
+        quiet(model)
+        moved = call.to(device)
+        function(*moved.args, **moved.kwargs)
 
 
 def _module_of(model: nn.Module, slot: Slot) -> nn.Module | None:
@@ -127,21 +156,25 @@ class _Scaler:
     Attributes:
         factors: The factor of each weight, by slot name.
         notes: What was done, by slot name.
+        seen: The slots whose modules have run.
+        waiting: Those whose modules have not run yet.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.factors: dict[str, float] = {}
         self.notes: dict[str, str] = {}
         self._model = model
-        self._seen: set[str] = set()
+        self.seen: set[str] = set()
+        self.waiting: set[str] = set()
 
     def hook(self, slot: Slot, scaling: LayerScaling) -> Any:
         """A forward hook that scales a weight at its module's first call."""
 
         def scale(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-            if slot.name in self._seen:
+            if slot.name in self.seen:
                 return None
-            self._seen.add(slot.name)
+            self.seen.add(slot.name)
+            self.waiting.discard(slot.name)
             return self._settle(slot, scaling, module, args, kwargs, output)
 
         return scale

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,8 @@ from initsearch.yaml_file import read_yaml
 
 TORCH_DEFAULT = "torch_default"
 _FROZEN = "frozen: kept"
+_SKIPPED = "rule {} was not applied, since no pass has shown what follows the layer"
+_REMEDY = "pass a batch that reaches it, or name it in a rule"
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,13 @@ class InitPlan:
         return (self.bias if slot.category == "bias" else self.weight), None
 
     def apply(
-        self, model: nn.Module, seed: int = 0, batch: Any = None, *, include_frozen: bool = False
+        self,
+        model: nn.Module,
+        seed: int = 0,
+        batch: Any = None,
+        *,
+        include_frozen: bool = False,
+        training_batch: Callable[[], Any] | None = None,
     ) -> InitReport:
         """Fill the parameters of a model in place.
 
@@ -220,6 +228,8 @@ class InitPlan:
                 measured on if the plan needs that (`lsuv`). Default: the model's `example_input_array`, or an
                 input guessed from its first layer.
             include_frozen: Whether parameters with `requires_grad=False` are filled too.
+            training_batch: Gives a batch for a LightningModule's training step. Called if no `batch` is given
+                and `forward` does not run all layers.
 
         Returns:
             A report with a row per parameter.
@@ -234,7 +244,7 @@ class InitPlan:
         Warns:
             NoEffectWarning: A rule applies to no parameter.
         """
-        slots = describe(model, batch)
+        slots = describe(model, batch, training_batch)
         assignments = [self._assignment(slot, include_frozen) for slot in slots]
         kept = all(each.rule is None and each.choice == KEEP for each in assignments)
         if kept and self.rules:  # a plan without rules keeps everything on purpose
@@ -248,7 +258,12 @@ class InitPlan:
         used = {each.rule for each in assignments}
         for number, rule in enumerate(self.rules):
             if number not in used:
-                warnings.warn(_no_effect(number, rule), NoEffectWarning, stacklevel=2)
+                skipped = [
+                    each.slot.name
+                    for each in assignments
+                    if any(note.startswith(_SKIPPED.format(number + 1)) for note in each.notes)
+                ]
+                warnings.warn(_no_effect(number, rule, skipped), NoEffectWarning, stacklevel=2)
         rows = (
             ParameterRow.of(model, each.slot, each.choice, each.rule, "; ".join(each.notes))
             for each in assignments
@@ -274,6 +289,10 @@ class InitPlan:
         choice, number = self.resolve(slot)
         named = number is not None and self.rules[number].where != Where()
         notes = [slot.note] if slot.note else []
+        before = self.rules if number is None else self.rules[:number]
+        for place, rule in enumerate(before):
+            if rule.where.may_match(slot) and rule.choice(slot) is not None:
+                notes.append(f"{_SKIPPED.format(place + 1)}: {_REMEDY}")
         if slot.deliberate and not named and choice != KEEP:
             notes.append(
                 f"kept, since the model set it ({slot.deliberate}): a rule that names it fills it"
@@ -304,8 +323,9 @@ def _follow(twins: Sequence[Twin], assignments: Sequence[Assignment]) -> None:
         twin.follow()
 
 
-def _no_effect(number: int, rule: Rule) -> str:
-    return (
-        f"rule {number + 1} of the plan ({rule.where.spec() or 'any parameter'}) applies to no parameter: the "
-        "model has no such parameter, or the rules above match all of them"
-    )
+def _no_effect(number: int, rule: Rule, skipped: Sequence[str]) -> str:
+    start = f"rule {number + 1} of the plan ({rule.where.spec() or 'any parameter'}) applies to no parameter: "
+    if skipped:
+        names = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+        return f"{start}no pass has shown what follows {names}; {_REMEDY}"
+    return f"{start}the model has no such parameter, or the rules above match all of them"

@@ -1,7 +1,7 @@
 """One rule of a plan: which parameters it matches, and what fills their weights and biases."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -99,6 +99,19 @@ class Where:
                 )
             )
         )
+
+    def may_match(self, slot: Slot) -> bool:
+        """Whether a parameter would meet all conditions if it were known what follows its layer.
+
+        True only if no pass has shown that, and `matches` is not true.
+        """
+        if slot.category not in ("weight", "bias") or self.matches(slot):
+            return False
+        unknown = slot.activation is None or slot.activation_source != "trace"
+        if not unknown or not (self.activation or self.branch):
+            return False
+        open_activation = () if slot.activation is None else self.activation
+        return replace(self, activation=open_activation, branch=()).matches(slot)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One forward pass of a model, traced.
+"""One pass of a model, traced: its forward, its training step, or a part of it.
 
 The way of a pass: `trace_forward` runs the model under an `OperationMode`, which sees every torch operation,
 and `ModuleHooks`, which see every module. Both report to one `Recorder`, and it returns the `Trace`. Calls go
@@ -6,6 +6,7 @@ in this direction only.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,12 +16,13 @@ from initsearch.errors import ModelError
 from initsearch.layers.model.kinds import nature_of
 from initsearch.layers.model.preserve import preserved
 from initsearch.layers.model.tensors import tensors
-from initsearch.layers.model.walk import NamedParameter, parameters, unwrap, walk
+from initsearch.layers.model.walk import NamedParameter, parameters, submodule, unwrap, walk
 from initsearch.layers.trace.inputs import Call, calls_for, guesses
 from initsearch.layers.trace.modules import ModuleHooks
 from initsearch.layers.trace.operations import OperationMode
 from initsearch.layers.trace.record import Observer, Trace
 from initsearch.layers.trace.recorder import Recorder
+from initsearch.layers.trace.training_step import quiet, step_call
 
 
 def trace_forward(
@@ -55,43 +57,114 @@ def trace_forward(
             parameters, or is sharded or scripted.
     """
     core = unwrap(model)
-    named = parameters(core)
-    device = next((p.device for p in core.parameters()), torch.device("cpu"))
     tries: Iterable[Call] = guesses(core) if batch is None else calls_for(core, batch)
-    first: Exception | None = None
-    for call in (short.to(device) for each in tries for short in _sizes(each, samples)):
-        recorder = Recorder(observer)
-        with preserved(core), torch.set_grad_enabled(gradients):
-            try:
-                output = _run(core, named, call, recorder, train)
-            except Exception as error:  # a model may raise anything; it is reported below
-                if error is recorder.fault or isinstance(error, ModelError):
-                    raise
-                first = first or error
-                continue
-            found = recorder.finish(output)
-            if after is not None:
-                after(output)
-        return found
-    raise failure(model, batch, first) from first
+    run = _Run(core, core, observer, samples, train, gradients, after)
+    found = run.first_that_succeeds(tries)
+    if found is None:
+        raise failure(model, batch, run.error) from run.error
+    return found
 
 
-def _sizes(call: Call, samples: int | None) -> list[Call]:
-    if samples is None:
-        return [call]
-    short = call.shortened(samples)
-    return [call] if short is call else [short, call]
+def trace_training_step(model: nn.Module, batch: Any, samples: int | None = None) -> Trace:
+    """Run a LightningModule's training step once, and record as `trace_forward` does.
+
+    Args:
+        model: A module with a training step; see `has_training_step`.
+        batch: A batch of the training data, as its loader gives it.
+        samples: See `trace_forward`.
+
+    Raises:
+        ModelError: The training step fails on the batch.
+    """
+    core = unwrap(model)
+    step: Any = core.training_step
+    run = _Run(core, step, samples=samples, train=True, gradients=True)
+    found = run.first_that_succeeds([step_call(core, batch)])
+    if found is None:
+        raise ModelError(
+            f"training_step of {type(core).__name__} must run on a batch of the training data, but failed "
+            f"with {_reason(run.error)}; pass batch="
+        ) from run.error
+    return found
 
 
-def _run(
-    model: nn.Module,
-    named: Sequence[NamedParameter],
-    call: Call,
-    recorder: Recorder,
-    train: bool | None,
-) -> Any:
-    if train is not None:
-        model.train(train)
+def trace_part(model: nn.Module, name: str) -> Trace | None:
+    """Run one module of a model by itself, on a guessed input; `None` if no guess fits.
+
+    Args:
+        model: The model. Its names are those of the trace.
+        name: The module's qualified name.
+    """
+    core = unwrap(model)
+    part = submodule(core, name)
+    return _Run(core, part, train=False).first_that_succeeds(guesses(part))
+
+
+@dataclass
+class _Run:
+    """How to run a model, or a part of it, under a recorder.
+
+    Attributes:
+        model: The whole model.
+        function: What is called.
+        error: Why the first try failed, after `first_that_succeeds`; `None` if there was none.
+
+    The others are as in `trace_forward`.
+    """
+
+    model: nn.Module
+    function: Callable[..., Any]
+    observer: Observer | None = None
+    samples: int | None = None
+    train: bool | None = None
+    gradients: bool = False
+    after: Callable[[Any], None] | None = None
+    error: Exception | None = None
+
+    def first_that_succeeds(self, tries: Iterable[Call]) -> Trace | None:
+        """The trace of the first call that does not fail."""
+        core = self.model
+        named = parameters(core)
+        device = next((p.device for p in core.parameters()), torch.device("cpu"))
+        for call in (short.to(device) for each in tries for short in _sizes(each, self.samples)):
+            recorder = Recorder(self.observer)
+            with preserved(core), torch.set_grad_enabled(self.gradients):
+                try:
+                    output = self._run(named, call, recorder)
+                except (
+                    Exception
+                ) as error:  # a model may raise anything; it is reported by the caller
+                    if error is recorder.fault or isinstance(error, ModelError):
+                        raise
+                    self.error = self.error or error
+                    continue
+                found = recorder.finish(output)
+                if self.after is not None:
+                    self.after(output)
+            return found
+        return None
+
+    def _run(self, named: Sequence[NamedParameter], call: Call, recorder: Recorder) -> Any:
+        model = self.model
+        if self.train is not None:
+            model.train(self.train)
+        weights, others = _known(named, recorder)
+        names: dict[nn.Module, str] = {}
+        for name, module, _ in walk(model):
+            names.setdefault(module, name)
+        for tensor in tensors((call.args, dict(call.kwargs))):
+            recorder.know_input(tensor)
+        recorder.start()
+        losses = quiet(model)
+        with ModuleHooks(recorder, names, weights, others), OperationMode(recorder):
+            output = self.function(*call.args, **call.kwargs)
+        return (output, losses) if losses else output
+
+
+def _known(
+    named: Sequence[NamedParameter], recorder: Recorder
+) -> tuple[dict[nn.Module, tuple[str, ...]], dict[nn.Module, tuple[str, ...]]]:
+    """Let a recorder know all parameters. Returns the names of each module's weights, and of its others."""
     weights: dict[nn.Module, tuple[str, ...]] = {}
     others: dict[nn.Module, tuple[str, ...]] = {}
     for parameter in named:
@@ -107,19 +180,19 @@ def _run(
             owned = weights if nature_of(site).category == "weight" else others
             if parameter.name not in owned.get(module, ()):
                 owned[module] = (*owned.get(module, ()), parameter.name)
-    names: dict[nn.Module, str] = {}
-    for name, module, _ in walk(model):
-        names.setdefault(module, name)
-    for tensor in tensors((call.args, dict(call.kwargs))):
-        recorder.know_input(tensor)
-    recorder.start()
-    with ModuleHooks(recorder, names, weights, others), OperationMode(recorder):
-        return model(*call.args, **call.kwargs)
+    return weights, others
+
+
+def _sizes(call: Call, samples: int | None) -> list[Call]:
+    if samples is None:
+        return [call]
+    short = call.shortened(samples)
+    return [call] if short is call else [short, call]
 
 
 def failure(model: nn.Module, batch: Any, error: Exception | None) -> ModelError:
     """Why a model could not be run on a batch, or on guessed inputs."""
-    reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    reason = _reason(error)
     title = type(model).__name__
     if batch is not None:
         return ModelError(
@@ -129,3 +202,7 @@ def failure(model: nn.Module, batch: Any, error: Exception | None) -> ModelError
     if error is None:
         return ModelError(f"{title} has no layer from which to guess an input: pass a batch")
     return ModelError(f"no guessed input fits {title} ({reason}): pass a batch")
+
+
+def _reason(error: Exception | None) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

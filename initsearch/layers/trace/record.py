@@ -1,7 +1,7 @@
 """The result of tracing: the calls of weight layers and what consumes their outputs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -97,6 +97,30 @@ class Trace:
     first_use: Mapping[str, int]
     joins: tuple[tuple[Side, Side], ...] = ()
     combined: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def joined(self, more: "Trace") -> "Trace":
+        """This trace, and after it another one that shares no layer with it."""
+        shift = len(self.calls)
+        late = max(self.first_use.values(), default=0) + 1
+
+        def moved(sources: frozenset[int]) -> frozenset[int]:
+            return frozenset(source + shift for source in sources)
+
+        calls = (
+            replace(call, index=call.index + shift, sources=moved(call.sources))
+            for call in more.calls
+        )
+        first, second = (
+            [replace(sides[i], sources=moved(sides[i].sources)) for sides in more.joins]
+            for i in (0, 1)
+        )
+        order = {name: late + step for name, step in more.first_use.items()}
+        return Trace(
+            (*self.calls, *calls),
+            order | dict(self.first_use),
+            (*self.joins, *zip(first, second, strict=True)),
+            {**more.combined, **self.combined},
+        )
 
     def of(self, name: str) -> list[LayerCall]:
         """The calls that used a parameter, in execution order."""
