@@ -180,6 +180,15 @@ def code_of(choice: Initializer | str | None) -> set[str]:
     return {path for key in ("name", "activation") if "." in (path := str(spec.get(key, "")))}
 
 
+def code_in(spec: Any) -> set[str]:
+    """The dotted paths of Python code that a plan's specification names; none of it is imported."""
+    if not isinstance(spec, Mapping):
+        return {spec} if isinstance(spec, str) and "." in spec else set()
+    # The conditions of a rule hold names of layers, which have dots as well.
+    chosen = [spec.get(key) for key in ("name", "activation", "weight", "bias", "default")]
+    return set[str]().union(*map(code_in, [*chosen, *(spec.get("rules") or ())]))
+
+
 def read_choice(spec: Spec | None) -> Initializer | str | None:
     """An initializer or `"keep"`; `None` for no specification."""
     if spec is None:

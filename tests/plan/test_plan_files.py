@@ -12,6 +12,7 @@ from torch import nn
 
 from initsearch import InitCallback, InitPlan, diagnose
 from initsearch.errors import ConfigError
+from initsearch.plan.rules import code_in
 
 CODE = '''
 """A user's module, which notes that it was imported."""
@@ -135,6 +136,7 @@ def test_a_saved_plan_with_code_is_read_back_when_that_is_allowed(package: Path)
         {"rules": [{"weight": NAMED, "bias": "zeros"}], "default": {"weight": SPECS["activation"]}}
     )
     assert plan.code == (NAMED, "someones_package.init.squared")
+    assert code_in(plan.spec()) == set(plan.code)
     plan.save(package / "mine.yaml", comment="the winner")
     assert f"allow_code={list(plan.code)}" in (package / "mine.yaml").read_text()
     with pytest.raises(ConfigError, match="allow_code"):

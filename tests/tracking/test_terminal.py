@@ -10,9 +10,11 @@ import pytest
 from rich.console import Console
 from studies import made_up_verdict
 
+from initsearch import InitCallback, InitPlan
 from initsearch.search.tracker import Progress
 from initsearch.search.verdict import HeldOutScore, Speed
 from initsearch.tracking.words.progress_bar import SearchProgress
+from initsearch.tracking.words.summary import note
 from initsearch.tracking.words.terminal import print_verdict
 
 
@@ -165,6 +167,29 @@ def test_the_verdict_stands_with_its_table_test_scores_and_commands(tmp_path: Pa
     assert any(line.startswith("lecun_normal") for line in lines)
     assert "in place" not in text
     assert "2:03 min (4:00 min of processor time)" in text
+
+
+def test_the_call_that_applies_the_winner_allows_the_code_that_it_names(tmp_path: Path) -> None:
+    plan = InitPlan.from_spec(
+        {
+            "rules": [
+                {"where": {"name": "stem.*"}, "weight": "torch.nn.init.zeros_", "bias": "zeros"},
+                {"weight": {"name": "edge_of_chaos", "activation": "torch.nn.SiLU"}},
+            ]
+        }
+    )
+    verdict = made_up_verdict({"mine": 0.97, "torch_default": 0.96})
+    mine, default = verdict.candidates
+    verdict = replace(verdict, candidates=(replace(mine, plan=plan.spec()), default))
+    plan.save(tmp_path / "winner.yaml")
+    shown = console(300)
+    print_verdict(shown, verdict, folder=tmp_path)
+    (line,) = (text for text in output(shown).splitlines() if text.startswith("use it"))
+    call = re.fullmatch(r"use it +Trainer\(callbacks=\[(.*)\]\)", line)
+    assert call is not None
+    assert "allow_code=['torch.nn.SiLU', 'torch.nn.init.zeros_']" in call[1]
+    eval(call[1], {"InitCallback": InitCallback})
+    assert call[1].replace(str(tmp_path / "winner.yaml"), "winner.yaml") in note(verdict, "study")
 
 
 def test_the_test_line_has_the_paired_gap_to_the_baseline_with_its_interval() -> None:

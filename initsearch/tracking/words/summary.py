@@ -9,6 +9,7 @@ from initsearch.tracking.words.leaderboard import leaderboard_rows
 from initsearch.tracking.words.number_format import format_of
 from initsearch.tracking.words.strength import strength_lines, strength_metrics
 from initsearch.tracking.words.tables import markdown_table, markdown_text
+from initsearch.tracking.words.use_it import callback_call
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
@@ -124,6 +125,6 @@ def note(verdict: Verdict, study: str) -> str:
         "",
         f"Study `{study}` took {verdict.wall_seconds:.0f} s, and {verdict.cpu_seconds:.0f} s of processor "
         "time. The artifacts hold the figures, `verdict.json` and `winner.yaml`: the plan to take, which "
-        '`InitCallback("winner.yaml")` applies.',
+        f"`{callback_call(verdict, 'winner.yaml')}` applies.",
     ]
     return "\n".join(lines)

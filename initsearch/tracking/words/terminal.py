@@ -15,6 +15,7 @@ from initsearch.tracking.words.escape import visible
 from initsearch.tracking.words.number_format import duration_text, format_of, level_text
 from initsearch.tracking.words.strength import strength_lines
 from initsearch.tracking.words.tables import rich_table
+from initsearch.tracking.words.use_it import callback_call
 from initsearch.tracking.words.wrap import Wrapped
 
 _KEYWORD_WIDTH = 8
@@ -50,7 +51,7 @@ def print_verdict(
     if test := _test_line(verdict):
         console.print(_wrapped(test))
     console.print(_by_keyword([*answer_lines(verdict), *strength_lines(verdict), _took(verdict)]))
-    for what, text in _places(folder, ui):
+    for what, text in _places(verdict, folder, ui):
         line = Text(f"{what:<{_KEYWORD_WIDTH}} ", style="dim").append(
             visible(text), style="not dim"
         )
@@ -76,13 +77,13 @@ def _took(verdict: Verdict) -> tuple[str, str]:
     return "took", f"{wall} ({cpu} of processor time)"
 
 
-def _places(folder: str | Path | None, ui: str | None) -> list[tuple[str, str]]:
+def _places(verdict: Verdict, folder: str | Path | None, ui: str | None) -> list[tuple[str, str]]:
     lines = []
     if folder is not None:
         plan = Path(folder) / "winner.yaml"
         lines.append(("files", str(folder)))
         if plan.is_file():
-            lines.append(("use it", f'Trainer(callbacks=[InitCallback("{plan}")])'))
+            lines.append(("use it", f"Trainer(callbacks=[{callback_call(verdict, plan)}])"))
     if ui is not None:
         lines.append(("browse", ui))
     return lines

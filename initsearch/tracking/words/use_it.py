@@ -1,0 +1,19 @@
+"""How to apply the plan that a verdict recommends: the call that a reader copies."""
+
+import os
+
+from initsearch.plan.rules import code_in
+from initsearch.search.verdict import Verdict
+
+
+def callback_call(verdict: Verdict, path: str | os.PathLike[str]) -> str:
+    """The call of `InitCallback` that applies `winner.yaml`, with the Python code that the file names allowed.
+
+    Args:
+        verdict: Whose recommendation.
+        path: The plan file, as the reader finds it.
+    """
+    name = verdict.recommended or verdict.candidates[0].name
+    code = {path for one in verdict.candidates if one.name == name for path in code_in(one.plan)}
+    allowed = f", allow_code={sorted(code)}" if code else ""
+    return f'InitCallback("{os.fspath(path)}"{allowed})'
