@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from initsearch import __version__
-from initsearch.errors import InitSearchError, unknown_name
+from initsearch.errors import InitSearchError, unknown_name, visible
 from initsearch.help_page import help_page
 from initsearch.shipped_configs import conf_dir
 
@@ -125,5 +125,6 @@ def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> 
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    # Hydra quotes what it was given as it is.
+    print(f"error: {visible(' '.join(message.split()))}", file=sys.stderr)  # noqa: T201
     sys.exit(1)

@@ -11,7 +11,14 @@ from torch import nn
 
 from initsearch.checks import check_keys, check_mapping, is_list
 from initsearch.dotted import only_allowed
-from initsearch.errors import ConfigError, ModelError, NoEffectWarning, quoted, unknown_name
+from initsearch.errors import (
+    ConfigError,
+    ModelError,
+    NoEffectWarning,
+    quoted,
+    unknown_name,
+    visible,
+)
 from initsearch.files import write_whole
 from initsearch.initializers import Initializer, list_initializers
 from initsearch.layers import Slot, Twin, describe, find_twins
@@ -149,7 +156,8 @@ class InitPlan:
         """
         if self.code:
             comment += f"\nIt names Python code: load it with allow_code={list(self.code)}."
-        lines = [f"# {line}\n" for line in comment.strip().splitlines()]
+        # YAML refuses a file with control characters, even in a comment.
+        lines = [f"# {visible(line)}\n" for line in comment.strip().splitlines()]
         write_whole(path, "".join(lines) + yaml.safe_dump(self.spec(), sort_keys=False))
 
     @classmethod

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from initsearch.checks import check_name
 from initsearch.errors import ConfigError, quoted
 from initsearch.plan import InitPlan
 
@@ -29,6 +30,7 @@ def read_baselines(spec: Any, allow_code: Sequence[str] = ()) -> dict[str, InitP
         named |= entry if isinstance(entry, Mapping) else {str(entry): entry}
     plans: dict[str, InitPlan] = {}
     for name, plan in named.items():
+        check_name("a name in baselines", name)
         try:
             plans[name] = InitPlan.from_spec(plan, allow_code)
         except ConfigError as error:

@@ -44,6 +44,18 @@ class Metric:
             return math.nan
         return self.of(points)
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The smallest and the largest value that it can have."""
+        if self.unit is POINTS:
+            return 0.0, 1.0
+        return (0.0 if self.unit is STEPS else -math.inf), math.inf
+
+    def clipped(self, value: float) -> float:
+        """A value, or the limit that it is beyond: Student's interval of a mean knows no limits."""
+        low, high = self.limits
+        return value if math.isnan(value) else min(max(value, low), high)
+
     def margin(self, configured: float) -> float:
         """A configured margin in the metric's own unit."""
         return configured / self.unit.scale

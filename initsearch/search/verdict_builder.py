@@ -105,6 +105,7 @@ def build_verdict(found: Findings, *, settings: StudySettings, metric: Metric) -
             found.entrants,
             found.candidates,
             speeds(found.race.curves, found.baseline, metric, settings.race.alpha),
+            metric,
         ),
         tie_set=decision.tie_set,
         sentence=text + after_races(found.earlier_alphas, settings.race.alpha),
@@ -155,12 +156,14 @@ def _standings(
     entrants: Sequence[TrainedCandidate],
     candidates: Sequence[TrainedCandidate],
     speed: Mapping[str, Speed],
+    metric: Metric,
 ) -> tuple[Standing, ...]:
     """The race's results with what the study knows of each candidate: scheme, names, plan, rate and speed."""
     by_name = {entrant.name: entrant for entrant in entrants}
     return tuple(
         Standing(
-            **vars(result),
+            **vars(result)
+            | {"ci_low": metric.clipped(result.ci_low), "ci_high": metric.clipped(result.ci_high)},
             failure_bound=result.failure_bound,
             scheme=by_name[result.name].candidate.scheme,
             plan=by_name[result.name].candidate.plan,

@@ -80,6 +80,27 @@ def test_a_wrong_word_is_one_line_with_the_right_one(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_error_shows_control_characters_escaped(monkeypatch, capsys) -> None:
+    for word in ("x\x1b[31m", "+sweep=x\x1b[31m", "space={\x1b[31m", "x\x1b[31m=3"):
+        line = error_of(monkeypatch, capsys, word)
+        assert "\x1b" not in line
+        assert r"\x1b[31m" in line
+
+
+def test_a_name_of_a_baseline_has_no_control_characters(monkeypatch, capsys, tmp_path) -> None:
+    (tmp_path / "sweep").mkdir()
+    text = (
+        '# @package _global_\nbaselines: [{"x\\e[31m": zeros}]\nspace: {plans: {he: he_normal}}\n'
+    )
+    (tmp_path / "sweep" / "mine.yaml").write_text(text)
+    words = ["--config-dir", str(tmp_path), "+sweep=mine", "workers=1", f"output_dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["initsearch", *words])
+    with pytest.raises(SystemExit):
+        cli.main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a name in baselines must be text without control characters" in line
+
+
 def test_a_sweep_file_that_is_not_yaml_is_one_line(monkeypatch, capsys, tmp_path) -> None:
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "mine.yaml").write_text("# @package _global_\nname: [mine\n")

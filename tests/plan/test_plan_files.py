@@ -145,6 +145,14 @@ def test_a_saved_plan_with_code_is_read_back_when_that_is_allowed(package: Path)
     assert InitPlan.from_spec("he_normal").code == ()
 
 
+def test_a_comment_with_control_characters_leaves_a_file_that_is_read_back(tmp_path: Path) -> None:
+    plan = InitPlan.from_spec("he_normal")
+    plan.save(tmp_path / "plan.yaml", comment="take x\x1b[31m\u202e\non pets\x07")
+    assert InitPlan.load(tmp_path / "plan.yaml") == plan
+    lines = (tmp_path / "plan.yaml").read_text().splitlines()
+    assert lines[:2] == [r"# take x\x1b[31m\u202e", r"# on pets\x07"]
+
+
 @pytest.mark.parametrize("allowed", [5, None, [5], {"a": 1}])
 def test_allow_code_must_be_a_list_of_names(package: Path, allowed: Any) -> None:
     with pytest.raises(ConfigError, match="allow_code must be a list of dotted names"):

@@ -12,7 +12,7 @@ from initsearch.errors import ConfigError
 from initsearch.race.race import Race
 from initsearch.race.rules import Decision, RaceRules
 from initsearch.race.sentence import STEPS, sentence
-from initsearch.search.metric import make_metric, steps_to
+from initsearch.search.metric import METRICS, make_metric, steps_to
 from initsearch.training import Point
 
 #: What a guess among ten classes scores.
@@ -133,3 +133,11 @@ def test_a_margin_in_points_is_refused_for_a_loss() -> None:
         metric.check_margin(1.5, TEN_CLASSES)
     with pytest.raises(ConfigError, match=r"race.margin must be at most"):
         run(settings(Path("nowhere"), metric="val_loss", race={"margin": 1.5}))
+
+
+def test_an_interval_is_clipped_to_what_a_metric_can_be() -> None:
+    accuracy, steps, loss = (METRICS[n] for n in ("val_accuracy", "steps_to_target", "val_loss"))
+    assert [accuracy.clipped(value) for value in (-0.1, 0.4, 1.2)] == [0.0, 0.4, 1.0]
+    assert [steps.clipped(value) for value in (-3.0, 9e9)] == [0.0, 9e9]
+    assert loss.clipped(-0.1) == -0.1
+    assert math.isnan(accuracy.clipped(math.nan))

@@ -192,6 +192,21 @@ def test_the_call_that_applies_the_winner_allows_the_code_that_it_names(tmp_path
     assert call[1].replace(str(tmp_path / "winner.yaml"), "winner.yaml") in note(verdict, "study")
 
 
+def test_a_long_name_is_broken_between_its_words_and_a_percentage_is_not_broken() -> None:
+    name = "a_long_name_of_a_baseline_with_many_words_and_without_any_space_between_them"
+    verdict = made_up_verdict({name: 0.97, "torch_default": 0.96}, status="undecided")
+    for width in range(80, 111, 5):
+        shown = console(width)
+        print_verdict(shown, verdict)
+        for line in output(shown).splitlines():
+            text = line.strip("│ ")
+            assert not text.startswith("%")
+            # The words of the name end in _, or are its last one.
+            for part in re.findall(r"a_long[a-z_]*$|^[a-z_]+them", text):
+                assert part.endswith(("_", "them"))
+                assert part.split("_")[0] in name.split("_")
+
+
 def test_the_test_line_has_the_paired_gap_to_the_baseline_with_its_interval() -> None:
     shown, verdict = console(200), made_up_verdict()
     test = {"winner": HeldOutScore("he_normal", 0.9695, {}, 0.0064, 0.0051, 0.0078)}

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from initsearch.tracking.words.escape import visible
+from initsearch.errors import visible
 
 INK = "#1f1f1f"
 QUIET = "#6b6b6b"

@@ -2,11 +2,11 @@
 
 from matplotlib.figure import Figure
 
+from initsearch.errors import visible
 from initsearch.search.verdict import Standing, Verdict
 from initsearch.tracking.figures.canvas import BLUE, QUIET, VERMILION, short
 from initsearch.tracking.figures.rows import Frame, Row, rows_figure
 from initsearch.tracking.words.answer import default_line
-from initsearch.tracking.words.escape import visible
 from initsearch.tracking.words.leaderboard import gap_interval_text, on_other_seeds
 from initsearch.tracking.words.number_format import format_of, level_text, p_text
 

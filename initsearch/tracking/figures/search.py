@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from initsearch.errors import visible
 from initsearch.search.verdict import Verdict
 from initsearch.tracking.figures.canvas import (
     BLUE,
@@ -24,7 +25,6 @@ from initsearch.tracking.figures.canvas import (
 )
 from initsearch.tracking.figures.error_scale import backward, error_scale, forward
 from initsearch.tracking.history import CandidateHistory, StudyHistory
-from initsearch.tracking.words.escape import visible
 from initsearch.tracking.words.number_format import NumberFormat, format_of
 
 _ROW_INCHES = 0.44

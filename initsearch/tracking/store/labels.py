@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from initsearch.errors import visible
 from initsearch.initializers import get_initializer, list_initializers
 from initsearch.plan import Where
 from initsearch.search.tracker import Candidate, StudyInfo
 from initsearch.space import Group
-from initsearch.tracking.words.escape import visible
 
 # MLflow's own bounds (mlflow.utils.validation); it refuses longer keys and warns about longer
 # values.

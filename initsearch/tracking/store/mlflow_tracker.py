@@ -10,7 +10,7 @@ from typing import Self
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from initsearch.digests import hex_digest
-from initsearch.errors import InitSearchError, unknown_name
+from initsearch.errors import InitSearchError, unknown_name, visible
 from initsearch.files import short_name
 from initsearch.search.tracker import Candidate, CandidateStatus, Measurement, StudyInfo
 from initsearch.search.verdict import Verdict
@@ -25,7 +25,6 @@ from initsearch.tracking.store.labels import (
 )
 from initsearch.tracking.store.places import artifact_root, tracking_uri
 from initsearch.tracking.store.runs import OpenRun, Runs
-from initsearch.tracking.words.escape import visible
 from initsearch.tracking.words.leaderboard import mark_of
 from initsearch.tracking.words.summary import (
     leaderboard_columns,

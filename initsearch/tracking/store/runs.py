@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.tracking import MlflowClient
 
+from initsearch.errors import visible
 from initsearch.tracking.store.labels import param_value, tag_value, valid_key
-from initsearch.tracking.words.escape import visible
 
 #: The tag for the time that a run's duration leaves out, in seconds.
 _PAUSED = "paused_seconds"

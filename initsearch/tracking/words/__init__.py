@@ -2,7 +2,7 @@
 
 `print_verdict` shows a verdict, `SearchProgress` shows how far a study is, `leaderboard_rows` is the table that
 all others are made of. Begin reading at `terminal.py`; `number_format.py` says how numbers are written,
-`escape.py` and `wrap.py` how names are.
+`wrap.py` how names are.
 """
 
 from typing import TYPE_CHECKING
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from initsearch.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from initsearch.tracking.words.escape import visible as visible
     from initsearch.tracking.words.leaderboard import leaderboard_rows as leaderboard_rows
     from initsearch.tracking.words.leaderboard import write_csv as write_csv
     from initsearch.tracking.words.number_format import format_of as format_of
@@ -26,7 +25,6 @@ _MODULES = {
     "markdown_table": "tables",
     "print_verdict": "terminal",
     "rich_table": "tables",
-    "visible": "escape",
     "write_csv": "leaderboard",
 }
 
@@ -37,7 +35,6 @@ __all__ = [
     "markdown_table",
     "print_verdict",
     "rich_table",
-    "visible",
     "write_csv",
 ]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
+from initsearch.errors import visible
 from initsearch.search.verdict import Verdict
-from initsearch.tracking.words.escape import visible
 from initsearch.tracking.words.number_format import NumberFormat, format_of
 from initsearch.tracking.words.wrap import Wrapped
 

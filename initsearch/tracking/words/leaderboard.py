@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from initsearch.errors import visible
 from initsearch.files import write_whole
 from initsearch.race import BaselineGap
 from initsearch.search.verdict import Speed, Standing, Verdict
 from initsearch.tracking.words.dropped import dropped_of
-from initsearch.tracking.words.escape import visible
 from initsearch.tracking.words.number_format import level_text
 
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from initsearch.race.sentence import PLAIN, POINTS, STEPS, Unit
+from initsearch.race.sentence import PLAIN, POINTS, Unit
 from initsearch.search.metric import METRICS
 
 
@@ -79,10 +79,11 @@ def format_of(metric: str) -> NumberFormat:
     """
     words = metric.replace("val_", "validation_", 1) if metric.startswith("val_") else metric
     words = words.replace("_", " ")
-    unit = METRICS[metric].unit if metric in METRICS else PLAIN
+    known = METRICS.get(metric)
+    unit = known.unit if known else PLAIN
+    limits = known.limits if known else (-math.inf, math.inf)
     if unit is POINTS:
-        return NumberFormat(f"{words} (%)", unit.scale, " %", " points", 2, (0.0, 1.0))
-    limits = (0.0, math.inf) if unit is STEPS else (-math.inf, math.inf)
+        return NumberFormat(f"{words} (%)", unit.scale, " %", " points", 2, limits)
     return NumberFormat(words, unit.scale, "", f" {unit.plural}".rstrip(), None, limits)
 
 

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from initsearch.tracking.words.escape import visible
+from initsearch.errors import visible
 from initsearch.tracking.words.number_format import duration_text
 
 

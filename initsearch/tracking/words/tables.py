@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
+from initsearch.errors import visible
 from initsearch.search.verdict import Standing, Verdict
 from initsearch.tracking.words.answer import failure_text
-from initsearch.tracking.words.escape import visible
 from initsearch.tracking.words.leaderboard import footnotes, leads_of, mark_of, on_other_seeds
 from initsearch.tracking.words.number_format import format_of, level_text, p_text
 from initsearch.tracking.words.wrap import Wrapped

@@ -8,10 +8,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from initsearch.errors import visible
 from initsearch.search.verdict import HeldOutScore, Verdict
 from initsearch.tracking.words.answer import answer_lines
 from initsearch.tracking.words.dropped import dropped_table
-from initsearch.tracking.words.escape import visible
 from initsearch.tracking.words.number_format import duration_text, format_of, level_text
 from initsearch.tracking.words.strength import strength_lines
 from initsearch.tracking.words.tables import rich_table

@@ -49,6 +49,7 @@ def _first_break(line: str, width: int) -> int:
     for separators in _SEPARATORS:
         # A line of less than half the width would waste more than a better separator is worth.
         for place in range(room, room // 2, -1):
-            if line[place - 1] in separators:
+            # A number and its percent sign stay together.
+            if line[place - 1] in separators and not line[place:].startswith(("%", " %")):
                 return place + (line[place] == " ")  # a space behind a comma ends the line, too
     return room
