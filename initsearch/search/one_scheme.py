@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scipy.stats import ttest_1samp
 
@@ -28,7 +28,7 @@ def one_scheme_verdict(
     metric: Metric,
     data: TaskInfo,
     seconds: tuple[float, float],
-    earlier_alphas: Sequence[float] = (),
+    earlier_races: Mapping[str, float],
 ) -> Verdict:
     """A tie of one: all names of the scheme, with the scores of the search.
 
@@ -39,7 +39,7 @@ def one_scheme_verdict(
         metric: What candidates are compared by.
         data: What was known of the data before anything was trained.
         seconds: Wall time, and processor time of all jobs.
-        earlier_alphas: Alphas of the races that this study has decided before.
+        earlier_races: Alpha by race (see `StudySettings.race_key`) of the races that this study has decided.
     """
     return Verdict(
         status="tie",
@@ -61,7 +61,8 @@ def one_scheme_verdict(
             request=settings.request(data.contents),
             race_request=settings.race_request(data.contents),
             images=ImageCounts(**data.sizes) if data.sizes else None,
-            alphas=tuple(earlier_alphas),
+            alphas=tuple(earlier_races.values()),
+            races=earlier_races,
             search=tuple(search_row(candidate, candidate is best) for candidate in candidates),
         ),
         wall_seconds=seconds[0],

@@ -1,7 +1,7 @@
 """The settings of a study: typed, checked once, and hashed into the names of studies."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
@@ -264,11 +264,23 @@ class StudySettings(Settings):
 
     def race_request(self, contents: Any = None) -> str:
         """A short hash of the requested race: one that continues after a futile end is the same race."""
+        return self._request(contents, self._race_text())
+
+    def race_key(self, contents: Any, entrants: Iterable[str]) -> str:
+        """A short hash of a race that is run: more trials that bring no other entrant do not make it another.
+
+        Args:
+            contents: What identifies the data that were found; see `TaskInfo`.
+            entrants: The names of the candidates in the race.
+        """
+        parts = {"study": self.identity(contents), "entrants": sorted(entrants)}
+        return short_hash({**parts, "race": self._race_text()})
+
+    def _race_text(self) -> str:
         race = self.race
         # A later setting that is left at its default does not make a race of an earlier version another one.
         later = ("boundary",) if race.boundary == RaceRules.boundary else ()
-        text = _text("RaceSettings", race, leave_out=later, futility="0.0")
-        return self._request(contents, text)
+        return _text("RaceSettings", race, leave_out=later, futility="0.0")
 
     def _request(self, contents: Any, race: str) -> str:
         study = self.identity(contents)

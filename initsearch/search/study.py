@@ -132,7 +132,7 @@ class Study:
                 metric=self._metric,
                 data=self._data,
                 seconds=(clock.seconds, context.jobs.cpu_seconds),
-                earlier_alphas=self._earlier_alphas(),
+                earlier_races=self._earlier_races(entrants),
             )
         else:
             verdict = self._race(context, clock, candidates, entrants)
@@ -164,7 +164,7 @@ class Study:
             wall_seconds=clock.seconds,
             cpu_seconds=context.jobs.cpu_seconds,
             data=self._data,
-            earlier_alphas=self._earlier_alphas(),
+            earlier_races=self._earlier_races(entrants),
         )
         return build_verdict(
             findings,
@@ -281,13 +281,18 @@ class Study:
         file = self._verdict_file
         return read_whole(file, lambda _: Verdict.load(file), self._progress.message)
 
-    def _earlier_alphas(self) -> tuple[float, ...]:
-        """Alphas of the races that this study has decided before, with other limits."""
+    def _earlier_races(self, entrants: Sequence[TrainedCandidate]) -> dict[str, float]:
+        """Alpha by race of the other races that this study has decided before."""
         last = self._last_verdict()
         if last is None:
-            return ()
-        same = last.evidence.race_request == self.settings.race_request(self._data.contents)
-        return last.evidence.alphas[:-1] if same else last.evidence.alphas
+            return {}
+        races, contents = last.evidence.races, self._data.contents
+        if not races:  # a verdict of an earlier version, which had a race for each number of trials
+            same = last.evidence.race_request == self.settings.race_request(contents)
+            alphas = last.evidence.alphas[:-1] if same else last.evidence.alphas
+            races = {f"earlier-{number}": alpha for number, alpha in enumerate(alphas)}
+        this = self.settings.race_key(contents, (entrant.name for entrant in entrants))
+        return {race: alpha for race, alpha in races.items() if race != this}
 
     def _check_space(self) -> None:
         """Report errors in the space before any training."""

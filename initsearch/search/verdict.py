@@ -182,6 +182,7 @@ class Evidence:
         race_request: The same without `race.futility`: a race that continues after a futile end is one race.
         images: How many images there were; None if unknown.
         alphas: Alpha of each race of this study so far, this one last.
+        races: The same by race, see `StudySettings.race_key`.
         looks: What each look decided; the last one is the verdict.
         rank_agreement: Kendall's tau between the ranking at a rung and at full budget, by epoch; None where a
             ranking has no order.
@@ -194,6 +195,7 @@ class Evidence:
     race_request: str = ""
     images: ImageCounts | None = None
     alphas: tuple[float, ...] = ()
+    races: Mapping[str, float] = field(default_factory=dict)
     looks: tuple[Decision, ...] = ()
     rank_agreement: Mapping[float, float | None] = field(default_factory=dict)
     initial_loss: Mapping[str, tuple[float, ...]] = field(default_factory=dict)

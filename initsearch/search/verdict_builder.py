@@ -4,7 +4,7 @@ import importlib.metadata
 import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import stdev
 
 from scipy.special import stdtrit
@@ -55,7 +55,8 @@ class Findings:
         wall_seconds: Time from start to now, over all runs.
         cpu_seconds: Processor time of all jobs.
         data: What was known of the data before anything was trained.
-        earlier_alphas: Alphas of the races that this study has decided before, with other limits.
+        earlier_races: Alpha by race (see `StudySettings.race_key`) of the other races that this study has
+            decided before.
     """
 
     candidates: Sequence[TrainedCandidate]
@@ -67,7 +68,7 @@ class Findings:
     wall_seconds: float
     cpu_seconds: float
     data: TaskInfo
-    earlier_alphas: Sequence[float] = ()
+    earlier_races: Mapping[str, float] = field(default_factory=dict)
 
 
 def build_verdict(found: Findings, *, settings: StudySettings, metric: Metric) -> Verdict:
@@ -108,7 +109,7 @@ def build_verdict(found: Findings, *, settings: StudySettings, metric: Metric) -
             metric,
         ),
         tie_set=decision.tie_set,
-        sentence=text + after_races(found.earlier_alphas, settings.race.alpha),
+        sentence=text + after_races(list(found.earlier_races.values()), settings.race.alpha),
         test=_test_scores(found, decision, settings.race.alpha),
         evidence=_evidence(found, settings, metric),
         wall_seconds=found.wall_seconds,
@@ -129,11 +130,14 @@ def _baseline_answer(decision: Decision) -> BaselineAnswer | None:
 
 def _evidence(found: Findings, settings: StudySettings, metric: Metric) -> Evidence:
     by_name = found.race.curves.items()
+    race = settings.race_key(found.data.contents, (entrant.name for entrant in found.entrants))
+    races = {**found.earlier_races, race: settings.race.alpha}
     return Evidence(
         request=settings.request(found.data.contents),
         race_request=settings.race_request(found.data.contents),
         images=ImageCounts(**found.data.sizes) if found.data.sizes else None,
-        alphas=(*found.earlier_alphas, settings.race.alpha),
+        alphas=tuple(races.values()),
+        races=races,
         looks=tuple(found.race.race.decisions),
         rank_agreement=rank_agreement(found.race, metric, found.rungs),
         initial_loss={

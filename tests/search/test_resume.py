@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,36 @@ def test_a_race_that_continues_after_a_futile_end_is_the_same_race(tmp_path) -> 
     assert longer.sentence.endswith(
         "after an earlier race of this study (total alpha over all races: 0.002)"
     )
+
+
+def test_a_race_counts_alpha_once_however_often_it_is_decided(tmp_path) -> None:
+    """More trials that bring no other entrant, or fewer again, repeat a race that was run before."""
+    trained = Trained(simulate)
+    races: set[frozenset[str]] = set()
+    repeated = 0
+    for n_trials in (4, 5, 6, 13, 16, 5):
+        verdict = trained.run(settings(tmp_path, n_trials=n_trials))
+        race = frozenset(candidate.name for candidate in verdict.candidates)
+        repeated += race in races
+        races.add(race)
+        assert len(verdict.evidence.alphas) == len(races)
+        if len(races) == 1:
+            assert "alpha" not in verdict.sentence
+        else:
+            assert f"(total alpha over all races: {0.05 * len(races):g})" in verdict.sentence
+    assert repeated > 2
+    assert len(races) > 1
+
+
+def test_alphas_of_a_verdict_of_an_earlier_version_still_count(tmp_path) -> None:
+    trained = Trained(simulate)
+    first = trained.run(settings(tmp_path))
+    for n_trials, total in ((9, None), (14, "0.1")):
+        old = replace(first, evidence=replace(first.evidence, races={}))
+        old.save(folder(settings(tmp_path)) / "verdict.json")
+        sentence = trained.run(settings(tmp_path, n_trials=n_trials)).sentence
+        assert ("alpha" in sentence) is (total is not None)
+        assert total is None or f"over all races: {total})" in sentence
 
 
 @pytest.mark.parametrize(

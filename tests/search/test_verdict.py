@@ -38,6 +38,7 @@ EVIDENCE = Evidence(
     race_request="34cd",
     images=ImageCounts(train=128, validation=64, test=300),
     alphas=(0.05, 0.05),
+    races={"56ef": 0.05, "78ab": 0.05},
     # A gap of any size can hide behind two seeds: JSON has no infinity.
     looks=(replace(decided(), detectable_gap=math.nan, correlation=None),),
     rank_agreement={0.25: 0.4, 1 / 3: None, 2.0: -0.3},
