@@ -97,9 +97,8 @@ def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> 
             # Hydra must not see it: it would print the overrides of a job that fails.
             errors.append(error)
 
-    overrides: list[str] = []
     try:
-        overrides = check_words(sys.argv[1:])
+        check_words(sys.argv[1:])
         compose_and_run()
     except InitSearchError as error:
         return str(error)
@@ -109,7 +108,7 @@ def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> 
             return str(unknown_name(group, name, error.options))
         return str(error)
     except (HydraException, OmegaConfBaseException) as error:
-        return str(unknown_setting(str(error), config_name, overrides) or error)
+        return str(unknown_setting(str(error), config_name, sys.argv[1:]) or error)
     except OSError as error:
         if composed:  # an error of the task keeps its traceback
             raise

@@ -3,7 +3,7 @@
 import textwrap
 
 from initsearch import __version__
-from initsearch.shipped_configs import config_groups, options_of, question_of, shipped_sweeps
+from initsearch.shipped_configs import options_of, question_of, shipped_sweeps
 
 #: Columns of a page.
 _WIDTH = 79
@@ -27,15 +27,13 @@ sweeps:
 {sweeps}
 
 settings:
-  data={data}
-  model={model}
-  optimizer={optimizer}
-  trainer={trainer}
+{groups}
   n_trials=          candidates in total, baselines included
   max_epochs=        the full budget of a training
   race.max_seeds=    the most seeds of the race
   race.margin=       differences up to this are equivalent (percentage points)
-  workers=           training processes; by default one per core, or per GPU; 0: this process
+  workers=           training processes (default: one per core, or per GPU);
+                     0 trains in this process
   seed=              the seed of all splits, data orders and weights
   output_dir=        where results are written (default: outputs)
 A setting that the configuration lacks is added by +, one that it has is removed
@@ -61,8 +59,7 @@ examples:
   initsearch-diagnose '~model' +model._target_=mypackage.MyNet plan=winner.yaml
 
 settings:
-  data={data}
-  model={model}
+{groups}
   plan=              an initializer or a plan file (default: the framework's draw)
   batch_size=        images, 2 or more
   seed=              draws the weights and the batch
@@ -82,9 +79,18 @@ def help_page(config_name: str) -> str:
     Args:
         config_name: Its configuration: `config` (the search) or `diagnose`.
     """
-    page = _DIAGNOSE if config_name == "diagnose" else _SEARCH
-    groups = {group: "|".join(options_of(group)) for group in config_groups()}
-    return page.format(version=__version__, sweeps=_sweeps(), **groups)
+    page, groups = _SEARCH, ["data", "model", "optimizer", "trainer"]
+    if config_name == "diagnose":
+        page, groups = _DIAGNOSE, ["data", "model"]
+    choices = "\n".join(map(_choices, groups))
+    return page.format(version=__version__, sweeps=_sweeps(), groups=choices)
+
+
+def _choices(group: str) -> str:
+    """A config group with its names, `  data=digits|mnist`, over as many lines as it takes."""
+    start = f"  {group}="
+    names = textwrap.fill(" ".join(options_of(group)), _WIDTH - len(start) - 1)
+    return start + names.replace(" ", "|").replace("\n", "|\n" + " " * len(start))
 
 
 def _sweeps() -> str:

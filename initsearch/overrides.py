@@ -26,14 +26,11 @@ from initsearch.shipped_configs import conf_dir, config_groups, options_of, ship
 _NO_PLACE = re.compile(r"Could not (?:override|delete from config\.) '([^']+)'")
 
 
-def check_words(arguments: Sequence[str]) -> list[str]:
+def check_words(arguments: Sequence[str]) -> None:
     """Check the words of a command line.
 
     Args:
         arguments: As in `sys.argv`, without the program's name.
-
-    Returns:
-        The overrides among them.
 
     Raises:
         ConfigError: An unknown option, a word that is not `name=value`, a list without brackets, a group
@@ -53,25 +50,26 @@ def check_words(arguments: Sequence[str]) -> list[str]:
         )
     for word in given.overrides:
         _check_override(word, is_multirun=given.multirun)
-    overrides: list[str] = given.overrides
-    return overrides
 
 
 def unknown_setting(
-    message: str, config_name: str, overrides: Sequence[str]
+    message: str, config_name: str, arguments: Sequence[str]
 ) -> InitSearchError | None:
     """The nearest names for an override that does not fit the configuration; None for another error.
 
     Args:
         message: Hydra's message.
         config_name: The configuration's name.
-        overrides: All overrides of the command line.
+        arguments: The words of the command line.
     """
     found = _NO_PLACE.match(message)
     if found is None:
         return None
     key = found[1]
-    others = [word for word in overrides if re.split("[=@]", word.lstrip("+~"))[0] != key]
+    given, _ = get_args_parser().parse_known_args(list(arguments))
+    others = [word for word in given.overrides if re.split("[=@]", word.lstrip("+~"))[0] != key]
+    if given.config_dir is not None:
+        others.append(f"hydra.searchpath=['file://{Path(given.config_dir).resolve()}']")
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 
 import initsearch
 from initsearch import cli, diagnosis
-from initsearch.shipped_configs import conf_dir, question_of, shipped_sweeps
+from initsearch.shipped_configs import conf_dir, options_of, question_of, shipped_sweeps
 
 SWEEP = "+sweep=relu_mlp"
 
@@ -108,6 +108,19 @@ def test_a_sweep_file_that_is_not_yaml_is_one_line(monkeypatch, capsys, tmp_path
     assert "mine.yaml" in line
 
 
+def test_a_misspelt_setting_of_a_sweep_of_ones_own_is_named(monkeypatch, capsys, tmp_path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(
+        "# @package _global_\nspace: {groups: {stem: {}}}\n"
+    )
+    line = error_of(
+        monkeypatch, capsys, "--config-dir", str(tmp_path), "+sweep=mine", "stm.where=1"
+    )
+    assert "unknown setting 'stm.where': did you mean" in line
+    words = ["--config-dir", str(tmp_path), "+sweep=mine", "space.groups.stemm=1"]
+    assert "did you mean space.groups.stem?" in error_of(monkeypatch, capsys, *words)
+
+
 @pytest.mark.parametrize("trainer", ["trainer=gpu", "trainer=ddp", "trainer.accelerator=mps"])
 def test_a_missing_gpu_is_reported_before_anything_is_done(
     monkeypatch, capsys, tmp_path, trainer: str
@@ -157,12 +170,14 @@ def test_the_page_has_examples_and_the_question_of_each_sweep(
 
 def test_the_page_names_settings_and_choices_that_exist(monkeypatch, capsys) -> None:
     page = page_of(monkeypatch, capsys, "--help")
+    names = re.findall(r"^  ([\w.]+)= ", page, flags=re.MULTILINE)
+    assert len(names) > 5
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for name in re.findall(r"^  ([\w.]+)= ", page, flags=re.MULTILINE):
-            compose("config", overrides=[f"{name}=1"])
-        for group, choices in re.findall(r"^  (\w+)=(\S+\|\S+)$", page, flags=re.MULTILINE):
-            for choice in choices.split("|"):
-                compose("config", overrides=[f"{group}={choice}"])
+        compose("config", overrides=[f"{name}=1" for name in names])
+    text = re.sub(r"\|\s+", "|", page)
+    for group in ("data", "model", "optimizer", "trainer"):
+        (choices,) = re.findall(rf"^  {group}=(\S+)$", text, flags=re.MULTILINE)
+        assert choices.split("|") == options_of(group)
 
 
 def test_the_diagnosis_has_a_page_of_its_own_and_runs_without_words(monkeypatch, capsys) -> None:
