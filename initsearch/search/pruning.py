@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from initsearch.search.candidates import REASON, SIGN, STATUS, TrainedCandidate
 from initsearch.search.context import StudyContext
 from initsearch.search.rungs import RungTable
+from initsearch.search.slow_starters import Reserve
 from initsearch.search.tracker import Measurement, curve_measurements
 from initsearch.search.trials import TrialStore
 from initsearch.search.verdict import CandidateStatus
@@ -46,6 +47,10 @@ class Judge:
         self._context = context
         self._trials = trials
         self._table = RungTable(search.reduction_factor, metric.higher_is_better)
+        # A metric of whole curves rewards a fast start itself.
+        has_reserve = search.reserve > 0 and not metric.whole_curve
+        full = context.budgets.full
+        self._reserve = Reserve(search.reserve, metric, full) if has_reserve else None
         self._baseline = next(iter(context.settings.baselines))
 
     def after_probe(self, candidates: Sequence[TrainedCandidate]) -> None:
@@ -125,9 +130,14 @@ class Judge:
         self._end(candidate, "diverged", what)
 
     def _drop_behind(self, standing: Sequence[TrainedCandidate], epoch: float) -> None:
-        """End those that are behind the others at a rung; the verdict's baseline never is."""
+        """End those that are behind the others at a rung, unless they rise so fast that they may yet win.
+
+        The verdict's baseline is never behind.
+        """
         for candidate in standing:
             self._table.add(epoch, candidate.candidate.number, candidate.score)
+            if self._reserve is not None:
+                self._reserve.add(candidate, epoch)
         for candidate in standing:
             if candidate.candidate.scheme != self._baseline and self._is_behind(candidate, epoch):
                 reason = f"behind the others at epoch {epoch:g} with {candidate.score:.4g}"
@@ -141,6 +151,8 @@ class Judge:
             return False
         if candidate.trial is None:
             return candidate.was_pruned_here()
+        if self._reserve is not None and self._reserve.keep(candidate, epoch):
+            return False
         if self._context.settings.search.pruner == "halving":
             return not self._table.keep(epoch, candidate.candidate.number)
         return bool(candidate.trial.should_prune())

@@ -24,12 +24,15 @@ class Budgets:
     Attributes:
         rungs: Where they are compared, ascending; the last is the full budget.
         points: Where they are validated, ascending; the rungs are among them.
+        early: Where the search validates them once before the first rung, which shows how fast they rise; 0:
+            nowhere.
         probe: Where the probe ends, before the first rung; 0: there is no probe.
         steps_per_epoch: Optimizer steps of an epoch.
     """
 
     rungs: tuple[float, ...]
     points: tuple[float, ...]
+    early: float
     probe: float
     steps_per_epoch: int
 
@@ -66,9 +69,21 @@ def make_budgets(
     return Budgets(
         rungs=rungs,
         points=_distinct((*between, *rungs), per_epoch),
+        early=_early(settings, rungs, metric, per_epoch),
         probe=search.probe_steps / per_epoch if has_probe else 0.0,
         steps_per_epoch=per_epoch,
     )
+
+
+def _early(
+    settings: StudySettings, rungs: Sequence[float], metric: Metric, per_epoch: int
+) -> float:
+    """As far before the first rung as that is before the second; 0 if no candidate needs a projection."""
+    search = settings.search
+    if search.reserve == 0 or search.pruner == "none" or len(rungs) < 2 or metric.whole_curve:
+        return 0.0
+    early = rungs[0] / search.reduction_factor
+    return early if step_at(early, per_epoch) < step_at(rungs[0], per_epoch) else 0.0
 
 
 def _distinct(epochs: Sequence[float], per_epoch: int) -> tuple[float, ...]:

@@ -147,7 +147,8 @@ class SearchLoop:
 
     def _submit_part(self, part: Sequence[TrainedCandidate], seed: int, stage: int) -> Ticket:
         """Submit one job of a cohort's stage: candidates that all resume on a seed, or all start there."""
-        stop, points = self._ends[stage], self._context.budgets.points
+        stop, budgets = self._ends[stage], self._context.budgets
+        points = sorted({*budgets.points, budgets.early})
         known = {member.name: member.curves[seed] for member in part if seed in member.curves}
         start = self._start_of(stage) if known else 0.0
         job = self._context.maker.make(

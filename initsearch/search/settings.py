@@ -57,6 +57,9 @@ class SearchSettings(Settings):
             sooner. The number of workers does not change what is found.
         first_rung: The first budget at which candidates are compared, as a share of `max_epochs`.
         reduction_factor: About one in this many candidates passes a rung; budgets grow by the same factor.
+        reserve: Share of the candidates at a rung that pass because they would be the best at full budget if
+            they kept rising: slow starters, for which each candidate is validated once more before the first
+            rung. 0: none. Metrics of whole curves have none.
         sampler: How new candidates are proposed (`auto`, `tpe`, `random`, `grid`).
         pruner: How candidates are dropped at a rung (`halving`, `median`, `none`).
         screen: Whether candidates that cannot learn, by exact checks, are dropped before they are trained.
@@ -69,6 +72,7 @@ class SearchSettings(Settings):
     open_cohorts: Count = 3
     first_rung: Annotated[Number, Field(gt=0, le=1)] = 0.25
     reduction_factor: Annotated[Number, Field(gt=1)] = 2.0
+    reserve: Annotated[Number, Field(ge=0, lt=1)] = 0.125
     sampler: Annotated[str, one_of("search.sampler", SAMPLERS)] = "auto"
     pruner: Annotated[str, one_of("search.pruner", PRUNERS)] = "halving"
     screen: bool = True

@@ -53,7 +53,8 @@ def test_candidates_that_learn_are_trained_before_those_that_do_not_yet(tmp_path
         "plans": {"lecun": "lecun_normal", "orthogonal": "orthogonal"},
         "lr": [0.01, 0.03, 0.1, 0.3],
     }
-    few = {"n_trials": 8, "search": {"cohort_size": 8}, "baselines": {"he_normal": "he_normal"}}
+    search = {"cohort_size": 8, "reserve": 0}  # nothing is measured before the first rung
+    few = {"n_trials": 8, "search": search, "baselines": {"he_normal": "he_normal"}}
     listener = Listener()
     verdict = trained.run(settings(tmp_path, space=space, **few), listener)
     probe, *rungs = searched(trained.jobs)
