@@ -208,7 +208,7 @@ def single_plans() -> Layout:
     return {"plans": specs}, [[_text(spec)] for spec in specs.values()]
 
 
-def _text(spec: Mapping[str, Any]) -> str:
+def _text(spec: str | Mapping[str, Any]) -> str:
     return repr(InitPlan.from_spec(spec).spec())
 
 
