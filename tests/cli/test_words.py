@@ -113,10 +113,6 @@ def test_a_misspelt_setting_of_a_sweep_of_ones_own_is_named(monkeypatch, capsys,
     (tmp_path / "sweep" / "mine.yaml").write_text(
         "# @package _global_\nspace: {groups: {stem: {}}}\n"
     )
-    line = error_of(
-        monkeypatch, capsys, "--config-dir", str(tmp_path), "+sweep=mine", "stm.where=1"
-    )
-    assert "unknown setting 'stm.where': did you mean" in line
     words = ["--config-dir", str(tmp_path), "+sweep=mine", "space.groups.stemm=1"]
     assert "did you mean space.groups.stem?" in error_of(monkeypatch, capsys, *words)
 
