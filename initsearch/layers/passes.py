@@ -74,18 +74,18 @@ def see(
 
 def _forward(model: nn.Module, named: Sequence[NamedParameter], batch: Any) -> Seen:
     try:
-        found = trace_forward(model, batch, samples=_SAMPLES, train=False)
+        found = trace_forward(model, batch, samples=_SAMPLES, train=False, named=named)
     except ModelError as error:
         if isinstance(error.__cause__, NotImplementedError):
             raise
         try:  # some models run in training mode only
-            return Seen(trace_forward(model, batch, samples=_SAMPLES, train=True))
+            return Seen(trace_forward(model, batch, samples=_SAMPLES, train=True, named=named))
         except ModelError:
             raise error from error.__cause__
     if not missing(named, found):
         return Seen(found)
     try:
-        more = trace_forward(model, batch, samples=_SAMPLES, train=True)
+        more = trace_forward(model, batch, samples=_SAMPLES, train=True, named=named)
     except ModelError as error:
         return Seen(found, f"in training mode {error}")
     return Seen(_with_rest(found, more))
@@ -115,7 +115,7 @@ def _with_step(
         return replace(seen, reason=reason)
     try:
         given = batch if batch is not None or training_batch is None else training_batch()
-        found = trace_training_step(model, given, _SAMPLES)
+        found = trace_training_step(model, named, given, _SAMPLES)
     except ModelError as error:
         return replace(seen, reason=seen.reason or str(error))
     if _reached(named, found) <= _reached(named, seen.trace):
@@ -142,7 +142,7 @@ def _with_parts(model: nn.Module, named: Sequence[NamedParameter], seen: Seen) -
         if not missing(inside, trace) or layers == {name}:
             continue
         alone = len(layers) > 1 and not _reached(inside, trace)
-        found = trace_part(model, name) if alone else None
+        found = trace_part(model, named, name) if alone else None
         if found is None:
             module = unwrap(model).get_submodule(name)
             waiting[:0] = [_child(name, key) for key in unwrap(module)._modules]

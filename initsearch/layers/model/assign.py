@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from initsearch.errors import ModelError
 from initsearch.layers.model.deliberate import FILLED
 from initsearch.layers.model.slots import Slot
-from initsearch.layers.model.stored import Stored, stored_parameters
+from initsearch.layers.model.stored import Stored, plain_parameter, stored_parameters
 from initsearch.layers.model.walk import submodule
 
 #: Fills a view in place: (view, fan_in, fan_out, number of the part).
@@ -70,7 +70,10 @@ def mark_filled(model: nn.Module, slot: Slot) -> None:
 
 def _stored(model: nn.Module, slot: Slot) -> Stored:
     attribute = slot.name.rpartition(".")[2]
-    for stored in stored_parameters(submodule(model, slot.module_name)):
+    module = submodule(model, slot.module_name)
+    if (stored := plain_parameter(module, attribute)) is not None:
+        return stored
+    for stored in stored_parameters(module):
         if stored.attribute == attribute:
             return stored
     raise ModelError(

@@ -55,7 +55,15 @@ class Nature:
 
 
 def nature_of(site: Site) -> Nature:
-    """What a parameter is in the module that owns it at `site`."""
+    """What a parameter is in the module that owns it at `site`; it is found once for each site."""
+    if site.nature is None:
+        # The only field of a site that is filled later.
+        object.__setattr__(site, "nature", _nature_of(site))
+    found: Nature = site.nature
+    return found
+
+
+def _nature_of(site: Site) -> Nature:
     module, name, ancestors = site.stored.module, site.stored.attribute, site.ancestors
     value = site.stored.read()
     for family, kind_of in _KINDS:

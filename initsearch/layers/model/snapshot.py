@@ -199,7 +199,7 @@ def _saved_tensor(tensor: Tensor) -> Callable[[], None]:
             tensor.data = alias
         # torch cannot compare sparse or nested tensors; but operations in place raise the version.
         same = (
-            torch.equal(_distinct(tensor.data), held)
+            _same_bits(_distinct(tensor.data), held)
             if _is_plain(tensor)
             else version == tensor._version
         )
@@ -209,6 +209,21 @@ def _saved_tensor(tensor: Tensor) -> Callable[[], None]:
                 _distinct(tensor).copy_(held)
 
     return restore
+
+
+def _same_bits(tensor: Tensor, held: Tensor) -> bool:
+    """Whether two tensors hold the same bits; whole words are compared faster than numbers."""
+    if tensor.shape != held.shape or tensor.dtype != held.dtype:
+        return False
+    words = all(
+        each.is_contiguous()
+        and each.numel() * each.element_size() % 8 == 0
+        and each.storage_offset() * each.element_size() % 8 == 0
+        for each in (tensor, held)
+    )
+    if not words or not tensor.numel() or tensor.is_conj() or tensor.is_neg():
+        return torch.equal(tensor, held)
+    return torch.equal(tensor.view(-1).view(torch.int64), held.view(-1).view(torch.int64))
 
 
 def _layout(tensor: Tensor) -> object:

@@ -155,16 +155,20 @@ def stored_parameters(module: nn.Module) -> Iterator[Stored]:
     Raises:
         ModelError: A lazy parameter or a meta tensor.
     """
-    hooked = dict(_hooked(module))
+    # Without hooks, none of torch's older kind sets a weight.
+    hooked = dict(_hooked(module)) if module._forward_pre_hooks else {}
     done: set[str] = set()
     for name, parameter in module._parameters.items():
         if parameter is None:
             continue
-        attribute, by = hooked.get(name, (name, "plain"))
+        if name not in hooked:
+            yield _checked(Stored(module, name, "plain", ((name, parameter),)))
+            continue
+        attribute, by = hooked[name]
         if attribute in done:
             continue
         done.add(attribute)
-        names = [key for key, value in hooked.items() if value[0] == attribute] or [name]
+        names = [key for key, value in hooked.items() if value[0] == attribute]
         originals = tuple((key, cast(nn.Parameter, module._parameters[key])) for key in names)
         yield _checked(Stored(module, attribute, by, originals))
     if parametrize.is_parametrized(module):
@@ -177,6 +181,18 @@ def stored_parameters(module: nn.Module) -> Iterator[Stored]:
             )
             if originals:
                 yield _checked(Stored(module, attribute, "parametrization", originals))
+
+
+def plain_parameter(module: nn.Module, name: str) -> Stored | None:
+    """A parameter that a module without hooks reads as it is stored; `None` if it has no such parameter.
+
+    Raises:
+        ModelError: A lazy parameter or a meta tensor.
+    """
+    parameter = module._parameters.get(name)
+    if parameter is None or module._forward_pre_hooks:
+        return None
+    return _checked(Stored(module, name, "plain", ((name, parameter),)))
 
 
 def _hooked(module: nn.Module) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -233,7 +249,10 @@ def _checked(stored: Stored) -> Stored:
                 f"{where} must have a shape, but is lazy (uninitialized): run one batch through "
                 "the model first"
             )
-        if any(kind.__name__ == "DTensor" for kind in type(original).__mro__):
+        sharded = type(original) is not nn.Parameter and any(
+            kind.__name__ == "DTensor" for kind in type(original).__mro__
+        )
+        if sharded:
             raise ModelError(
                 f"{where} must be whole, but is sharded over devices: initialize the model before "
                 "fully_shard or parallelize_module"

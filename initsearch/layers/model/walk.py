@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -103,12 +104,14 @@ class Site:
         module_name: The qualified name of the module that owns it.
         stored: How that module stores it.
         ancestors: The modules around that module, outermost first.
+        nature: What `initsearch.layers.model.kinds.nature_of` has found it to be; `None` before.
     """
 
     name: str
     module_name: str
     stored: Stored
     ancestors: tuple[nn.Module, ...]
+    nature: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass

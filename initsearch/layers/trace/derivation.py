@@ -69,7 +69,7 @@ class Derivation:
                 step = Step(
                     name, function, args, kwargs, number, tensor.shape, product, inputs, others
                 )
-                paths[parameter] = Path(inputs[0][1].parameter, step)
+                paths[parameter] = Path(inputs[0][1].parameter, step, inputs[0][1].known)
             lineages.put(tensor, replace(mine, paths=paths, draft=draft if alone else None))
 
     def _draft(

@@ -34,6 +34,7 @@ def trace_forward(
     train: bool | None = None,
     gradients: bool = False,
     after: Callable[[Any], None] | None = None,
+    named: Sequence[NamedParameter] | None = None,
 ) -> Trace:
     """Run a model once and record its weight layers and what follows each.
 
@@ -51,6 +52,7 @@ def trace_forward(
         gradients: Whether the forward pass records gradients.
         after: Called with the model's output before anything is restored: the point at which to run
             a backward pass. Gradients that it leaves in the parameters are discarded.
+        named: The model's parameters, if they are known already.
 
     Raises:
         ModelError: The model fails on the batch, or no guessed input fits; or it has lazy or meta
@@ -58,18 +60,21 @@ def trace_forward(
     """
     core = unwrap(model)
     tries: Iterable[Call] = guesses(core) if batch is None else calls_for(core, batch)
-    run = _Run(core, core, observer, samples, train, gradients, after)
+    run = _Run(core, core, observer, samples, train, gradients, after, named)
     found = run.first_that_succeeds(tries)
     if found is None:
         raise failure(model, batch, run.error) from run.error
     return found
 
 
-def trace_training_step(model: nn.Module, batch: Any, samples: int | None = None) -> Trace:
+def trace_training_step(
+    model: nn.Module, named: Sequence[NamedParameter], batch: Any, samples: int | None = None
+) -> Trace:
     """Run a LightningModule's training step once, and record as `trace_forward` does.
 
     Args:
         model: A module with a training step; see `has_training_step`.
+        named: Its parameters.
         batch: A batch of the training data, as its loader gives it.
         samples: See `trace_forward`.
 
@@ -78,7 +83,7 @@ def trace_training_step(model: nn.Module, batch: Any, samples: int | None = None
     """
     core = unwrap(model)
     step: Any = core.training_step
-    run = _Run(core, step, samples=samples, train=True, gradients=True)
+    run = _Run(core, step, samples=samples, train=True, gradients=True, named=named)
     found = run.first_that_succeeds([step_call(core, batch)])
     if found is None:
         raise ModelError(
@@ -88,16 +93,17 @@ def trace_training_step(model: nn.Module, batch: Any, samples: int | None = None
     return found
 
 
-def trace_part(model: nn.Module, name: str) -> Trace | None:
+def trace_part(model: nn.Module, named: Sequence[NamedParameter], name: str) -> Trace | None:
     """Run one module of a model by itself, on a guessed input; `None` if no guess fits.
 
     Args:
         model: The model. Its names are those of the trace.
+        named: Its parameters.
         name: The module's qualified name.
     """
     core = unwrap(model)
     part = submodule(core, name)
-    return _Run(core, part, train=False).first_that_succeeds(guesses(part))
+    return _Run(core, part, train=False, named=named).first_that_succeeds(guesses(part))
 
 
 @dataclass
@@ -119,12 +125,13 @@ class _Run:
     train: bool | None = None
     gradients: bool = False
     after: Callable[[Any], None] | None = None
+    named: Sequence[NamedParameter] | None = None
     error: Exception | None = None
 
     def first_that_succeeds(self, tries: Iterable[Call]) -> Trace | None:
         """The trace of the first call that does not fail."""
         core = self.model
-        named = parameters(core)
+        named = parameters(core) if self.named is None else self.named
         device = next((p.device for p in core.parameters()), torch.device("cpu"))
         for call in (short.to(device) for each in tries for short in _sizes(each, self.samples)):
             recorder = Recorder(self.observer)
@@ -169,15 +176,15 @@ def _known(
     others: dict[nn.Module, tuple[str, ...]] = {}
     for parameter in named:
         for site in parameter.sites:
-            module = site.stored.module
-            followed = site.stored.by in ("plain", "pruning")
+            module, nature = site.stored.module, nature_of(site)
+            followed, known = site.stored.by in ("plain", "pruning"), nature.kind != "other"
             for _, original in site.stored.originals:
-                recorder.know_parameter(original, parameter.name, followed)
+                recorder.know_parameter(original, parameter.name, followed, known)
             # torch's older weight_norm keeps the weight itself as a plain tensor.
             held = module.__dict__.get(site.stored.attribute)
             if isinstance(held, torch.Tensor):
-                recorder.know_parameter(held, parameter.name)
-            owned = weights if nature_of(site).category == "weight" else others
+                recorder.know_parameter(held, parameter.name, known=known)
+            owned = weights if nature.category == "weight" else others
             if parameter.name not in owned.get(module, ()):
                 owned[module] = (*owned.get(module, ()), parameter.name)
     return weights, others

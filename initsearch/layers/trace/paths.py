@@ -91,10 +91,12 @@ class Path:
     Attributes:
         parameter: The parameter as it is stored.
         step: The last operation; `None` for the parameter itself.
+        known: Whether the parameter is that of a known layer, whose layout is known without a path.
     """
 
     parameter: Tensor
     step: Step | None = None
+    known: bool = False
 
     @property
     def looks_up(self) -> bool:

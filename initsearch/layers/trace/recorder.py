@@ -50,9 +50,18 @@ class Recorder:
         self._repeats: dict[str, int] = {}
         self._combined: dict[str, set[str]] = {}
 
-    def know_parameter(self, tensor: Tensor, name: str, followed: bool = True) -> None:
-        """Let a tensor stand for the parameter `name`; `followed` if its path shows what becomes of it."""
-        paths = {name: Path(tensor)} if followed else {}
+    def know_parameter(
+        self, tensor: Tensor, name: str, followed: bool = True, known: bool = False
+    ) -> None:
+        """Let a tensor stand for the parameter `name`.
+
+        Args:
+            tensor: The tensor.
+            name: The parameter's slot.
+            followed: Whether its path shows what becomes of it (not so under a parametrization).
+            known: Whether its layer is of a known kind.
+        """
+        paths = {name: Path(tensor, known=known)} if followed else {}
         self.lineages.put(
             tensor, Lineage(parameters=frozenset({name}), root=fresh_root(), paths=paths)
         )

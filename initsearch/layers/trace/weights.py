@@ -63,10 +63,12 @@ def layouts_in(
         paths: How the weight was made from each of its parameters.
         product: What the operation sums over, if that is known already.
     """
+    found: dict[str, Layout] = {}
+    if all(path.known and path.step is None for path in paths.values()):
+        return found
     roles, taps, groups = _roles(name, args, kwargs, weight)
     if product is not None:
         roles = product.roles(weight)
-    found: dict[str, Layout] = {}
     if not roles:
         return found
     for parameter, path in paths.items():
