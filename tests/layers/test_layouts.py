@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from initsearch import InitPlan
 from initsearch.layers import describe
 
-B, M, N, H = 256, 48, 40, 4  # samples, inputs, outputs, heads
+B, M, N, H = 192, 48, 40, 4  # samples, inputs, outputs, heads
 RANK = 32
-SEEDS = 6
+SEEDS = 4
 
 
 class Uses(nn.Module):
@@ -175,6 +175,15 @@ CASES: list[Case] = [
         [(M, RANK), (RANK, RANK), (RANK, N)],
         FLAT,
     ),
+    (
+        "low rank, one einsum",
+        lambda x, a, b: torch.einsum("bi,ir,or->bo", x, a, b),
+        [(M, RANK), (N, RANK)],
+        FLAT,
+    ),
+    ("x W y", lambda x, w: torch.einsum("bi,ij,cj->bc", x, w, x.flip(0)), [(M, M)], FLAT),
+    ("sparse", lambda x, w: torch.sparse.mm(x.to_sparse(), w), [(M, N)], FLAT),
+    ("W.float()", lambda x, w: F.linear(x.float(), w.type(torch.float32)), [(N, M)], FLAT),
     (
         "basis sum",
         lambda x, a, b: torch.einsum("bi,hio->bho", x, torch.einsum("hr,rio->hio", a, b)),

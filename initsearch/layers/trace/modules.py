@@ -104,14 +104,14 @@ class ModuleHooks:
         if run.pause:
             run.pause.close()
         with recorder.pause():
-            self._classify(run, args, list(tensors(output)))
+            self._classify(run, args, kwargs, list(tensors(output)))
         recorder.module_name = run.outer
 
     def _is_norm(self, module: nn.Module) -> bool:
         named = "norm" in type(module).__name__.lower()
         return named and not module._modules and module not in self._weights
 
-    def _classify(self, run: _Run, args: Any, outputs: list[Tensor]) -> None:
+    def _classify(self, run: _Run, args: Any, kwargs: Any, outputs: list[Tensor]) -> None:
         recorder, module = self._recorder, run.module
         if not outputs:
             return
@@ -129,7 +129,8 @@ class ModuleHooks:
             recorder.layer(type(module).__name__.lower(), names, run.inputs, outputs)
             return
         unknown = [tensor for tensor in outputs if recorder.lineages.get(tensor) is None]
-        if leaf and not own:
+        # What reads several tensors, such as experts and their router's choice, is no activation.
+        if leaf and not own and next(tensors((args[1:], kwargs)), None) is None:
             self._classify_activation(run, args, outputs, bool(unknown))
         shapes = [t.shape for t in tensors(args) if recorder.lineages.get(t) is not None]
         for tensor in unknown:

@@ -19,7 +19,7 @@ from initsearch.layers.model.tensors import tensors
 from initsearch.layers.trace.activations import Applied, activation_name, operation_name
 from initsearch.layers.trace.derivation import Derivation
 from initsearch.layers.trace.lineage import Lineage, merged, normed
-from initsearch.layers.trace.paths import MODULATIONS
+from initsearch.layers.trace.paths import COPIES, MODULATIONS
 from initsearch.layers.trace.products import PRODUCTS
 from initsearch.layers.trace.record import ATTENTION
 from initsearch.layers.trace.recorder import Recorder
@@ -90,6 +90,8 @@ class OperationMode(TorchFunctionMode):
         recorder.next_step()
         for lineage in inputs:
             recorder.use(lineage.parameters)
+        if name in COPIES and any(written[0] is tensor for tensor in read):
+            return out  # nothing to convert: it is the same tensor
         if activation:
             function = Applied.of(activation, func, args, kwargs)
             recorder.activation(activation, inputs, written, function)
@@ -195,7 +197,8 @@ class OperationMode(TorchFunctionMode):
         layouts = {}
         for weight in weights:
             lineage = self._recorder.lineages.get(weight)
-            layouts.update(layouts_in(name, args, kwargs, weight, lineage.paths if lineage else {}))
+            paths = lineage.paths if lineage else {}
+            layouts.update(layouts_in(name, args, kwargs, weight, paths, weights=weights))
         self._recorder.layer(
             name,
             names | biases,

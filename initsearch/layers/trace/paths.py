@@ -24,14 +24,14 @@ _MOVES = frozenset(
     stack cat concat concatenate flip roll rot90 diagonal unfold
     """.split()  # noqa: SIM905 - easier to read than a list of strings
 )
-# Operations that leave every entry in its place, whatever they return.
-_COPIES = frozenset(
+#: Operations that leave every entry in its place, whatever they return.
+COPIES = frozenset(
     """
     to float half double bfloat16 type type_as contiguous clone detach data requires_grad_ cpu cuda
     """.split()  # noqa: SIM905
 )
 #: Operations through which a weight may go that is multiplied with data (as in StyleGAN 2).
-MODULATIONS = frozenset({"mul", "div"}) | _MOVES | _COPIES
+MODULATIONS = frozenset({"mul", "div"}) | _MOVES | COPIES
 #: Operations that look entries up by a tensor of indices, or compute entries in between.
 LOOKUPS = frozenset(
     """
@@ -123,7 +123,7 @@ class Path:
     def moves_only(self) -> bool:
         """Whether no entry is changed on the way."""
         return self.step is None or (
-            self.step.name in _MOVES | _COPIES and self.step.source[1].moves_only
+            self.step.name in _MOVES | COPIES and self.step.source[1].moves_only
         )
 
 
@@ -151,7 +151,7 @@ def entries(path: Path, start: Step | None = None) -> Tensor | None:
     numbers = entries(before, start)
     if numbers is None or step.product is not None:
         return None
-    if step.name in _COPIES:
+    if step.name in COPIES:
         return numbers
     if step.name not in _MOVES | LOOKUPS:
         # An operation entry by entry, or one that normalizes; a smaller factor is broadcast.

@@ -30,6 +30,9 @@ _FACTORS: Mapping[str, tuple[tuple[int, str], tuple[int, str]]] = {
     "addmv": ((1, "mat"), (2, "vec")),
     "addbmm": ((1, "batch1"), (2, "batch2")),
     "baddbmm": ((1, "batch1"), (2, "batch2")),
+    "spmm": ((0, "input"), (1, "mat2")),
+    "sparse_mm": ((0, "sparse"), (1, "dense")),
+    "linalg_matmul": ((0, "input"), (1, "other")),
     "grouped_mm": ((0, "self"), (1, "mat2")),
     "scaled_mm": ((0, "self"), (1, "mat2")),
 }
@@ -64,13 +67,26 @@ class Product:
     result: tuple[object, ...]
     batch: frozenset[object] = frozenset()
 
-    def roles(self, tensor: Tensor) -> tuple[str, ...]:
-        """The role of each axis of one of the factors."""
-        own = next(operand for operand in self.operands if operand.tensor is tensor)
-        others = self.batch.union(*(each.labels for each in self.operands if each is not own))
+    def roles(self, tensor: Tensor, weights: Sequence[Tensor] = ()) -> tuple[str, ...]:
+        """The role of each axis of one of the factors.
+
+        Args:
+            tensor: The factor.
+            weights: All factors that are weights. An axis between two of them counts inputs for the last.
+        """
+        places = [any(each.tensor is weight for weight in weights) for each in self.operands]
+        at = next(i for i, each in enumerate(self.operands) if each.tensor is tensor)
+        own = self.operands[at]
+        rest = [each for i, each in enumerate(self.operands) if i != at]
+        others = self.batch.union(*(each.labels for each in rest))
+        later = [each for i, each in enumerate(self.operands) if i > at and places[i]]
+        taken = frozenset[object]().union(*(each.labels for each in later))
         kept = set(self.result)
         return tuple(
-            IN if label not in kept else STACK if label in others else OUT for label in own.labels
+            (OUT if label in taken else IN)
+            if label not in kept
+            else (STACK if label in others else OUT)
+            for label in own.labels
         )
 
 

@@ -52,6 +52,7 @@ def layouts_in(
     weight: Tensor,
     paths: Mapping[str, Path],
     product: Product | None = None,
+    weights: Sequence[Tensor] = (),
 ) -> dict[str, Layout]:
     """How an operation reads the parameters that its weight was made from, by their names.
 
@@ -62,11 +63,12 @@ def layouts_in(
         weight: The weight among them.
         paths: How the weight was made from each of its parameters.
         product: What the operation sums over, if that is known already.
+        weights: All weights among the arguments.
     """
     found: dict[str, Layout] = {}
     if all(path.known and path.step is None for path in paths.values()):
         return found
-    roles, taps, groups = _roles(name, args, kwargs, weight)
+    roles, taps, groups = _roles(name, args, kwargs, weight, weights)
     if product is not None:
         roles = product.roles(weight)
     if not roles:
@@ -95,7 +97,11 @@ def bias_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 
 def _roles(
-    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], weight: Tensor
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    weight: Tensor,
+    weights: Sequence[Tensor],
 ) -> tuple[tuple[str, ...], float, int]:
     """The role of each axis of a weight, the share of its taps that one output reads, and its groups."""
     if name.startswith("conv"):
@@ -111,7 +117,7 @@ def _roles(
         return (OUT, IN, IN), 1.0, 1
     if name == "linear" or name in PRODUCTS:
         product = product_of(name, args, kwargs)
-        return (product.roles(weight) if product else ()), 1.0, 1
+        return (product.roles(weight, weights) if product else ()), 1.0, 1
     return (), 1.0, 1
 
 
