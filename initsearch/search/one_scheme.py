@@ -8,6 +8,7 @@ from scipy.stats import ttest_1samp
 
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.metric import Metric
+from initsearch.search.rates import best_rates
 from initsearch.search.settings import StudySettings
 from initsearch.search.verdict import Evidence, ImageCounts, Standing, Verdict
 from initsearch.search.verdict_builder import other_names, search_row, versions
@@ -64,6 +65,7 @@ def one_scheme_verdict(
             alphas=tuple(earlier_races.values()),
             races=earlier_races,
             search=tuple(search_row(candidate, candidate is best) for candidate in candidates),
+            rates=best_rates(candidates, metric),
         ),
         wall_seconds=seconds[0],
         cpu_seconds=seconds[1],

@@ -174,6 +174,25 @@ class SearchRow:
 
 
 @dataclass(frozen=True)
+class SchemeRate:
+    """The learning rate at which a scheme did best in the search.
+
+    Attributes:
+        scheme: The scheme family.
+        lr: The learning rate.
+        score: Its best score there at full budget, the mean over the search's seeds.
+        scores: The same by learning rate, for those at which a candidate had the full budget.
+        tried: All learning rates at which the search tried it, ascending.
+    """
+
+    scheme: str
+    lr: float
+    score: float
+    scores: Mapping[float, float]
+    tried: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the verdict rests on, and what a later run of the study needs to know of it.
 
@@ -189,6 +208,8 @@ class Evidence:
         initial_loss: Training loss before any update, on each seed of the race, by candidate.
         final_val_loss: Mean validation loss at full budget, by candidate of the race; NaN if all runs diverged.
         search: The candidates of the search, by number.
+        rates: The best learning rate of each scheme in the search, the best scheme first; empty if the space
+            has a single one.
     """
 
     request: str = ""
@@ -201,6 +222,7 @@ class Evidence:
     initial_loss: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     final_val_loss: Mapping[str, float] = field(default_factory=dict)
     search: tuple[SearchRow, ...] = ()
+    rates: tuple[SchemeRate, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from initsearch.race import Decision, Result, after_races, sentence
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.metric import Metric
 from initsearch.search.race_runner import RaceResult
+from initsearch.search.rates import best_rates
 from initsearch.search.search_counts import count_search
 from initsearch.search.settings import StudySettings
 from initsearch.search.speed import speeds
@@ -152,6 +153,7 @@ def _evidence(found: Findings, settings: StudySettings, metric: Metric) -> Evide
             for name, curves in by_name
         },
         search=tuple(search_row(c, c in found.entrants) for c in found.candidates),
+        rates=best_rates(found.candidates, metric),
     )
 
 

@@ -135,3 +135,29 @@ def test_names_are_the_same_when_a_study_resumes(tmp_path) -> None:
     names = [row.name for row in extended.evidence.search]
     assert names[:6] == [row.name for row in verdict.evidence.search]
     assert len(set(names)) == 8
+
+
+def test_the_verdict_lists_the_best_rate_of_each_scheme(tmp_path) -> None:
+    """Against the rows of the search: all candidates have the full budget."""
+    space = {"plans": NAMES, "lr": [0.05, 0.1]}
+    _, _, verdict = run_names(tmp_path, space=space, n_trials=16)
+    best: dict[str, tuple[float, float]] = {}
+    for row in verdict.evidence.search:
+        assert row.lr in (0.05, 0.1)
+        if row.status == "complete":
+            best[row.scheme] = max(best.get(row.scheme, (0.0, 0.0)), (row.score, row.lr))
+    rates = verdict.evidence.rates
+    assert {rate.scheme: (rate.score, rate.lr) for rate in rates} == best
+    assert [rate.score for rate in rates] == sorted((rate.score for rate in rates), reverse=True)
+    for rate in rates:
+        assert rate.scores[rate.lr] == rate.score == max(rate.scores.values())
+    tried = {rate.scheme: rate.tried for rate in rates}
+    assert tried["orthogonal"] == (0.05, 0.1)
+    raced = {standing.scheme: standing.lr for standing in verdict.candidates}
+    assert all(best[scheme][1] == lr for scheme, lr in raced.items())
+    assert Verdict.load(verdict.save(tmp_path / "copy.json")).evidence.rates == rates
+
+
+def test_without_a_choice_of_rates_there_is_no_best_one(tmp_path) -> None:
+    _, _, verdict = run_names(tmp_path)
+    assert verdict.evidence.rates == ()

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from studies import SCHEMES, made_up_verdict
 
-from initsearch.search.verdict import Evidence, SearchRow
+from initsearch.search.verdict import Evidence, SchemeRate, SearchRow
 from initsearch.tracking.words.leaderboard import (
     footnotes,
     leaderboard_rows,
@@ -247,3 +247,55 @@ def test_what_the_search_dropped_stands_behind_the_race() -> None:
     assert math.isnan(board[4]["gap_to_leader"])
     assert board[4]["reason"] == "NaN at step 9"
     assert len({tuple(row) for row in board}) == 1
+
+
+def test_a_scheme_is_listed_with_all_its_names() -> None:
+    verdict = made_up_verdict()
+    standings = [
+        replace(standing, also_named=("msra", "by_hand"))
+        if standing.name == "he_normal"
+        else standing
+        for standing in verdict.candidates
+    ]
+    verdict = replace(verdict, candidates=tuple(standings))
+    (line,) = (line for line in markdown_table(verdict).splitlines() if "| he_normal" in line)
+    assert "he_normal (also msra, by_hand)" in line
+    assert "also msra, by_hand" in " ".join("\n".join(shown(verdict)).split())
+    (row,) = (row for row in leaderboard_rows(verdict) if row["candidate"] == "he_normal")
+    assert row["also_named"] == "msra, by_hand"
+    assert any(text.startswith("also:") for text in footnotes(verdict))
+    assert not any(text.startswith("also:") for text in footnotes(made_up_verdict()))
+
+
+def test_twins_of_a_dropped_candidate_are_no_candidates_of_their_own() -> None:
+    """Two repeat the first: one under another name, one under its own."""
+    twins = ((0, "caffe lr=0.1", None), (1, "keras lr=0.1", 0), (2, "caffe lr=0.1 #2", 0))
+    rows = tuple(
+        SearchRow(
+            number,
+            name,
+            "caffe",
+            "pruned",
+            "behind",
+            1.0,
+            0.5,
+            {1.0: 0.5},
+            False,
+            lr=0.1,
+            twin_of=of,
+        )
+        for number, name, of in twins
+    )
+    verdict = replace(made_up_verdict(), evidence=Evidence(search=rows))
+    (row,) = leaderboard_rows(verdict)[len(verdict.candidates) :]
+    assert (row["candidate"], row["also_named"], row["lr"]) == ("caffe lr=0.1", "keras lr=0.1", 0.1)
+
+
+def test_the_best_learning_rate_of_each_scheme_is_below_the_table() -> None:
+    rates = (
+        SchemeRate("he_normal", 0.05, 0.9, {0.05: 0.9, 0.1: 0.8}, (0.05, 0.1)),
+        SchemeRate("zeros", 0.1, 0.5, {0.1: 0.5}, (0.05, 0.1)),
+    )
+    verdict = replace(made_up_verdict(), evidence=Evidence(rates=rates))
+    assert footnotes(verdict)[-1].endswith("he_normal 0.05, zeros 0.1")
+    assert "he_normal 0.05, zeros 0.1" in " ".join("\n".join(shown(verdict)).split())

@@ -50,9 +50,9 @@ class _Dot:
 def search_figure(verdict: Verdict, history: StudyHistory) -> Figure | None:
     """A row per scheme, best first, a dot per candidate at its last score.
 
-    Full dots were trained to the end of the search. Hollow ones were pruned: theirs is the score of a smaller
-    budget. Candidates that diverged or failed have no score; they stand in a strip of their own on the worse
-    side.
+    Candidates that start from the same weights at the same learning rate are one dot. Full dots were trained to
+    the end of the search. Hollow ones were pruned: theirs is the score of a smaller budget. Candidates that
+    diverged or failed have no score; they stand in a strip of their own on the worse side.
 
     Returns:
         None if no candidate has a score.
@@ -60,7 +60,9 @@ def search_figure(verdict: Verdict, history: StudyHistory) -> Figure | None:
     study = history.study
     form, higher = format_of(study.metric), study.higher_is_better
     schemes: dict[str, list[_Dot]] = {}
-    for candidate in history.candidates:
+    raced = {standing.name for standing in verdict.candidates}
+    distinct = [c for c in history.candidates if c.info.twin_of is None or c.info.name in raced]
+    for candidate in distinct:
         dot = _Dot(candidate, _score(candidate, study.metric) * form.factor)
         schemes.setdefault(candidate.info.scheme, []).append(dot)
     scores = [dot.score for dots in schemes.values() for dot in dots if not dot.lost]
@@ -72,11 +74,11 @@ def search_figure(verdict: Verdict, history: StudyHistory) -> Figure | None:
         return max(ranked, default=-math.inf)
 
     order = sorted(schemes, key=lambda scheme: best(schemes[scheme]), reverse=True)
-    pruned = sum(c.status == "pruned" for c in history.candidates)
+    pruned = sum(c.status == "pruned" for c in distinct)
     figure, header = new_figure(
         11.0,
         0.3 + _ROW_INCHES * len(order) + 1.0,
-        f"The search: {len(history.candidates)} candidates, {len(order)} schemes",
+        f"The search: {len(distinct)} candidates, {len(order)} schemes",
         f"{study.architecture} on {study.dataset}; {pruned} pruned early. "
         "The verdict comes from the race on fresh seeds, not from these scores.",
     )

@@ -1,13 +1,14 @@
 """Candidates that the search trained and the race did not: where they ended, and how far behind."""
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rich.table import Table
 from rich.text import Text
 
 from initsearch.errors import visible
-from initsearch.search.verdict import Verdict
+from initsearch.search.verdict import SearchRow, Verdict
 from initsearch.tracking.words.number_format import NumberFormat, format_of
 from initsearch.tracking.words.wrap import Wrapped
 
@@ -27,6 +28,9 @@ class Dropped:
         epoch: Where it was last measured.
         score: Its mean score there, over the search's seeds; NaN if it has none.
         gap: How much better the race's leader was at that epoch, on the same seeds; NaN if not known.
+        lr: Its learning rate; None if the task has none.
+        also_named: Names of candidates that start from the same weights at the same learning rate; they are not
+            listed on their own.
     """
 
     name: str
@@ -36,6 +40,8 @@ class Dropped:
     epoch: float
     score: float
     gap: float
+    lr: float | None
+    also_named: tuple[str, ...]
 
 
 def dropped_of(verdict: Verdict) -> list[Dropped]:
@@ -46,13 +52,30 @@ def dropped_of(verdict: Verdict) -> list[Dropped]:
     sign = 1 if verdict.higher_is_better else -1
     dropped = []
     for row in rows.values():
-        if row.raced:
+        if row.raced or row.twin_of is not None:
             continue
         gap = sign * (leader.get(row.epoch, math.nan) - row.score)
         dropped.append(
-            Dropped(row.name, row.scheme, row.status, row.reason, row.epoch, row.score, gap)
+            Dropped(
+                name=row.name,
+                scheme=row.scheme,
+                status=row.status,
+                reason=row.reason,
+                epoch=row.epoch,
+                score=row.score,
+                gap=gap,
+                lr=row.lr,
+                also_named=tuple(_twin_names(row, rows.values())),
+            )
         )
     return sorted(dropped, key=lambda d: (-d.epoch, math.isnan(d.gap), d.gap))
+
+
+def _twin_names(row: SearchRow, rows: Iterable[SearchRow]) -> Iterator[str]:
+    """The names of a candidate's twins, without those that were proposed again under its own name."""
+    for twin in rows:
+        if twin.twin_of == row.number and not twin.name.startswith(f"{row.name} #"):
+            yield twin.name
 
 
 def dropped_table(verdict: Verdict) -> Table | None:

@@ -28,7 +28,7 @@ def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
         `ci_high`, `std`, `gap_to_leader`, `gap_low`, `gap_high`, `p_value`, `p_adjusted`,
         `lead_over_baseline`, `lead_low`, `lead_high`, `beats_baseline`, `n_seeds`, `diverged`,
         `failure_bound`, `speed` (see `Speed`), `speed_low`, `speed_high`, `dropped_at`, `lr`, `plan`
-        (JSON), `epoch` (of the search, where it ended) and `reason`.
+        (JSON), `also_named` (separated by commas), `epoch` (of the search, where it ended) and `reason`.
     """
     leads = leads_of(verdict)
     raced = [
@@ -56,6 +56,7 @@ def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
             "dropped_at": standing.dropped_at,
             "lr": standing.lr,
             "plan": json.dumps(standing.plan, sort_keys=True, default=str),
+            "also_named": ", ".join(standing.also_named),
             "epoch": None,
             "reason": "",
         }
@@ -72,6 +73,8 @@ def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
             "recommended": False,
             "mean": one.score,
             "gap_to_leader": one.gap,
+            "lr": one.lr,
+            "also_named": ", ".join(one.also_named),
             "epoch": one.epoch,
             "reason": one.reason,
         }
@@ -149,7 +152,19 @@ def footnotes(verdict: Verdict) -> list[str]:
             f"gap: mean paired difference to the leader, with its {gap_interval_text(verdict)}"
         )
         notes.append("adjusted p: paired t-test, after Holm's correction over all pairs")
+    if any(standing.also_named for standing in verdict.candidates):
+        notes.append(
+            "also: other names of the same scheme, which draw the same weights on this model"
+        )
+    if rates := verdict.evidence.rates:
+        best = ", ".join(f"{rate.scheme} {rate.lr:.3g}" for rate in rates)
+        notes.append(f"best learning rate of each scheme that completed the search: {best}")
     return notes
+
+
+def also_text(standing: Standing) -> str:
+    """The other names of a candidate's scheme."""
+    return f"also {', '.join(standing.also_named)}"
 
 
 def gap_interval_text(verdict: Verdict) -> str:

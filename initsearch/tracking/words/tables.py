@@ -9,7 +9,13 @@ from rich.text import Text
 from initsearch.errors import visible
 from initsearch.search.verdict import Standing, Verdict
 from initsearch.tracking.words.answer import failure_text
-from initsearch.tracking.words.leaderboard import footnotes, leads_of, mark_of, on_other_seeds
+from initsearch.tracking.words.leaderboard import (
+    also_text,
+    footnotes,
+    leads_of,
+    mark_of,
+    on_other_seeds,
+)
 from initsearch.tracking.words.number_format import format_of, level_text, p_text
 from initsearch.tracking.words.wrap import Wrapped
 
@@ -70,6 +76,8 @@ def rich_table(verdict: Verdict) -> Table:
 def _remarks(verdict: Verdict, standing: Standing) -> list[str]:
     """What the terminal says below a candidate's name."""
     remarks = []
+    if standing.also_named:
+        remarks.append(also_text(standing))
     if standing.name == verdict.baseline:
         remarks.append("the default")
     if standing.name == verdict.recommended and standing.name != verdict.winner:
@@ -93,10 +101,11 @@ def _cells(verdict: Verdict, standing: Standing) -> dict[str, str]:
     leads = standing.name == verdict.candidates[0].name
     star = "*" if on_other_seeds(verdict, standing) else ""
     default = " (default)" if standing.name == verdict.baseline else ""
+    also = f" ({also_text(standing)})" if standing.also_named else ""
     mean_interval, lead, diverged = _wide(verdict)
     over = leads_of(verdict).get(standing.name)
     return {
-        "candidate": f"{standing.name}{default}",
+        "candidate": f"{standing.name}{also}{default}",
         "verdict": mark_of(verdict, standing),
         form.label: form.text(standing.mean),
         mean_interval: form.interval(standing.ci_low, standing.ci_high),
