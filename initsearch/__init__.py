@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from initsearch.errors import InitSearchError as InitSearchError
     from initsearch.errors import ModelError as ModelError
     from initsearch.errors import NoEffectWarning as NoEffectWarning
+    from initsearch.finder import InitFinder as InitFinder
     from initsearch.finder import InitFindResult as InitFindResult
     from initsearch.finder import init_find as init_find
     from initsearch.initializers import Initializer as Initializer
@@ -34,6 +35,7 @@ _MODULES = {
     "DataError": "errors",
     "InitCallback": "callback",
     "InitFindResult": "finder",
+    "InitFinder": "finder",
     "InitPlan": "plan",
     "InitReport": "plan",
     "InitSearchError": "errors",

@@ -43,13 +43,32 @@ def test_the_commands_compose() -> None:
 
 
 EXAMPLE_NAMES = """
-import optuna, torch
-from lightning.pytorch import Trainer
+import functools, optuna, torch
+from lightning import pytorch as pl
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 import initsearch
+Trainer = functools.partial(pl.Trainer, accelerator="cpu", logger=False, enable_checkpointing=False)
+class Net(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    def training_step(self, batch, _):
+        return nn.functional.cross_entropy(self.body(batch[0]), batch[1])
+    def validation_step(self, batch, _):
+        self.log("val/acc", (self.body(batch[0]).argmax(1) == batch[1]).float().mean())
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+class Data(pl.LightningDataModule):
+    def train_dataloader(self):
+        x = torch.randn(32, 4)
+        return DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), 16)
+    val_dataloader = train_dataloader
 model, batch = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(16, 4)
 space = initsearch.Space.from_spec({"groups": {"all": {"weight": ["he_normal", "lecun_normal"]}}})
 trial = optuna.create_study().ask()
+short = {"n_trials": 3, "race": {"max_seeds": 2, "looks": [2]}}
+initsearch.init_find = functools.partial(initsearch.init_find, **short)
 initsearch.InitPlan.from_spec("he_normal").save("outputs/<study>/winner.yaml")
 """
 

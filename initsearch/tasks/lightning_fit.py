@@ -16,8 +16,13 @@ from initsearch.tasks.quiet_fit import fit, quiet
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
 
-#: Classes of callbacks that a copy of the user's Trainer does without: they write files, or show something.
-OMITTED = {"Checkpoint", "ProgressBar", "ModelSummary", "LearningRateMonitor", "DeviceStatsMonitor"}
+#: Classes of callbacks that a copy of the user's Trainer does without: they write, show or search.
+OMITTED = {
+    *("Checkpoint", "ProgressBar", "ModelSummary", "LearningRateMonitor", "DeviceStatsMonitor"),
+    "InitFinder",
+}
+#: Where a module (`_trainer`) and a datamodule (`trainer`) refer to their Trainer.
+TRAINER = ("_trainer", "trainer")
 #: What `seed_everything` sets in the environment.
 SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 
@@ -90,10 +95,11 @@ def copied(what: str, original: Any) -> Any:
     Raises:
         ConfigError: It cannot be copied.
     """
-    # A module that was fitted refers to its Trainer, which must not be copied with it.
-    attached = vars(original).get("_trainer") if isinstance(original, nn.Module) else None
+    # Modules and datamodules that were fitted refer to their Trainer, which must not be copied with them.
+    holders = original.modules() if isinstance(original, nn.Module) else [original]
+    attached = [getattr(one, "__dict__", {}).get(key) for one in holders for key in TRAINER]
     try:
-        return copy.deepcopy(original, {} if attached is None else {id(attached): None})
+        return copy.deepcopy(original, {id(one): None for one in attached if one is not None})
     except Exception as error:  # a user's object may raise anything
         remedy = (
             "pass a function that builds it, lambda: MyModule(...)"

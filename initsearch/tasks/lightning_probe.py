@@ -4,7 +4,7 @@ import math
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from initsearch.callback import CallbackBase
 from initsearch.errors import (
@@ -17,7 +17,7 @@ from initsearch.errors import (
 )
 from initsearch.layers import Slot, describe
 from initsearch.random_state import isolated_random_state
-from initsearch.tasks.lightning_fit import UsersFit
+from initsearch.tasks.lightning_fit import UsersFit, is_one_of
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -131,7 +131,7 @@ def _shortened(trainer: "Trainer") -> None:
     trainer.check_val_every_n_epoch = 1
 
 
-def _check_trainer(trainer: "Trainer") -> None:
+def _check_trainer(trainer: Any) -> None:
     if trainer.world_size > 1:
         raise ConfigError(
             f"trainer must use one device, but has {trainer.world_size}: give Trainer(devices=1)"
@@ -139,6 +139,11 @@ def _check_trainer(trainer: "Trainer") -> None:
     if trainer.max_epochs == -1 and trainer.max_steps == -1:
         raise ConfigError(
             "trainer must end: give Trainer(max_epochs=...) or Trainer(max_steps=...)"
+        )
+    if any(is_one_of(one, {"InitCallback"}) for one in trainer.callbacks):
+        raise ConfigError(
+            "trainer must have no InitCallback, since each candidate brings its own: remove it, and give its "
+            "plan as baselines={'mine': PLAN}"
         )
     if trainer.global_step > 0:
         raise ConfigError("trainer must be a new one, but has trained already: create another")
