@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from initsearch import InitPlan
 from initsearch.layers import describe
 
-B, M, N, H = 192, 48, 40, 4  # samples, inputs, outputs, heads
+B, M, N, H = 256, 48, 40, 4  # samples, inputs, outputs, heads
 RANK = 32
-SEEDS = 4
+SEEDS = 6
 
 
 class Uses(nn.Module):
