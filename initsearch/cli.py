@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, NoReturn
 
 from initsearch.command import leave, run_command
-from initsearch.shipped_configs import no_sweep
+from initsearch.shipped_configs import SEARCH, no_sweep
 from initsearch.study_run import run_study
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def program() -> NoReturn:
 def main() -> None:
     """Run the study of the command line, or print the help page; raises `SystemExit` if it fails."""
     run_command(
-        "config",
+        SEARCH,
         run,
         stopped="stopped: run the same command again to resume",
         needs_words=True,

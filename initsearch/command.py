@@ -98,7 +98,7 @@ def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> 
             errors.append(error)
 
     try:
-        check_words(sys.argv[1:])
+        check_words(sys.argv[1:], config_name)
         compose_and_run()
     except InitSearchError as error:
         return str(error)

@@ -17,6 +17,7 @@ from initsearch.files import write_whole
 from initsearch.plan import InitPlan
 from initsearch.random_state import isolated_random_state
 from initsearch.settings import LISTED, Settings
+from initsearch.shipped_configs import DIAGNOSE
 from initsearch.signal import SignalReport, diagnose
 from initsearch.tasks import DataSettings, ModelSettings, derive_seed
 from initsearch.tasks.data import ImageData, load_data, split
@@ -128,7 +129,7 @@ def _draw(report: SignalReport, path: Path) -> Path:
 
 def main() -> None:
     """Entry point of `initsearch-diagnose` and `python -m initsearch.diagnosis`."""
-    run_command("diagnose", run)
+    run_command(DIAGNOSE, run)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import textwrap
 
 from initsearch import __version__
-from initsearch.shipped_configs import options_of, question_of, shipped_sweeps
+from initsearch.shipped_configs import DIAGNOSE, options_of, question_of, shipped_sweeps
 
 #: Columns of a page.
 _WIDTH = 79
@@ -77,10 +77,10 @@ def help_page(config_name: str) -> str:
     """The page of a program.
 
     Args:
-        config_name: Its configuration: `config` (the search) or `diagnose`.
+        config_name: Its configuration: `SEARCH` or `DIAGNOSE`.
     """
     page, groups = _SEARCH, ["data", "model", "optimizer", "trainer"]
-    if config_name == "diagnose":
+    if config_name == DIAGNOSE:
         page, groups = _DIAGNOSE, ["data", "model"]
     choices = "\n".join(map(_choices, groups))
     return page.format(version=__version__, sweeps=_sweeps(), groups=choices)

@@ -20,17 +20,24 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from initsearch.errors import ConfigError, InitSearchError, quoted, unknown_name
-from initsearch.shipped_configs import conf_dir, config_groups, options_of, shipped_sweeps
+from initsearch.shipped_configs import (
+    DIAGNOSE,
+    conf_dir,
+    config_groups,
+    options_of,
+    shipped_sweeps,
+)
 
 #: How Hydra begins the message on an override that does not fit the configuration.
 _NO_PLACE = re.compile(r"Could not (?:override|delete from config\.) '([^']+)'")
 
 
-def check_words(arguments: Sequence[str]) -> None:
+def check_words(arguments: Sequence[str], config_name: str) -> None:
     """Check the words of a command line.
 
     Args:
         arguments: As in `sys.argv`, without the program's name.
+        config_name: The configuration's name; only that of a search takes a sweep.
 
     Raises:
         ConfigError: An unknown option, a word that is not `name=value`, a list without brackets, a group
@@ -49,7 +56,7 @@ def check_words(arguments: Sequence[str]) -> None:
             f"--config-dir must be a folder, but {given.config_dir!r} is not one: correct the path"
         )
     for word in given.overrides:
-        _check_override(word, is_multirun=given.multirun)
+        _check_override(word, config_name, is_multirun=given.multirun)
 
 
 def unknown_setting(
@@ -107,10 +114,11 @@ def _unknown_option(option: str, known: Sequence[str]) -> ConfigError:
     )
 
 
-def _check_override(word: str, *, is_multirun: bool) -> None:
+def _check_override(word: str, config_name: str, *, is_multirun: bool) -> None:
+    takes_sweep = config_name != DIAGNOSE
     name = word.lstrip("+~").partition("=")[0]
     if "=" not in word and not word.startswith("~"):
-        raise _no_value(word, name)
+        raise _no_value(word, name, takes_sweep)
     try:
         override = OverridesParser.create().parse_override(word)
     except HydraException as error:
@@ -127,7 +135,7 @@ def _check_override(word: str, *, is_multirun: bool) -> None:
         if key not in config_groups():
             remedy = f"write '{key}=[{several}]' for a list, or {remedy}"
         raise ConfigError(f"{quoted(word)} must be a single value: {remedy}")
-    if key == "sweep" and not word.startswith(("+", "~")):
+    if key == "sweep" and takes_sweep and not word.startswith(("+", "~")):
         raise ConfigError(
             f"{quoted(word)} must begin with a +, as no sweep is chosen yet: write +{word}"
         )
@@ -136,11 +144,11 @@ def _check_override(word: str, *, is_multirun: bool) -> None:
         raise unknown_name(key, word.partition("=")[2], options_of(key))
 
 
-def _no_value(word: str, name: str) -> ConfigError:
-    if name in shipped_sweeps():
+def _no_value(word: str, name: str, takes_sweep: bool) -> ConfigError:
+    if takes_sweep and name in shipped_sweeps():
         remedy = f"write +sweep={name}"
-    elif name == "sweep":
+    elif takes_sweep and name == "sweep":
         remedy = f"write +sweep=NAME with NAME one of {', '.join(shipped_sweeps())}"
     else:
-        remedy = f"write {word}=VALUE, or +sweep=NAME to choose a sweep; --help shows both"
+        remedy = f"write {word}=VALUE; --help lists settings"
     return ConfigError(f"{quoted(word)} must be name=value: {remedy}")

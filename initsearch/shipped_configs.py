@@ -4,6 +4,9 @@ from pathlib import Path
 
 from initsearch.errors import ConfigError
 
+#: The configurations of the two programs, without their ending.
+SEARCH, DIAGNOSE = "config", "diagnose"
+
 
 def conf_dir() -> Path:
     """The folder of the shipped configs: beside the package in a checkout, inside it in a wheel."""
