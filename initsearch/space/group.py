@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -16,6 +16,7 @@ from initsearch.space.domain import Domain
 
 #: A scheme that is no initializer: the parameter stays as the framework made it.
 KEEP = "keep"
+_EXAMPLES = {"weight": "[he_normal, orthogonal]", "bias": "[zeros, keep]"}
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,20 @@ class Group:
         name: The prefix of its Optuna parameters (`relu.scheme`).
         where: The rule's conditions.
         schemes: The tunables of each scheme, by the scheme's name; they exist only if that scheme is chosen.
-        bias: The choices for the bias.
+        bias: The schemes of the bias.
+        bias_fields: The tunables of each of them, by the scheme's name, as for the weight. Those without
+            tunables need not be in it.
     """
 
     name: str
     where: Mapping[str, Any]
     schemes: Mapping[str, Mapping[str, Domain]]
     bias: Domain
+    bias_fields: Mapping[str, Mapping[str, Domain]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_spec(cls, name: str, spec: Any) -> "Group":
-        """Read a group: `where`, `weight` (a name, a list of names, or tunables by scheme) and `bias`.
+        """Read a group: `where`, and `weight` and `bias` (each a name, a list of names, or tunables by scheme).
 
         Raises:
             ConfigError: An unknown key, scheme, field or value.
@@ -48,11 +52,16 @@ class Group:
         check_keys(f"key in space group {name}", spec, ("where", "weight", "bias"))
         where = spec.get("where")
         Where.from_spec(where, f"where of space group {name!r}")
+        bias, fields = spec.get("bias", "zeros"), {}
+        if isinstance(bias, Mapping):
+            fields = _read_schemes(name, bias, "bias")
+            bias = list(fields)
         group = cls(
             name=name,
             where={} if where is None else where,
-            schemes=_read_schemes(name, spec.get("weight")),
-            bias=Domain.from_spec(f"{name}.bias", spec.get("bias", "zeros")),
+            schemes=_read_schemes(name, spec.get("weight"), "weight"),
+            bias=Domain.from_spec(f"{name}.bias", bias),
+            bias_fields={scheme: named for scheme, named in fields.items() if named},
         )
         group._check_values()
         return group
@@ -60,13 +69,17 @@ class Group:
     def suggest(self, trial: optuna.trial.BaseTrial) -> tuple[dict[str, Any], str]:
         """The rule that a trial chooses, as a mapping, and the name of its scheme."""
         scheme = Domain(choices=tuple(self.schemes)).suggest(trial, f"{self.name}.scheme")
-        fields = {
-            field: domain.suggest(trial, f"{self.name}.{scheme}.{field}")
-            for field, domain in self.schemes[scheme].items()
-        }
-        bias = self.bias.suggest(trial, f"{self.name}.bias")
-        weight: Any = {"name": scheme, **fields} if fields else scheme
+        weight = _suggested(trial, scheme, f"{self.name}.{scheme}", self.schemes[scheme])
+        of_bias = self.bias.suggest(trial, f"{self.name}.bias")
+        fields = self.bias_fields.get(of_bias, {})
+        bias = _suggested(trial, of_bias, f"{self.name}.bias.{of_bias}", fields)
         return {"where": dict(self.where), "weight": weight, "bias": bias}, scheme
+
+    @property
+    def bias_varies(self) -> bool:
+        """Whether trials differ in the bias."""
+        fields = (domain for named in self.bias_fields.values() for domain in named.values())
+        return not self.bias.fixed or any(not domain.fixed for domain in fields)
 
     @property
     def size(self) -> float:
@@ -80,7 +93,20 @@ class Group:
                 {f"{self.name}.scheme": Domain(choices=(scheme,))} if len(self.schemes) > 1 else {}
             )
             named |= {f"{self.name}.{scheme}.{field}": domain for field, domain in fields.items()}
-            yield named | {f"{self.name}.bias": self.bias}
+            for bias in self._bias_domains():
+                yield named | bias
+
+    def _bias_domains(self) -> Iterator[dict[str, Domain]]:
+        """The Optuna parameters of the bias: for each scheme its own, if any of them has tunables."""
+        name = f"{self.name}.bias"
+        if not self.bias_fields:
+            yield {name: self.bias}
+            return
+        for scheme in self.bias.choices:
+            fields = self.bias_fields.get(str(scheme), {})
+            yield {name: Domain(choices=(scheme,))} | {
+                f"{name}.{scheme}.{field}": domain for field, domain in fields.items()
+            }
 
     def _check_values(self) -> None:
         """Build every initializer at the corners of the group: a bad value is an error before any training."""
@@ -89,11 +115,24 @@ class Group:
                 if scheme != KEEP:
                     get_initializer({"name": scheme, **dict(zip(fields, values, strict=True))})
         for bias in self.bias.examples():
-            rule = {"where": dict(self.where), "weight": KEEP, "bias": bias}
-            InitPlan.from_spec({"rules": [rule]})
+            fields = self.bias_fields.get(str(bias), {})
+            for values in itertools.product(*(domain.examples() for domain in fields.values())):
+                given = dict(zip(fields, values, strict=True))
+                choice = {"name": bias, **given} if given else bias
+                rule = {"where": dict(self.where), "weight": KEEP, "bias": choice}
+                InitPlan.from_spec({"rules": [rule]})
 
 
-def _read_schemes(group: str, spec: Any) -> dict[str, dict[str, Domain]]:
+def _suggested(
+    trial: optuna.trial.BaseTrial, scheme: Any, name: str, fields: Mapping[str, Domain]
+) -> Any:
+    """A scheme with the values that a trial chooses for its tunables, in the form of a plan file."""
+    values = {field: domain.suggest(trial, f"{name}.{field}") for field, domain in fields.items()}
+    return {"name": scheme, **values} if values else scheme
+
+
+def _read_schemes(group: str, spec: Any, part: str) -> dict[str, dict[str, Domain]]:
+    """The schemes of a group's `weight` or `bias`, each with its tunables."""
     if isinstance(spec, str):
         spec = [spec]
     pairs = [(name, None) for name in spec] if is_list(spec) else spec
@@ -101,15 +140,16 @@ def _read_schemes(group: str, spec: Any) -> dict[str, dict[str, Domain]]:
         pairs = list(pairs.items())
     if not isinstance(pairs, list) or not pairs:
         raise ConfigError(
-            f"space group {group!r} must have at least one scheme under weight, but got {quoted(spec)}: write "
-            "for instance weight: [he_normal, orthogonal]"
+            f"space group {group!r} must have at least one scheme under {part}, but got {quoted(spec)}: write "
+            f"for instance {part}: {_EXAMPLES[part]}"
         )
     schemes: dict[str, dict[str, Domain]] = {}
+    prefix = group if part == "weight" else f"{group}.{part}"
     for scheme, fields in pairs:
         if not isinstance(scheme, str):
             raise ConfigError(
                 f"space group {group!r}: a scheme must be the name of an initializer, but got "
-                f"{quoted(scheme)}: write for instance weight: [he_normal, orthogonal]"
+                f"{quoted(scheme)}: write for instance {part}: {_EXAMPLES[part]}"
             )
         fields = {} if fields is None else fields
         title = f"space group {group!r}: scheme {quoted(scheme)}"
@@ -118,10 +158,10 @@ def _read_schemes(group: str, spec: Any) -> dict[str, dict[str, Domain]]:
             raise ConfigError(
                 f"{title} has no tunables, but got {quoted(dict(fields))}: remove them"
             )
-        for field in fields:
-            check_name(f"{title}: a tunable", field)
+        for tunable in fields:
+            check_name(f"{title}: a tunable", tunable)
         schemes[scheme] = {
-            field: Domain.from_spec(f"{group}.{scheme}.{field}", value)
+            field: Domain.from_spec(f"{prefix}.{scheme}.{field}", value)
             for field, value in fields.items()
         }
     return schemes

@@ -132,8 +132,10 @@ class Space:
             KEEP if r["weight"] == KEEP else get_initializer(r["weight"]).label() for r in rules
         ]
         for index, (group, rule) in enumerate(zip(self.groups, rules, strict=True)):
-            if not group.bias.fixed:
-                labels[index] += f"+bias={rule['bias']}"
+            if group.bias_varies:
+                bias = rule["bias"]
+                named = get_initializer(bias).label() if isinstance(bias, Mapping) else bias
+                labels[index] += f"+bias={named}"
         schemes = [scheme for _, scheme in chosen]
         # A group that cannot vary is the same in all candidates: only the full names have it.
         free = [index for index, group in enumerate(self.groups) if group.size > 1] or [0]
@@ -168,15 +170,18 @@ class Space:
             )
         else:
             parts = [list(group.domains()) for group in self.groups]
+        # One value in each combination, but several in all.
+        alternatives = {"plan", *(f"{group.name}.scheme" for group in self.groups)}
+        alternatives |= {
+            f"{group.name}.bias"
+            for group in self.groups
+            if group.bias_fields and not group.bias.fixed
+        }
         if self.lr is not None:
             parts.append([{"lr": self.lr}])
         for combination in itertools.product(*parts):
             named = {name: domain for part in combination for name, domain in part.items()}
-            free = {
-                n: d
-                for n, d in named.items()
-                if not d.fixed or n == "plan" or n.endswith(".scheme")
-            }
+            free = {n: d for n, d in named.items() if not d.fixed or n in alternatives}
             for values in itertools.product(*(domain.values() for domain in free.values())):
                 yield dict(zip(free, values, strict=True))
 
@@ -206,7 +211,11 @@ class Space:
         plans = (
             None if self.plans is None else {name: plan.spec() for name, plan in self.plans.items()}
         )
-        groups = [repr(group) for group in self.groups]
+        # The tunables of biases stand apart: a space without them has the key that it always had.
+        groups = [
+            f"{group!r}{dict(group.bias_fields)!r}" if group.bias_fields else repr(group)
+            for group in self.groups
+        ]
         return {"groups": groups, "plans": plans, "default": self.default, "lr": repr(self.lr)}
 
 
@@ -220,8 +229,8 @@ def suggest_plan(
     Args:
         trial: The trial that is asked.
         space: A space, a mapping, or the path to a YAML file. Its parameters appear in the study as
-            `<group>.scheme`, `<group>.<scheme>.<field>`, `<group>.bias`, `plan` and `lr`; a learning rate
-            is read back as `trial.params["lr"]`.
+            `<group>.scheme`, `<group>.<scheme>.<field>`, `<group>.bias`, `<group>.bias.<scheme>.<field>`,
+            `plan` and `lr`; a learning rate is read back as `trial.params["lr"]`.
         allow_code: For files: the Python code that they may name. See `InitPlan.load`.
 
     Raises:

@@ -315,3 +315,82 @@ def test_a_fixed_trial_without_the_value_is_refused_in_one_line() -> None:
     with pytest.raises(ConfigError, match=r"all\.scheme: .*give the trial a value") as raised:
         suggest_plan(trial, one_group("he_normal", "zeros"))
     assert "\n" not in str(raised.value)
+
+
+BIASES = {
+    "groups": {
+        "all": {
+            "weight": ["he_normal", "orthogonal"],
+            "bias": {
+                "constant": {"value": {"low": -5.0, "high": 0.5}},
+                "normal": {"std": [0.01, 0.1], "mean": 0.25},
+                "zeros": None,
+            },
+        }
+    }
+}
+
+
+def test_a_bias_takes_all_that_a_weight_takes() -> None:
+    space = Space.from_spec(BIASES)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen = set()
+    for _ in range(40):
+        trial = study.ask()
+        suggestion = space.suggest(trial)
+        scheme = trial.params["all.bias"]
+        seen.add(scheme)
+        owned = {name for name in trial.params if name.startswith("all.bias.")}
+        assert owned == {
+            "constant": {"all.bias.constant.value"},
+            "normal": {"all.bias.normal.std"},
+        }.get(scheme, set())
+        bias = suggestion.plan.spec()["rules"][0]["bias"]
+        if scheme == "normal":
+            std = trial.params["all.bias.normal.std"]
+            assert bias == {"name": "normal", "std": std, "mean": 0.25}
+            assert f"std={std:g}" in suggestion.label
+        assert suggest_plan(optuna.trial.FixedTrial(trial.params), BIASES) == suggestion.plan
+        study.tell(trial, 0.0)
+    assert seen == {"constant", "normal", "zeros"}
+    assert space.size == float("inf")
+
+
+def test_the_grid_has_each_bias_with_its_own_tunables() -> None:
+    spec = {"weight": ["zeros", "ones"], "bias": {"constant": {"value": [1.0, 2.0]}, "zeros": None}}
+    space = Space.from_spec({"groups": {"all": spec}})
+    trials = list(space.grid())
+    assert len(trials) == space.size == 6
+    plans = [
+        suggest_plan(optuna.trial.FixedTrial(each), space).spec()["rules"][0] for each in trials
+    ]
+    assert len({str(plan) for plan in plans}) == 6
+    assert {str(plan["bias"]) for plan in plans} == {
+        "zeros",
+        "ones",
+        str({"name": "constant", "value": 2.0}),
+    }
+
+
+def test_one_bias_scheme_may_have_tunables_too() -> None:
+    spec = {"weight": "he_normal", "bias": {"uniform": {"limit": [0.1, 0.2]}}}
+    space = Space.from_spec({"groups": {"all": spec}})
+    assert list(space.grid()) == [{"all.bias.uniform.limit": limit} for limit in (0.1, 0.2)]
+    assert (
+        "limit=0.1" in space.suggest(optuna.trial.FixedTrial({"all.bias.uniform.limit": 0.1})).label
+    )
+
+
+@pytest.mark.parametrize(
+    ("bias", "message"),
+    [
+        ({}, "at least one scheme under bias"),
+        ({"constant": {"valeu": 1.0}}, "value"),
+        ({"normal": {"std": [-1.0]}}, "std"),
+        ({"he_norml": None}, "he_normal"),
+        ({"keep": {"value": 1.0}}, "no tunables"),
+    ],
+)
+def test_a_bad_bias_is_refused_before_any_training(bias: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Space.from_spec({"groups": {"all": {"weight": "he_normal", "bias": bias}}})
