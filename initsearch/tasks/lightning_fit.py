@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -35,7 +36,7 @@ class UsersFit:
         model: A LightningModule, which is copied with the weights that it has; or a function that builds one,
             which is called for each fit.
         trainer: The user's Trainer, not used before. Its copies have no progress bar, no model summary and no
-            checkpoints, and log nowhere; all else is as the user set it.
+            checkpoints, log nowhere, and have a temporary `default_root_dir`; all else is as the user set it.
         data: The keywords of `fit` that give data (`datamodule`, or `train_dataloaders`, `val_dataloaders`).
     """
 
@@ -72,7 +73,7 @@ class UsersFit:
         """
         from lightning.pytorch import seed_everything
 
-        with quiet(), _environment_kept():
+        with quiet(), _environment_kept(), TemporaryDirectory() as scratch:
             seed_everything(seed, workers=True, verbose=False)
             model = self.model() if self.builds else copied("model", self.model)
             trainer = copied("trainer", self.trainer)
@@ -80,6 +81,8 @@ class UsersFit:
             kept = [one for one in trainer.callbacks if not _is_omitted(one)]
             trainer.callbacks = [*callbacks, *kept]
             trainer.loggers = [_silent_logger(trainer)] if trainer.loggers else []
+            # A callback that the module itself configures may still write checkpoints: they go here.
+            trainer._default_root_dir = scratch
             adjust(trainer)
             fit(trainer, model, **data)
         return trainer, model

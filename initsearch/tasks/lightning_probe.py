@@ -36,14 +36,12 @@ class Probed:
         name: The name of the module's class.
         dataset: What records call the data: the name of the class that gives them.
         epochs: Epochs of the user's whole fit, at least 1.
-        interval: Epochs from one validation to the next, at least 1.
         slots: The parameters that a plan can fill.
     """
 
     name: str
     dataset: str
     epochs: int
-    interval: int
     slots: tuple[Slot, ...]
 
 
@@ -106,7 +104,6 @@ def probe(users: UsersFit, metric: str) -> Probed:
         name=type(model).__name__,
         dataset=_dataset(trainer, model),
         epochs=_epochs(users.trainer, trainer),
-        interval=users.trainer.check_val_every_n_epoch or 1,
         slots=slots,
     )
 

@@ -5,6 +5,8 @@ import time
 import traceback
 from pathlib import Path
 
+import torch
+
 from initsearch.errors import InitSearchError, ModelError, shortened
 from initsearch.plan import InitPlan
 from initsearch.random_state import isolated_random_state
@@ -28,7 +30,9 @@ def run_standalone_job(task: StandaloneTask, job: TrainJob | TestJob) -> CohortR
     if not isinstance(job, TrainJob):
         raise TypeError(f"{type(task).__name__} has no test set, but got {job!r}")
     wall, cpu = time.perf_counter(), time.process_time()
-    with isolated_random_state():
+    devices = [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+    # A process that has not used its GPUs has no state to keep there.
+    with isolated_random_state(devices=devices if torch.cuda.is_initialized() else []):
         curves = tuple(_train(task, job, candidate) for candidate in job.candidates)
     return CohortResult(
         curves=curves,

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from lightning_project import Blobs, Net, make_trainer
 from torch import nn
 
@@ -106,6 +107,23 @@ def test_early_stopping_ends_a_fit_as_it_ends_the_users(tmp_path: Path) -> None:
     own = users_own(3, callbacks=[copy.deepcopy(callbacks[0])])
     assert measured[-1].scores["val/loss"] == own["val/loss"]
     assert not (tmp_path / "checkpoints").exists()
+
+
+class Logging(Net):
+    """It uses its logger, and has a checkpoint of its own."""
+
+    def on_train_start(self) -> None:
+        self.logger.log_metrics({"started": 1.0})  # type: ignore[union-attr]
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        return [ModelCheckpoint(monitor="val/loss")]
+
+
+def test_a_search_writes_none_of_the_users_logs_and_checkpoints(tmp_path: Path) -> None:
+    trainer: dict[str, Any] = {"logger": CSVLogger(tmp_path), "default_root_dir": tmp_path}
+    task = make_task(Logging, max_epochs=1, enable_checkpointing=True, **trainer)
+    assert math.isfinite(task.train(PLAN, 0, [1.0])[0].scores["val/loss"])
+    assert list(tmp_path.rglob("*")) == []
 
 
 class Overflowing(Net):
