@@ -30,9 +30,10 @@ def run_standalone_job(task: StandaloneTask, job: TrainJob | TestJob) -> CohortR
     if not isinstance(job, TrainJob):
         raise TypeError(f"{type(task).__name__} has no test set, but got {job!r}")
     wall, cpu = time.perf_counter(), time.process_time()
-    devices = [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
     # A process that has not used its GPUs has no state to keep there.
-    with isolated_random_state(devices=devices if torch.cuda.is_initialized() else []):
+    used: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = [torch.device("cuda", i) for i in range(torch.cuda.device_count() if used else 0)]
+    with isolated_random_state(devices=devices):
         curves = tuple(_train(task, job, candidate) for candidate in job.candidates)
     return CohortResult(
         curves=curves,
