@@ -3,7 +3,6 @@
 `import initsearch` is light: a name loads what it needs when it is first used.
 """
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from initsearch.lazy import lazy_exports
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from initsearch.signal import diagnose as diagnose
     from initsearch.space import Space as Space
     from initsearch.space import suggest_plan as suggest_plan
+    from initsearch.version import __version__ as __version__
 
 _MODULES = {
     "ConfigError": "errors",
@@ -44,6 +44,7 @@ _MODULES = {
     "NoEffectWarning": "errors",
     "SignalReport": "signal",
     "Space": "space",
+    "__version__": "version",
     "diagnose": "signal",
     "get_initializer": "initializers",
     "init_find": "finder",
@@ -53,12 +54,6 @@ _MODULES = {
     "suggest_plan": "space",
 }
 
-try:
-    __version__ = version("initsearch")
-except PackageNotFoundError:  # a checkout that is not installed
-    __version__ = "0+unknown"
-
-__all__ = [*sorted(_MODULES), "__version__"]
-
+__all__ = sorted(_MODULES)
 
 __getattr__, __dir__ = lazy_exports(__name__, _MODULES)

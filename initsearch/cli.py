@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, NoReturn
 
 from initsearch.command import leave, run_command
+from initsearch.ctrl_c import exit_at_interrupt, raise_at_interrupt
 from initsearch.shipped_configs import SEARCH, no_sweep
 from initsearch.study_run import run_study
 
@@ -35,6 +36,7 @@ def run(config: "DictConfig") -> None:
     settings.trainer.check_devices()
     if settings.workers == 0:  # this process trains
         keep_freed_memory()
+    raise_at_interrupt()  # what is done from here on is stopped in good order
     found = run_study(settings, preload=PRELOAD)
     from initsearch.tracking import print_verdict, ui_command
 
@@ -45,8 +47,11 @@ def run(config: "DictConfig") -> None:
 
 
 def program() -> NoReturn:
-    """Entry point of `initsearch` and `python -m initsearch`."""
-    main()
+    """The search as a program of its own: it ends this process."""
+    try:
+        main()
+    finally:
+        exit_at_interrupt()  # the results are kept, and the end has been reported
     leave()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from initsearch import __version__
+from initsearch.ctrl_c import INTERRUPTED
 from initsearch.errors import InitSearchError, unknown_name, visible
 from initsearch.help_page import help_page
 from initsearch.shipped_configs import conf_dir
@@ -18,9 +19,7 @@ from initsearch.shipped_configs import conf_dir
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-#: The exit status that a shell reports for a program that Ctrl-C ended (128 + SIGINT).
-INTERRUPTED = 130
-#: And for one whose output is no longer read (128 + SIGPIPE).
+#: The exit status that a shell reports for a program whose output is no longer read (128 + SIGPIPE).
 BROKEN_PIPE = 141
 
 
