@@ -53,6 +53,9 @@ def baseline_of(entrants: Sequence[TrainedCandidate], baseline: str) -> TrainedC
 def too_few(candidates: Sequence[TrainedCandidate]) -> str:
     """Why there is no race, and what to change, if fewer than two candidates can enter it."""
     complete = [c for c in candidates if c.status == "complete"]
+    # A task without a learning rate of its own trains at the user's.
+    own = all(c.candidate.lr is None for c in candidates)
+    remedy = "check the scores, lower your learning rate" if own else "lower optimizer.lr"
     diverged, failed = (sum(c.status == end for c in candidates) for end in ("diverged", "failed"))
     reasons = sorted({c.reason for c in candidates if c.status in ("diverged", "failed")})
     ends = f"{diverged} diverged, {failed} failed" + (
@@ -66,7 +69,7 @@ def too_few(candidates: Sequence[TrainedCandidate]) -> str:
         )
     return (
         f"a race needs two candidates, but of {len(candidates)} only {len(complete)} completed the search "
-        f"({ends}): lower optimizer.lr, widen the space, or raise n_trials; tracebacks of failures are in the "
+        f"({ends}): {remedy}, widen the space, or raise n_trials; tracebacks of failures are in the "
         "study's folder, jobs/failed-*.txt, and failed candidates are tried again under another seed= or "
         "output_dir="
     )

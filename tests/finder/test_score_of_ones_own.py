@@ -170,6 +170,12 @@ def test_a_function_that_always_raises_is_reported_in_one_line_after_one_cohort(
     assert len(score.calls) <= 2 * 4
 
 
+def test_scores_that_are_all_nan_are_reported_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InitSearchError, match=r"4 diverged.*score not finite.*learning rate") as e:
+        study(Scored(lambda *_: math.nan), tmp_path)
+    assert "\n" not in str(e.value)
+
+
 def test_a_result_that_is_no_number_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"must return a number, but returned None"):
         study(Scored(lambda *_: None), tmp_path)
