@@ -12,8 +12,8 @@ from initsearch.errors import ConfigError, quoted
 from initsearch.finder.default_space import default_space
 from initsearch.finder.result import InitFindResult
 from initsearch.finder.settings import check_picklable, make_settings
+from initsearch.search.jobs.time_limits import JobTimeout
 from initsearch.search.metric import MODES
-from initsearch.search.time_limits import JobTimeout
 from initsearch.space import Space
 from initsearch.study_run import run_study
 from initsearch.tasks import Task

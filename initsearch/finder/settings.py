@@ -8,9 +8,9 @@ from typing import Any
 
 from initsearch.errors import ConfigError, shortened
 from initsearch.search.baselines import read_baselines
+from initsearch.search.jobs.time_limits import JobTimeout
 from initsearch.search.metric import METRICS
 from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
-from initsearch.search.time_limits import JobTimeout
 from initsearch.space import Space
 from initsearch.tasks import StandaloneTask, Task
 from initsearch.training import TrainerSettings

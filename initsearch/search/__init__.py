@@ -1,8 +1,8 @@
 """The study: proposes candidates, compares them at rungs, races the best on fresh seeds and gives the verdict.
 
 `Study` runs `StudySettings` to a `Verdict`, reports to a `Tracker` and a `Progress`, and resumes where an
-earlier run stopped. Begin reading at `study`, then `search_loop` and `pruning` for the search, and
-`race_runner` and `verdict_builder` for its end.
+earlier run stopped. Begin reading at `study`, then `search_loop` and `pruning` for the search, `racing` for the
+race and `verdict` for its end; `jobs` runs what they ask for.
 """
 
 from typing import TYPE_CHECKING

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from initsearch.layers import Slot
-from initsearch.search.job_book import JobBook
-from initsearch.search.job_maker import JobMaker
+from initsearch.search.jobs.job_book import JobBook
+from initsearch.search.jobs.job_maker import JobMaker
 from initsearch.search.metric import Metric
 from initsearch.search.rungs import Budgets
 from initsearch.search.settings import StudySettings

@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 
 from initsearch.search.candidates import REASON, TrainedCandidate
 from initsearch.search.context import StudyContext
-from initsearch.search.job_book import Ticket
-from initsearch.search.job_maker import has_state
+from initsearch.search.jobs.job_book import Ticket
+from initsearch.search.jobs.job_maker import has_state
 from initsearch.search.proposals import Proposals
 from initsearch.search.pruning import Judge, in_order
 from initsearch.search.trials import TrialStore

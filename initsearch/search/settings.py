@@ -19,8 +19,8 @@ from initsearch.digests import short_hash
 from initsearch.errors import ConfigError
 from initsearch.plan import InitPlan
 from initsearch.race import Boundary, RaceRules
+from initsearch.search.jobs.time_limits import JobTimeout
 from initsearch.search.metric import MODES, make_metric
-from initsearch.search.time_limits import JobTimeout
 from initsearch.search.trials import PRUNERS, SAMPLERS
 from initsearch.settings import Settings, one_of
 from initsearch.space import Space

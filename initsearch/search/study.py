@@ -15,23 +15,23 @@ from initsearch.execution import run_call
 from initsearch.files import read_whole, short_name, write_whole
 from initsearch.plan import InitPlan, Where
 from initsearch.search.candidates import TrainedCandidate
-from initsearch.search.clock import StudyClock
 from initsearch.search.context import StudyContext
-from initsearch.search.job_book import JobBook
-from initsearch.search.job_maker import JobMaker
+from initsearch.search.jobs.clock import StudyClock
+from initsearch.search.jobs.job_book import JobBook
+from initsearch.search.jobs.job_maker import JobMaker
+from initsearch.search.jobs.time_limits import TimeLimits
 from initsearch.search.metric import make_metric
-from initsearch.search.one_scheme import is_one_scheme, one_scheme_verdict
-from initsearch.search.race_plan import plan_lines
-from initsearch.search.race_runner import TEST_WORK, RaceRunner
+from initsearch.search.racing.race_plan import plan_lines
+from initsearch.search.racing.race_runner import TEST_WORK, RaceRunner
+from initsearch.search.racing.shortlist import baseline_of, shortlist, too_few
 from initsearch.search.rungs import Budgets, make_budgets
 from initsearch.search.search_loop import SearchLoop
 from initsearch.search.settings import StudySettings
-from initsearch.search.shortlist import baseline_of, shortlist, too_few
-from initsearch.search.time_limits import TimeLimits
 from initsearch.search.tracker import BufferedTracker, Progress, StudyInfo, Tracker
 from initsearch.search.trials import TrialStore
 from initsearch.search.verdict import Verdict
-from initsearch.search.verdict_builder import Findings, build_verdict
+from initsearch.search.verdict.builder import Findings, build_verdict
+from initsearch.search.verdict.one_scheme import is_one_scheme, one_scheme_verdict
 from initsearch.tasks import StandaloneTask
 from initsearch.training import CohortResult, Job, run_job
 

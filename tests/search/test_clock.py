@@ -7,8 +7,8 @@ import pytest
 from simulated_jobs import simulate
 from study_runs import Listener, Trained, folder, settings
 
-from initsearch.search import clock
-from initsearch.search.clock import StudyClock
+from initsearch.search.jobs import clock
+from initsearch.search.jobs.clock import StudyClock
 from initsearch.training import CohortResult, Job
 
 

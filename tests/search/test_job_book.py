@@ -12,7 +12,7 @@ from virtual_workers import VirtualWorkers
 
 from initsearch.errors import InitSearchError, ModelError
 from initsearch.execution import SerialExecutor
-from initsearch.search.job_book import JobBook, Outcome
+from initsearch.search.jobs.job_book import JobBook, Outcome
 from initsearch.training import (
     Candidate,
     CohortResult,

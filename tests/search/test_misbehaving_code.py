@@ -12,7 +12,7 @@ from test_job_book import ANNA, BERT, CARL, book, do, job_of, refusing
 from initsearch.cli import PRELOAD
 from initsearch.errors import InitSearchError, JobEndedError, ModelError
 from initsearch.execution import make_executor, processes
-from initsearch.search.time_limits import LEAST, MULTIPLE, PER_STEP, TimeLimits
+from initsearch.search.jobs.time_limits import LEAST, MULTIPLE, PER_STEP, TimeLimits
 from initsearch.search.verdict import Verdict
 from initsearch.training import TestJob
 

@@ -13,7 +13,7 @@ from initsearch.config import read_settings
 from initsearch.race import Race, RaceRules, plan
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.metric import METRICS
-from initsearch.search.race_plan import plan_lines, spread_of_differences
+from initsearch.search.racing.race_plan import plan_lines, spread_of_differences
 from initsearch.training.job import Candidate, Curve, Point
 
 ACCURACY = METRICS["val_accuracy"]

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from simulated_jobs import simulate
 from study_runs import SPACE, Call, Listener, Trained, folder, numbers, settings, stored
 
-from initsearch.search import job_book
+from initsearch.search.jobs import job_book
 from initsearch.search.study import Study
 from initsearch.training import TestJob, run_job
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from initsearch.search.candidates import TrainedCandidate
-from initsearch.search.search_counts import count_search
+from initsearch.search.verdict.search_counts import count_search
 from initsearch.space import Space
 from initsearch.training.job import Candidate
 

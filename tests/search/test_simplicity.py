@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from initsearch.plan import InitPlan
-from initsearch.search.simplicity import simplicity_ranks
+from initsearch.search.racing.simplicity import simplicity_ranks
 from initsearch.training.job import Candidate
 
 SCALED = {"name": "variance_scaling", "factor": 0.896398, "mode": "fan_avg"}

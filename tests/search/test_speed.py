@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import ttest_rel
 
 from initsearch.search.metric import METRICS
-from initsearch.search.speed import speeds
 from initsearch.search.verdict import Speed
+from initsearch.search.verdict.speed import speeds
 from initsearch.training.job import Curve, Point
 
 EPOCHS = np.linspace(0.5, 10, 20)

@@ -24,7 +24,7 @@ from initsearch.errors import ConfigError, InitSearchError
 from initsearch.execution import make_executor
 from initsearch.files import write_whole
 from initsearch.plan import InitPlan
-from initsearch.search import job_maker
+from initsearch.search.jobs import job_maker
 from initsearch.search.settings import (
     FIRST_RACE_BLOCK,
     SEEDS_PER_STUDY,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata, ttest_rel
 
-from initsearch.search.verdict_builder import held_out, kendall
+from initsearch.search.verdict.builder import held_out, kendall
 
 
 def tau_b(x: np.ndarray, y: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from study_runs import Listener, end_of
 
-from initsearch.search import job_book
+from initsearch.search.jobs import job_book
 from initsearch.training import CohortResult, Job, TrainJob
 
 Train = Callable[[Job], CohortResult]

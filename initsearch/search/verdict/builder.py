@@ -13,11 +13,8 @@ from scipy.stats import kendalltau
 from initsearch.race import Decision, Result, after_races, sentence
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.metric import Metric
-from initsearch.search.race_runner import RaceResult
-from initsearch.search.rates import best_rates
-from initsearch.search.search_counts import count_search
+from initsearch.search.racing.race_runner import RaceResult
 from initsearch.search.settings import StudySettings
-from initsearch.search.speed import speeds
 from initsearch.search.verdict import (
     BaselineAnswer,
     Evidence,
@@ -28,6 +25,9 @@ from initsearch.search.verdict import (
     Standing,
     Verdict,
 )
+from initsearch.search.verdict.rates import best_rates
+from initsearch.search.verdict.search_counts import count_search
+from initsearch.search.verdict.speed import speeds
 from initsearch.tasks import TaskInfo
 
 PACKAGES = (

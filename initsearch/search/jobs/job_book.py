@@ -13,7 +13,7 @@ from initsearch.digests import short_hash
 from initsearch.errors import InitSearchError, JobEndedError
 from initsearch.execution import submit_limited
 from initsearch.files import read_whole, write_whole
-from initsearch.search.time_limits import TimeLimits
+from initsearch.search.jobs.time_limits import TimeLimits
 from initsearch.search.tracker import Progress
 from initsearch.training.job import Candidate, CohortResult, Curve, Job
 

@@ -11,8 +11,8 @@ from initsearch.digests import short_hash
 from initsearch.execution import submit_limited
 from initsearch.files import read_whole, write_whole
 from initsearch.plan import InitPlan
+from initsearch.search.jobs.time_limits import TimeLimits
 from initsearch.search.settings import StudySettings
-from initsearch.search.time_limits import TimeLimits
 from initsearch.tasks import StandaloneTask, Task
 from initsearch.training import (
     Candidate,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from initsearch.race import Race, RaceRules
 from initsearch.search.context import StudyContext
-from initsearch.search.job_book import Ticket
-from initsearch.search.simplicity import simplicity_ranks
+from initsearch.search.jobs.job_book import Ticket
+from initsearch.search.racing.simplicity import simplicity_ranks
 from initsearch.search.tracker import curve_measurements
 from initsearch.training.job import Candidate, Curve
 

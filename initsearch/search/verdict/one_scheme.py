@@ -8,10 +8,10 @@ from scipy.stats import ttest_1samp
 
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.metric import Metric
-from initsearch.search.rates import best_rates
 from initsearch.search.settings import StudySettings
 from initsearch.search.verdict import Evidence, ImageCounts, Standing, Verdict
-from initsearch.search.verdict_builder import other_names, search_row, versions
+from initsearch.search.verdict.builder import other_names, search_row, versions
+from initsearch.search.verdict.rates import best_rates
 from initsearch.tasks import TaskInfo
 
 
