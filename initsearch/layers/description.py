@@ -73,6 +73,9 @@ def _slots(model: nn.Module, named: Sequence[NamedParameter], seen: Seen) -> lis
         else:
             position = Position()
         slot = _placed(first, position, rest)
+        stored = parameter.sites[0].stored
+        why = why_deliberate(stored, slot.category, slot.torch_default)
+        slot = replace(slot, deliberate=why)
         if (where := in_branch.get(slot.name)) is not None:
             slot = replace(slot, branch=where.branch, branch_layers=where.branch_layers)
         slots.append(replace(slot, branches=len(branches)))
@@ -117,7 +120,6 @@ def _slot(site: Site) -> Slot:
         parts=found.parts,
         torch_default=found.default,
         note="; ".join(notes),
-        deliberate=why_deliberate(stored, found.category, found.default),
         stored_as=tuple(f"{prefix}{original}" for original, _ in stored.originals),
     )
 

@@ -91,6 +91,8 @@ def _as_arriving(slot: Slot, layout: Layout) -> Slot:
 
 def _parts(layouts: Sequence[Layout], total: int) -> tuple[ParameterPart, ...] | None:
     """The matrices of a parameter: together all of its entries; `None` if the layouts do not give them."""
+    if not layouts[0].axes and total > 1:
+        return None
     distinct = {(each.axes, each.offset): each for each in layouts}
     if sum(each.size() for each in distinct.values()) != total:
         # Some entries were not read, as those of an expert that got no sample: they are like the others.

@@ -113,3 +113,21 @@ def test_a_weight_that_arrives_as_it_is_has_no_note(change: Callable[[Tensor], T
     arrived, note = applied(Changed(change), "lecun_normal")
     assert note == ""
     assert arrived.std().item() == pytest.approx(WIDTH**-0.5, rel=0.02)
+
+
+def test_a_sum_of_scaled_matrices_has_the_fans_and_the_scale_of_what_arrives() -> None:
+    class Basis(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shares = nn.Parameter(torch.randn(5, 3))
+            self.basis = nn.Parameter(torch.randn(3, WIDTH, WIDTH))
+
+        def forward(self, x: Tensor) -> Tensor:
+            weight = (self.shares[:, :, None, None] * self.basis).sum(1)
+            return torch.einsum("bi,rio->bro", x, weight)
+
+    torch.manual_seed(0)
+    model, x = Basis(), torch.randn(400, WIDTH)
+    InitPlan.from_spec("lecun_normal").apply(model, batch=x)
+    with torch.no_grad():
+        assert model(x).var().item() == pytest.approx(1, rel=0.05)

@@ -181,6 +181,12 @@ CASES: list[Case] = [
         [(M, RANK), (N, RANK)],
         FLAT,
     ),
+    (
+        "tensor train",
+        lambda x, a, b: x @ torch.einsum("ior,rjp->ijop", a, b).reshape(M, -1),
+        [(6, 8, RANK), (RANK, 8, 8)],
+        FLAT,
+    ),
     ("x W y", lambda x, w: torch.einsum("bi,ij,cj->bc", x, w, x.flip(0)), [(M, M)], FLAT),
     ("sparse", lambda x, w: torch.sparse.mm(x.to_sparse(), w), [(M, N)], FLAT),
     ("W.float()", lambda x, w: F.linear(x.float(), w.type(torch.float32)), [(N, M)], FLAT),

@@ -131,6 +131,30 @@ def test_a_plan_that_is_only_measured_leaves_the_choice_with_the_model() -> None
     assert bool((model.head.bias == -4.6).all())
 
 
+class Adapted(nn.Module):
+    """A frozen layer with a low-rank update that starts at zero, in bare parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = nn.Linear(6, 8).requires_grad_(False)
+        self.lora_a = nn.Parameter(torch.randn(2, 6))
+        self.lora_b = nn.Parameter(torch.zeros(8, 2))
+        self.prior = nn.Parameter(torch.full((8,), -4.6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + (x @ self.lora_a.T) @ self.lora_b.T + self.prior
+
+
+def test_the_zero_factor_of_a_low_rank_update_is_kept() -> None:
+    model = Adapted()
+    before = model.lora_a.detach().clone()
+    report = apply(model, "he_normal", X)
+    assert model.lora_b.count_nonzero() == 0
+    assert "all zero" in note(report, "lora_b")
+    assert not torch.equal(model.lora_a, before)
+    assert bool((model.prior == -4.6).all())
+
+
 class Tables(nn.Module):
     """Parameters that are data, and weights beside them."""
 

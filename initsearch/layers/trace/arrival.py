@@ -23,21 +23,24 @@ BENT = "it reaches its layer through a function that is not linear: the scale dr
 
 
 def with_arrival(layout: Layout, path: Path) -> Layout:
-    """A layout with what becomes of the values on the way, measured on random ones."""
-    if path.moves_only or not path.parameter.is_floating_point():
+    """A layout with what becomes of the values on the way, measured on random ones.
+
+    The factors of a product of parameters share its scale: nothing is measured for them.
+    """
+    if path.moves_only or path.is_factor or not path.parameter.is_floating_point():
         return layout
     size = float(path.parameter.detach().float().pow(2).mean().sqrt())
     size = size if 0 < size < math.inf else 1.0
     drawn = torch.randn(path.parameter.shape, generator=torch.Generator().manual_seed(0))
     values = (size * drawn).to(path.parameter)
     numbers = entries(path)
-    if numbers is None:
-        return layout
     try:
         once, twice = arriving(path, values).float(), arriving(path, 2 * values).float()
     except Exception as error:  # noqa: BLE001 - the model's own functions may refuse; the note says so
         return replace(layout, note=f"{UNKNOWN} ({type(error).__name__})")
-    sent = values.float().flatten()[numbers.flatten()].view(numbers.shape)
+    # What was sent for each entry; if that is not known, any of the values.
+    sent = values.float().flatten()
+    sent = sent[:1].new_full(once.shape, _rms(sent)) if numbers is None else sent[numbers]
     left = once != 0
     density = float(left.float().mean())
     if not density or not bool(torch.isfinite(twice).all()):

@@ -107,9 +107,18 @@ def _located(weight: Tensor, path: Path, nested: _Nested) -> Layout | None:
         found = None if numbers is None else _axes(numbers.reshape(shape), roles)
         if found is not None and product is not None:
             return _before(product, found)
+    return found and _with_fans(found, inner)
+
+
+def _with_fans(layout: Layout, inner: Sequence[tuple[int, str]]) -> Layout:
     fan_in = math.prod(size for size, role in inner if role in (IN, TAP))
     fan_out = math.prod(size for size, role in inner if role in (OUT, TAP))
-    return found and replace(found, fan_in=float(fan_in), fan_out=float(fan_out))
+    return replace(layout, fan_in=float(fan_in), fan_out=float(fan_out))
+
+
+def layout_of_all(weight: Tensor, roles: Sequence[str]) -> Layout:
+    """A layout with a weight's fans alone, if it is not known which entry of a parameter stands where."""
+    return _with_fans(Layout(()), list(zip(weight.shape, roles, strict=True)))
 
 
 def _view(weight: Tensor, path: Path) -> Tensor | None:
@@ -179,8 +188,10 @@ def _before(step: Step, after: Layout) -> Layout | None:
 def _nested(axes: Sequence[Axis], shape: Sequence[int]) -> list[list[tuple[int, str]]]:
     """The axes that each axis of a contiguous tensor consists of; what was left out counts as a stack."""
     found: list[list[tuple[int, str]]] = []
-    for place, size in enumerate(shape):
-        first = end = math.prod(shape[place + 1 :])
+    ends = [math.prod(shape[place + 1 :]) for place in range(len(shape))]
+    axes = [part for axis in axes for part in _split(axis, ends)]
+    for size, first in zip(shape, ends, strict=True):
+        end = first
         inner: list[tuple[int, str]] = []
         for axis in sorted(axes, key=lambda axis: axis.stride):
             if not first <= axis.stride < first * size:
@@ -193,6 +204,16 @@ def _nested(axes: Sequence[Axis], shape: Sequence[int]) -> list[list[tuple[int, 
             inner.insert(0, (first * size // end, STACK))
         found.append(inner)
     return found
+
+
+def _split(axis: Axis, ends: Sequence[int]) -> list[Axis]:
+    """An axis that runs over several axes of a contiguous tensor, by these."""
+    parts: list[Axis] = []
+    for end in sorted(set(ends)):
+        if axis.stride < end < axis.stride * axis.size and end % axis.stride == 0:
+            parts.append(replace(axis, size=end // axis.stride))
+            axis = replace(axis, size=axis.size * axis.stride // end, stride=end)
+    return [*parts, axis]
 
 
 def _axes(numbers: Tensor, roles: Sequence[str]) -> Layout | None:

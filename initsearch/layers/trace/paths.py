@@ -110,6 +110,16 @@ class Path:
         return False
 
     @property
+    def is_factor(self) -> bool:
+        """Whether a product with other parameters lies on the way."""
+        step: Step | None = self.step
+        while step is not None:
+            if step.product is not None:
+                return True
+            step = step.source[1].step
+        return False
+
+    @property
     def is_mixed(self) -> bool:
         """Whether other parameters or data are added to it, or multiplied with it entry by entry."""
         step: Step | None = self.step

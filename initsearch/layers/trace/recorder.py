@@ -4,6 +4,7 @@ Operations and modules report here what has run. The recorder knows neither of t
 notifies the observer.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -293,7 +294,8 @@ class Recorder:
         """
         owner, _, last = name.rpartition(".")
         vector = parameter.numel() == max(parameter.shape, default=1)
-        if not (vector or "bias" in last) or holds_data(name.removesuffix("bias")):
+        named = "bias" in last or re.fullmatch(r"b(\d+|_\w+)?", last)
+        if not (vector or named) or holds_data(name.removesuffix("bias")):
             return
         for index in sorted(came.pending, reverse=True):
             call = self.calls[index]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from initsearch.layers.model.tables import holds_data
 from initsearch.layers.trace.arrival import MIXED, with_arrival
-from initsearch.layers.trace.layouts import Layout, layout_of
+from initsearch.layers.trace.layouts import Layout, layout_of, layout_of_all
 from initsearch.layers.trace.lineage import Lineage
 from initsearch.layers.trace.paths import Path
 from initsearch.layers.trace.products import (
@@ -82,6 +82,12 @@ def layouts_in(
         found[parameter] = (
             replace(layout, note=MIXED) if path.is_mixed else with_arrival(layout, path)
         )
+    if not found:
+        # The largest parameter is the weight; others scale it, or choose what is summed.
+        bare = {n: path for n, path in paths.items() if not path.known and path.parameter.ndim > 1}
+        largest = max(bare, key=lambda name: bare[name].parameter.numel(), default="")
+        if largest:
+            found[largest] = with_arrival(layout_of_all(weight, roles), bare[largest])
     return found
 
 
