@@ -9,6 +9,9 @@ from initsearch.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from initsearch import race as race
+    from initsearch.audit import IdentifyReport as IdentifyReport
+    from initsearch.audit import assert_init as assert_init
+    from initsearch.audit import identify as identify
     from initsearch.callback import InitCallback as InitCallback
     from initsearch.errors import ConfigError as ConfigError
     from initsearch.errors import DataError as DataError
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "ConfigError": "errors",
     "DataError": "errors",
+    "IdentifyReport": "audit",
     "InitCallback": "callback",
     "InitFindResult": "finder",
     "InitFinder": "finder",
@@ -45,8 +49,10 @@ _MODULES = {
     "SignalReport": "signal",
     "Space": "space",
     "__version__": "version",
+    "assert_init": "audit",
     "diagnose": "signal",
     "get_initializer": "initializers",
+    "identify": "audit",
     "init_find": "finder",
     "list_initializers": "initializers",
     "race": "",

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -292,6 +292,18 @@ class InitPlan:
             ConfigError: A parameter is tied, and its names match rules that disagree.
         """
         return tuple(canonical_form(self._assignment(slot, False)) for slot in slots)
+
+    def initializer_of(self, slot: Slot, *, include_frozen: bool = False) -> Initializer | None:
+        """What the rules fill a parameter with, completed by its position; None if they keep it.
+
+        It is what `apply` does, except that a parameter that the model set on purpose is filled as well.
+
+        Raises:
+            ConfigError: The parameter is tied, and its names match rules that disagree.
+        """
+        assignment = self._assignment(replace(slot, deliberate=""), include_frozen)
+        initializer = assignment.initializer
+        return None if initializer is None else initializer.resolved(slot)
 
     def _assignment(self, slot: Slot, include_frozen: bool) -> Assignment:
         choice, number = self.resolve(slot)
