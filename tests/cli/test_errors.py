@@ -130,6 +130,52 @@ def test_a_model_that_cannot_be_built(monkeypatch, capsys, tmp_path) -> None:
     assert "resnet19" in line
 
 
+LEAVES = """
+import sys
+import torch
+if {on_import}:
+    sys.exit()
+def fill(tensor):
+    sys.exit()
+class Net(torch.nn.Linear):
+    def __init__(self):
+        sys.exit()
+"""
+
+
+@pytest.mark.parametrize(
+    ("on_import", "arguments"),
+    [
+        (True, ["baselines=[leaves_early.fill,torch_default]"]),
+        (True, ["~space.groups", "+space.plans.a=leaves_early.fill"]),
+        (
+            False,
+            [
+                *("~model.depth", "~model.width", "~model.activation", "~model.name"),
+                "+model._target_=leaves_early.Net",
+            ],
+        ),
+    ],
+    ids=["import of a baseline", "import of a plan", "model"],
+)
+def test_code_that_leaves_the_program_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    on_import: bool,
+    arguments: list[str],
+) -> None:
+    """A script would take exit status 0 for success."""
+    (tmp_path / "leaves_early.py").write_text(LEAVES.format(on_import=on_import))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "leaves_early", raising=False)
+    line = run(
+        monkeypatch, capsys, *DIGITS, *arguments, "workers=0", f"output_dir={tmp_path / 'out'}"
+    )
+    assert re.search(r"SystemExit|called sys\.exit", line)
+    assert "leaves_early" in line
+
+
 def test_a_data_set_that_is_nowhere(monkeypatch, capsys, tmp_path) -> None:
     line = run(
         monkeypatch, capsys, "+sweep=relu_mlp", "data.fallback=null", "data.download=false",

@@ -292,6 +292,18 @@ print("continued")
     assert (done.stdout, done.stderr) == ("continued\n", "")
 
 
+def test_a_second_ctrl_c_while_the_program_ends_prints_nothing() -> None:
+    code = """
+import atexit, signal, sys
+from initsearch import cli
+atexit.register(signal.raise_signal, signal.SIGINT)
+cli.main = lambda: sys.exit(130)
+cli.program()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_ctrl_c_while_the_program_is_loading(here) -> None:
     program = subprocess.Popen(
         [sys.executable, "-m", "initsearch", "+sweep=relu_mlp", *SMALL_DIGITS, "output_dir=out"],
