@@ -212,8 +212,8 @@ class SearchLoop:
         if twins:
             total = len(self.candidates)
             self._context.progress.message(
-                f"{total - twins} distinct candidates of {total}: {twins} start from the same weights as an "
-                "earlier one, at the same learning rate, and were not trained"
+                f"{total - twins} distinct candidates of {total}: the rest draw the same weights as an earlier "
+                "one at the same learning rate, and were not trained"
             )
 
     def _end_twins(self) -> None:
