@@ -1,6 +1,7 @@
 """`initsearch-diagnose`, `python -m initsearch.diagnosis`: a model's signal on a batch of a data set."""
 
 import io
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from torch import Tensor
 
+from initsearch.audit import IdentifyReport, identify
 from initsearch.command import run_command
 from initsearch.errors import ConfigError
 from initsearch.files import write_whole
@@ -37,6 +39,7 @@ class DiagnosisSettings(Settings):
         seed: Of the weights and of the batch.
         batch_size: Images in the batch; all, if there are fewer.
         output: Where the picture goes; None: no picture.
+        identify: Whether to name what the weights were drawn from, in place of the signal.
     """
 
     data: Annotated[DataSettings, BeforeValidator(partial(DataSettings.parse, "data"))]
@@ -46,6 +49,7 @@ class DiagnosisSettings(Settings):
     seed: int = 0
     batch_size: Annotated[int, Field(ge=2)] = 64
     output: str | None = None
+    identify: bool = False
 
     @field_validator("plan")
     @classmethod
@@ -65,6 +69,15 @@ class DiagnosisSettings(Settings):
 def run(config: DictConfig) -> None:
     """Print the report that a composed configuration asks for, and draw it."""
     settings = DiagnosisSettings.parse("", OmegaConf.to_container(config, resolve=True))
+    if settings.identify:
+        if settings.output is not None:
+            raise ConfigError(
+                f"output is a picture of the signal, but got {settings.output!r} with identify=true: "
+                "leave one of the two out"
+            )
+        title, names = name_draws(settings)
+        print(f"{title}\n\n{names}")  # noqa: T201
+        return
     title, report = look(settings)
     print(f"{title}\n\n{report}")  # noqa: T201
     if settings.output is not None:
@@ -105,6 +118,29 @@ def look(settings: DiagnosisSettings) -> tuple[str, SignalReport]:
     return title, report
 
 
+def name_draws(settings: DiagnosisSettings) -> tuple[str, IdentifyReport]:
+    """A line that says what was looked at, and what its weights were drawn from.
+
+    Model and batch are those of `look`.
+
+    Raises:
+        ConfigError: A setting breaks a rule.
+        DataError: The data set is missing or damaged.
+        ModelError: The model cannot be built or run.
+    """
+    data = load_data(settings.data)
+    images, _ = _batch(data, settings)
+    with isolated_random_state(seed=derive_seed("model", settings.seed)):
+        model = build_model(settings.model, data.input_shape, data.num_classes)
+    initialized = "as the framework draws it"
+    if settings.plan is not None:
+        plan = InitPlan.from_spec(settings.plan, settings.allow_code)
+        plan.apply(model, seed=settings.seed, batch=images)
+        initialized = "initialized by the plan"
+    title = f"{settings.model.label} on {data.name}, seed {settings.seed}, {initialized}"
+    return title, identify(model, images)
+
+
 def _batch(data: ImageData, settings: DiagnosisSettings) -> tuple[Tensor, Tensor]:
     """Training images of the seed's split, normalised, and their labels."""
     pool = split(data, settings.seed, settings.data.train_size, settings.data.val_size).train
@@ -129,6 +165,8 @@ def _draw(report: SignalReport, path: Path) -> Path:
 
 def main() -> None:
     """Entry point of `initsearch-diagnose` and `python -m initsearch.diagnosis`."""
+    # An option without a value, as in other programs; Hydra has settings alone.
+    sys.argv[1:] = ["identify=true" if word == "--identify" else word for word in sys.argv[1:]]
     run_command(DIAGNOSE, run)
 
 

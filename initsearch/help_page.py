@@ -64,9 +64,11 @@ settings:
   batch_size=        images, 2 or more
   seed=              draws the weights and the batch
   output=            a file for the figure: signal.png, signal.svg, signal.pdf
+  identify=true      names what the weights were drawn from, without the signal
 
 options:
   -h, --help         this page
+  --identify         the same as identify=true
   --version          the version of initsearch
   --cfg job          print the composed configuration and exit
   --hydra-help       options of Hydra, which composes the configuration

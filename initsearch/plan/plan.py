@@ -22,6 +22,7 @@ from initsearch.errors import (
 from initsearch.files import write_whole
 from initsearch.initializers import Initializer, list_initializers
 from initsearch.layers import Slot, Twin, describe, find_twins
+from initsearch.plan.code import code_for
 from initsearch.plan.fill import Assignment, canonical_form, carry_out
 from initsearch.plan.presets import PLANS
 from initsearch.plan.report import InitReport, ParameterRow
@@ -292,6 +293,34 @@ class InitPlan:
             ConfigError: A parameter is tied, and its names match rules that disagree.
         """
         return tuple(canonical_form(self._assignment(slot, False)) for slot in slots)
+
+    def to_code(self, model: nn.Module, batch: Any = None) -> str:
+        """Plain PyTorch code that draws what the plan draws for a model, and needs no initsearch.
+
+        It has one function, `init_weights(model)`, which draws from torch's global random generator: the same
+        distributions as `apply`, but other values. Where Keras or JAX has the same initializer, a comment has
+        its line. Names are those of the model without wrappers (`torch.compile`, `DataParallel`).
+
+        Args:
+            model: The model, as for `apply`; it is left as it was.
+            batch: An input of the model; see `apply`.
+
+        Raises:
+            ConfigError: An initializer needs a batch or is a function, or it refuses a parameter.
+            ModelError: The model cannot be described.
+
+        Example:
+            >>> print(InitPlan.from_spec("he_normal").to_code(model))
+        """
+        assignments = [self._assignment(slot, False) for slot in describe(model, batch)]
+        return code_for(
+            model,
+            [
+                (each.slot, each.initializer.resolved(each.slot))
+                for each in assignments
+                if each.initializer is not None
+            ],
+        )
 
     def initializer_of(self, slot: Slot, *, include_frozen: bool = False) -> Initializer | None:
         """What the rules fill a parameter with, completed by its position; None if they keep it.

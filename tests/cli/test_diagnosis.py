@@ -69,6 +69,20 @@ def test_a_plan_file_may_name_the_code_that_the_command_line_allows(
     assert "no_gradient" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", ["--identify", "identify=true"])
+def test_what_the_weights_were_drawn_from_is_named(monkeypatch, capsys, option: str) -> None:
+    run(monkeypatch, "model=mlp", "model.depth=2", "plan=he_normal", option)
+    out = capsys.readouterr().out
+    assert len(re.findall(r"^\S+weight +\S+ +he_normal ", out, flags=re.MULTILINE)) == 3
+    assert "verdict" not in out
+
+
+def test_an_identification_has_no_picture(monkeypatch, capsys) -> None:
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "model=mlp", "--identify", "output=signal.png")
+    assert re.search("output .*identify", capsys.readouterr().err)
+
+
 def test_a_look_is_a_function_of_its_seed_and_leaves_the_random_state() -> None:
     state = torch.get_rng_state()
     title, report = look(looking_at(DIGITS))
