@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from initsearch.audit.fit import fit
@@ -26,6 +27,12 @@ _LEAST_COPIED = 4
 _DEEP = 4
 #: A truncation further out than this cuts less than .3 % of the normal.
 _FAR_OUT = 3.0
+# Of few entries, the median says little about the scale. The median of |N(0, 1)| is .6745.
+_LEAST_FOR_MEDIAN = 100
+_MEDIAN_OF_NORMAL = 0.6745
+# Beyond so many standard deviations a normal has one entry in 10^15, and at most this share is an exception.
+_FAR_ENTRY = 8.0
+_MOST_FAR = 1e-2
 # Activations that are zero at zero; after others a layer of zeros still passes a signal.
 _ZERO_AT_ZERO = (
     "none", "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "tanh",
@@ -37,7 +44,12 @@ def find_oddities(
     model: nn.Module, slots: Sequence[Slot], found: Sequence[Identified], batch: Any
 ) -> tuple[list[str], list[str]]:
     """The findings, and remarks on what could not be examined."""
-    oddities = [*_unlike_siblings(found), *_copies(found), *_useless_truncation(found)]
+    oddities = [
+        *_unlike_siblings(found),
+        *_copies(found),
+        *_useless_truncation(found),
+        *_far_entries(found),
+    ]
     try:
         trace = trace_forward(model, batch, samples=2, train=False)
     except ModelError as error:
@@ -120,6 +132,25 @@ def _useless_truncation(found: Sequence[Identified]) -> Iterator[str]:
             )
     for sentence, names in far.items():
         yield f"{sentence}: {listed(names)}"
+
+
+def _far_entries(found: Sequence[Identified]) -> Iterator[str]:
+    """Single entries that no normal distribution draws.
+
+    timm's `trunc_normal_` inverts the error function: where it draws -1, once in 2^24 entries, the entry is its
+    bound of -2, whatever the scale.
+    """
+    for each in found:
+        values = each.unit.values
+        if each.family != "unknown" or values.size < _LEAST_FOR_MEDIAN:
+            continue
+        deviations = abs(values) / (float(np.median(abs(values))) / _MEDIAN_OF_NORMAL or 1.0)
+        far = deviations > _FAR_ENTRY
+        if 0 < far.sum() <= _MOST_FAR * values.size:
+            yield (
+                f"{each.unit.name} has {int(far.sum())} of {values.size} entries far out, the farthest at "
+                f"{float(deviations.max()):.3g} standard deviations ({float(values[deviations.argmax()]):g})"
+            )
 
 
 def _zeros_in_a_row(

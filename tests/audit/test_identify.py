@@ -229,6 +229,17 @@ def test_a_truncation_far_out_is_odd() -> None:
     assert "changes nothing" in oddity
 
 
+def test_single_entries_far_out_are_odd() -> None:
+    # timm's trunc_normal_ gives its bound of -2 once in 2^24 entries.
+    model = nn.Linear(200, 200)
+    nn.init.normal_(model.weight, std=0.02)
+    with torch.no_grad():
+        model.weight[3, 5] = -2.0
+    (oddity,) = identify(model).oddities
+    assert "weight has 1 of 40000 entries far out" in oddity
+    assert "(-2)" in oddity
+
+
 def test_gates_that_differ_have_rows_of_their_own() -> None:
     model = nn.LSTM(20, 40)
     with torch.no_grad():
