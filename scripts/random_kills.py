@@ -112,14 +112,17 @@ def train(folder: Path, job: Job) -> CohortResult:
     return run_job(job)
 
 
-def run(settings: StudySettings) -> None:
-    """Run or resume a study."""
+def run(settings: StudySettings, *, records: bool) -> None:
+    """Run or resume a study, with or without MLflow's records."""
     progress = Quiet()
     output_dir = settings.output_dir
     output_dir.mkdir(parents=True, exist_ok=True)
-    prepare_store(output_dir)
+    if records:
+        prepare_store(output_dir)
     with ProcessExecutor([None, None]) as executor:
-        tracker = TrackerGroup(lambda: [MlflowTracker.in_folder(output_dir, progress.message)])
+        tracker = TrackerGroup(
+            lambda: [MlflowTracker.in_folder(output_dir, progress.message)] if records else []
+        )
         folder = Study(settings, tracker, progress).folder
         study = Study(settings, tracker, progress, partial(train, folder))
         if study.finished is None:
@@ -166,7 +169,7 @@ def killed(settings: StudySettings, luck: random.Random, longest: float, count: 
     folder = Study(settings, TrackerGroup(list), Quiet()).folder
     before: dict[str, bytes] = {}
     for attempt in itertools.count(1):
-        pid = in_group(partial(run, settings))
+        pid = in_group(partial(run, settings, records=True))
         # Ever longer: MLflow's tables, for one, are made in one piece or not at all.
         status = ended(pid, luck.uniform(0.0, longest * (1 + attempt / 10)))
         if status is None:
@@ -212,7 +215,7 @@ def one_study(seed: int, output_dir: Path, luck: random.Random, count: Count) ->
     """Run a study in one go and with kills, and compare."""
     whole = settings_of(seed, output_dir / "whole")
     start = time.monotonic()
-    pid = in_group(partial(run, whole))
+    pid = in_group(partial(run, whole, records=False))
     if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0:
         raise RuntimeError("the study fails without any kill")
     settings = settings_of(seed, output_dir / "killed")
