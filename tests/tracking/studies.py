@@ -6,14 +6,13 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from initsearch.race import BaselineGap
+from initsearch.race import BaselineGap, Status
 from initsearch.search.tracker import Candidate, Measurement, StudyInfo, Tracker
 from initsearch.search.verdict import (
     BaselineAnswer,
     Evidence,
     HeldOutScore,
     Standing,
-    Status,
     Verdict,
 )
 
