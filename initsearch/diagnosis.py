@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from initsearch.audit import IdentifyReport, identify
 from initsearch.command import run_command
@@ -94,10 +94,7 @@ def look(settings: DiagnosisSettings) -> tuple[str, SignalReport]:
         DataError: The data set is missing or damaged.
         ModelError: The model cannot be built or run.
     """
-    data = load_data(settings.data)
-    images, labels = _batch(data, settings)
-    with isolated_random_state(seed=derive_seed("model", settings.seed)):
-        model = build_model(settings.model, data.input_shape, data.num_classes)
+    data, model, (images, labels) = _subject(settings)
     name = settings.model.label
     report = diagnose(
         model,
@@ -128,10 +125,7 @@ def name_draws(settings: DiagnosisSettings) -> tuple[str, IdentifyReport]:
         DataError: The data set is missing or damaged.
         ModelError: The model cannot be built or run.
     """
-    data = load_data(settings.data)
-    images, _ = _batch(data, settings)
-    with isolated_random_state(seed=derive_seed("model", settings.seed)):
-        model = build_model(settings.model, data.input_shape, data.num_classes)
+    data, model, (images, _) = _subject(settings)
     initialized = "as the framework draws it"
     if settings.plan is not None:
         plan = InitPlan.from_spec(settings.plan, settings.allow_code)
@@ -139,6 +133,15 @@ def name_draws(settings: DiagnosisSettings) -> tuple[str, IdentifyReport]:
         initialized = "initialized by the plan"
     title = f"{settings.model.label} on {data.name}, seed {settings.seed}, {initialized}"
     return title, identify(model, images)
+
+
+def _subject(settings: DiagnosisSettings) -> tuple[ImageData, nn.Module, tuple[Tensor, Tensor]]:
+    """The data set, the model as its framework draws it, and a batch with its labels."""
+    data = load_data(settings.data)
+    batch = _batch(data, settings)
+    with isolated_random_state(seed=derive_seed("model", settings.seed)):
+        model = build_model(settings.model, data.input_shape, data.num_classes)
+    return data, model, batch
 
 
 def _batch(data: ImageData, settings: DiagnosisSettings) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,9 @@ def hex_digest(text: str, size: int) -> str:
     return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
 
 
-def short_hash(parts: Any) -> str:
-    """Eight hexadecimal digits that stand for plain data; what JSON lacks goes by its `str`."""
-    return hex_digest(json.dumps(parts, sort_keys=True, default=str), 4)
+def short_hash(parts: Any, size: int = 4) -> str:
+    """Hexadecimal digits that stand for plain data, two for each byte; what JSON lacks goes by its `str`."""
+    return hex_digest(json.dumps(parts, sort_keys=True, default=str), size)
 
 
 def seed_of(text: str) -> int:

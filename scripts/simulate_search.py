@@ -32,6 +32,7 @@ from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.pruning import Judge
 from initsearch.search.settings import RaceSettings, SearchSettings
 from initsearch.space import Space
+from initsearch.study_run import Quiet
 from initsearch.tasks import Measured, TaskInfo
 from initsearch.tracking import TrackerGroup
 from initsearch.training import TrainerSettings
@@ -114,28 +115,6 @@ class CurvesTask:
             accuracy = self.truths[text].accuracy(budget / FULL) + NOISE * rng.normal()
             measured.append(Measured(budget, {"val_accuracy": accuracy / 100}))
         return measured
-
-
-class Silent:
-    """A progress display that shows nothing."""
-
-    def plan(self, work: Mapping[str, float]) -> None:
-        """Nothing to show."""
-
-    def phase(self, name: str, total: float) -> None:
-        """Nothing to show."""
-
-    def training(self, what: str) -> None:
-        """Nothing to show."""
-
-    def advance(self, amount: float) -> None:
-        """Nothing to show."""
-
-    def skip(self, amount: float) -> None:
-        """Nothing to show."""
-
-    def message(self, text: str) -> None:
-        """Nothing to show."""
 
 
 class FamilyPlaces(Judge):
@@ -270,7 +249,7 @@ def _study(space: Mapping[str, Any], task: CurvesTask, remedy: Remedy) -> Iterat
             race=RaceSettings(max_seeds=2, looks=(2,)),
         )
         with contextlib.closing(TrackerGroup(lambda: [])) as tracker:
-            yield Study(settings, tracker, Silent())
+            yield Study(settings, tracker, Quiet())
 
 
 def main() -> None:

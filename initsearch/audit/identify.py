@@ -39,9 +39,9 @@ def identify(model: nn.Module, batch: Any = None) -> IdentifyReport:
 
     Args:
         model: Any module, wrapped or not, with the weights with which training would begin.
-        batch: An input of the model; see `initsearch.diagnose`. It shows fans, residual branches and zero
-        layers in
-            a row. Default: the model's `example_input_array`, or an input guessed from its first layer.
+        batch: An input of the model; see `initsearch.diagnose`. It shows fans, residual branches and
+            layers of zeros in a row. Default: the model's `example_input_array`, or an input guessed from its
+            first layer.
 
     Returns:
         A row per parameter or part, a plan that draws the same, and what is odd.

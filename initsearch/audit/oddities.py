@@ -169,12 +169,7 @@ def _zeros_in_a_row(
     by_index = {call.index: call for call in trace.calls}
     for call in trace.calls:
         before = [by_index[i] for i in sorted(call.sources) if i in by_index]
-        if (
-            not before
-            or call.repeat
-            or not weights[call.index]
-            or (call.reads_input and not before)
-        ):
+        if not before or call.repeat or not weights[call.index]:
             continue
         if all(silent[each.index] and _passes_zero(each) for each in before):
             names = listed(each.weight for each in before)

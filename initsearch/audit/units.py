@@ -13,7 +13,7 @@ from initsearch.audit.structure import structure_of
 from initsearch.initializers import Initializer, compute_fans
 from initsearch.initializers.distribution import Distribution
 from initsearch.layers import Slot, read
-from initsearch.layers.model.walk import submodule
+from initsearch.layers.model.assign import padding_row
 
 # An index in a name: of a block (`layers.3`, `encoder_layer_3`), or of a layer in an `nn.Sequential`.
 _NUMBER = re.compile(r"(?:(?<=[._])|^)\d+(?=\.|$)")
@@ -85,8 +85,8 @@ def units_of(model: nn.Module, slots: Sequence[Slot]) -> list[Unit]:
 
 def split_padding(model: nn.Module, slot: Slot, value: Tensor) -> tuple[Tensor, Tensor | None]:
     """An embedding's rows without that of its `padding_idx`, and that row; None if it has no such row."""
-    padding = getattr(submodule(model, slot.module_name), "padding_idx", None)
-    if slot.kind != "embedding" or padding is None:
+    padding = padding_row(model, slot)
+    if padding is None:
         return value, None
     return torch.cat([value[:padding], value[padding + 1 :]]), value[padding]
 

@@ -35,12 +35,12 @@ class InitFindResult:
         That of the winner. In a tie, the baseline if it is part of it, else the simplest. Undecided, the
         baseline, unless it is beaten.
         """
-        return InitPlan.from_spec(self._standing(self.suggested).plan)
+        return InitPlan.from_spec(self.verdict.to_take.plan)
 
     @property
     def suggested(self) -> str:
         """The name of the candidate whose plan is suggested."""
-        return self.verdict.recommended or self.verdict.candidates[0].name
+        return self.verdict.to_take.name
 
     @property
     def results(self) -> list[dict[str, Any]]:
@@ -61,6 +61,3 @@ class InitFindResult:
         text = io.StringIO()
         print_verdict(Console(file=text, width=WIDTH), self.verdict, folder=self.folder)
         return text.getvalue().strip("\n")
-
-    def _standing(self, name: str) -> Any:
-        return next(one for one in self.verdict.candidates if one.name == name)

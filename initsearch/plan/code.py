@@ -24,6 +24,7 @@ from initsearch.initializers import (
 from initsearch.initializers.distribution import Distribution
 from initsearch.initializers.scaling import count_connections, parent_ratio
 from initsearch.layers import ParameterPart, Slot
+from initsearch.layers.model.assign import padding_row
 from initsearch.layers.model.walk import submodule
 
 _HEAD = '''\
@@ -227,8 +228,8 @@ def _structure(slot: Slot, part: ParameterPart, initializer: Initializer) -> lis
 
 def _padding(model: nn.Module, slot: Slot) -> list[str]:
     for each in (slot, *slot.aliases):
-        row = getattr(submodule(model, each.module_name), "padding_idx", None)
-        if each.kind == "embedding" and row is not None:
+        row = padding_row(model, each)
+        if row is not None:
             return [f"    p[{slot.name!r}][{row}].zero_()  # padding"]
     return []
 

@@ -1,7 +1,6 @@
 """Candidates in the order in which a study asks for them: baselines first, then what the sampler proposes."""
 
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from initsearch.digests import hex_digest, short_hash
+from initsearch.digests import short_hash
 from initsearch.layers import Slot
 from initsearch.plan import InitPlan
 from initsearch.search.candidates import TrainedCandidate
@@ -145,7 +144,7 @@ class Proposals:
     def _arm(self, plan: InitPlan) -> str:
         """The same for plans that draw the same weights on the model; for equal plans, if it is not known."""
         form = plan.canonical(self._slots) if self._slots else plan.spec()
-        return hex_digest(json.dumps(form, sort_keys=True, default=str), ARM_BYTES)
+        return short_hash(form, ARM_BYTES)
 
     def _scheme(self, found: Suggestion, arm: str) -> str:
         """A candidate's scheme. It has a baseline's name exactly if it starts from that baseline's weights."""

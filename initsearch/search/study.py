@@ -254,12 +254,11 @@ class Study:
 
     def _save_winner(self, verdict: Verdict) -> None:
         """Write the recommended plan, with its name and the verdict's sentence as a comment."""
-        name = verdict.recommended or verdict.candidates[0].name
-        standing = next(one for one in verdict.candidates if one.name == name)
-        default = " (the default)" if name == verdict.baseline else ""
-        InitPlan.from_spec(standing.plan).save(
+        taken = verdict.to_take
+        default = " (the default)" if taken.name == verdict.baseline else ""
+        InitPlan.from_spec(taken.plan).save(
             self.folder / "winner.yaml",
-            comment=f"plan to take: {name}{default}\nverdict ({verdict.status}): {verdict.sentence}",
+            comment=f"plan to take: {taken.name}{default}\nverdict ({verdict.status}): {verdict.sentence}",
         )
 
     @property

@@ -1,7 +1,6 @@
 """`run_train_job` and `run_test_job`: a job from its description to its result, in the calling process."""
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress
@@ -19,6 +18,7 @@ from initsearch.training.checkpoint import Checkpoint
 from initsearch.training.cohort import CohortModule
 from initsearch.training.inputs import batch_format, lay_out
 from initsearch.training.job import Candidate, CohortResult, Curve, Job, TestJob, TrainJob
+from initsearch.training.job_clock import JobClock
 from initsearch.training.lightning_run import make_trainer, one_thread
 from initsearch.training.measure import measure
 from initsearch.training.members import build_members
@@ -40,7 +40,7 @@ def run_train_job(job: TrainJob) -> CohortResult:
         ModelError: The model cannot be built, initialized or trained.
         KeyboardInterrupt: Ctrl-C was pressed; nothing is left half-written.
     """
-    clock = _Clock()
+    clock = JobClock()
     with _training_on(job) as (trainer, device):
         block = job.cohort_task.open(job.seed, device)
         members = build_members(job, block)
@@ -71,7 +71,7 @@ def run_test_job(job: TestJob) -> CohortResult:
     Raises:
         ConfigError, DataError, ModelError, KeyboardInterrupt: As in `run_train_job`.
     """
-    clock = _Clock()
+    clock = JobClock()
     kept = [c for c in job.candidates if c.name in job.states and Path(job.states[c.name]).exists()]
     gone = [candidate for candidate in job.candidates if candidate not in kept]
     with _training_on(job) as (trainer, device):
@@ -132,28 +132,3 @@ def _in_order(candidates: Sequence[Candidate], curves: Sequence[Curve]) -> list[
     """One curve per candidate, in the candidates' order."""
     by_name = {curve.candidate: curve for curve in curves}
     return [by_name[candidate.name] for candidate in candidates]
-
-
-class _Clock:
-    """Wall and processor time of a job."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def result(
-        self,
-        curves: Sequence[Curve],
-        engine: str,
-        reason: str,
-        device: torch.device,
-        cpu_seconds_elsewhere: float = 0.0,
-    ) -> CohortResult:
-        """The result of the job that ends now."""
-        return CohortResult(
-            curves=tuple(curves),
-            wall_seconds=time.perf_counter() - self._wall,
-            cpu_seconds=time.process_time() - self._cpu + cpu_seconds_elsewhere,
-            engine=engine,
-            reason=reason,
-            device=str(device),
-        )

@@ -1,7 +1,6 @@
 """`run_standalone_job`: the candidates of a job, trained by a `StandaloneTask` one after another."""
 
 import math
-import time
 import traceback
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from initsearch.random_state import isolated_random_state
 from initsearch.tasks.base import Measured, StandaloneTask
 from initsearch.tasks.streams import step_at
 from initsearch.training.job import Candidate, CohortResult, Curve, Point, TestJob, TrainJob
+from initsearch.training.job_clock import JobClock
 
 
 def run_standalone_job(task: StandaloneTask, job: TrainJob | TestJob) -> CohortResult:
@@ -29,23 +29,19 @@ def run_standalone_job(task: StandaloneTask, job: TrainJob | TestJob) -> CohortR
     """
     if not isinstance(job, TrainJob):
         raise TypeError(f"{type(task).__name__} has no test set, but got {job!r}")
-    wall, cpu = time.perf_counter(), time.process_time()
+    clock = JobClock()
+    steps_per_epoch = task.info().steps_per_epoch
     # A process that has not used its GPUs has no state to keep there.
     used: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = [torch.device("cuda", i) for i in range(torch.cuda.device_count() if used else 0)]
     with isolated_random_state(devices=devices):
-        curves = tuple(_train(task, job, candidate) for candidate in job.candidates)
-    return CohortResult(
-        curves=curves,
-        wall_seconds=time.perf_counter() - wall,
-        cpu_seconds=time.process_time() - cpu,
-        engine="own",
-        reason="the task trains its candidates itself",
-        device="own",
-    )
+        curves = [_train(task, job, each, steps_per_epoch) for each in job.candidates]
+    return clock.result(curves, "own", "the task trains its candidates itself", "own")
 
 
-def _train(task: StandaloneTask, job: TrainJob, candidate: Candidate) -> Curve:
+def _train(
+    task: StandaloneTask, job: TrainJob, candidate: Candidate, steps_per_epoch: int
+) -> Curve:
     plan = InitPlan.from_spec(candidate.plan)
     try:
         measured = task.train(plan, job.seed, job.points)
@@ -58,7 +54,7 @@ def _train(task: StandaloneTask, job: TrainJob, candidate: Candidate) -> Curve:
     return Curve(
         candidate=candidate.name,
         seed=job.seed,
-        points=() if diverged else tuple(_point(task, one) for one in finite),
+        points=() if diverged else tuple(_point(one, steps_per_epoch) for one in finite),
         initial_loss=math.nan,
         diverged=diverged,
     )
@@ -71,6 +67,6 @@ def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {reason} ({Path(place.filename).name}, line {place.lineno})"
 
 
-def _point(task: StandaloneTask, measured: Measured) -> Point:
-    step = step_at(measured.budget, task.info().steps_per_epoch)
+def _point(measured: Measured, steps_per_epoch: int) -> Point:
+    step = step_at(measured.budget, steps_per_epoch)
     return Point(measured.budget, step, measured.train_loss, measured.scores)

@@ -55,11 +55,19 @@ def assign_(model: nn.Module, slot: Slot, fill: Fill) -> None:
             fill(view, part.fan_in, part.fan_out, number)
             part.store(value, view)
         for each in (slot, *slot.aliases):
-            padding = getattr(submodule(model, each.module_name), "padding_idx", None)
-            if each.kind == "embedding" and padding is not None:
+            padding = padding_row(model, each)
+            if padding is not None:
                 value[padding].zero_()
     if not plain:
         stored.write(slot.name, value)
+
+
+def padding_row(model: nn.Module, slot: Slot) -> int | None:
+    """The index of an embedding's padding row; None if it has none, and for other parameters."""
+    if slot.kind != "embedding":
+        return None
+    row: int | None = getattr(submodule(model, slot.module_name), "padding_idx", None)
+    return row
 
 
 def mark_filled(model: nn.Module, slot: Slot) -> None:

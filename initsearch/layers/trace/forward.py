@@ -138,9 +138,8 @@ class _Run:
             with preserved(core), torch.set_grad_enabled(self.gradients):
                 try:
                     output = self._run(named, call, recorder)
-                except (
-                    Exception
-                ) as error:  # a model may raise anything; it is reported by the caller
+                # A model may raise anything; the caller reports it.
+                except Exception as error:
                     if error is recorder.fault or isinstance(error, ModelError):
                         raise
                     self.error = self.error or error

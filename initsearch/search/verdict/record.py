@@ -301,6 +301,12 @@ class Verdict:
                     f"a verdict's {field_name} must be one of its candidates, but got {named!r}"
                 )
 
+    @property
+    def to_take(self) -> Standing:
+        """The recommended candidate; the leader in a file of an earlier version."""
+        name = self.recommended or self.candidates[0].name
+        return next(standing for standing in self.candidates if standing.name == name)
+
     def to_json(self) -> dict[str, Any]:
         """The verdict as plain JSON data; NaN and infinity become None, seeds and epochs become strings."""
         plain: dict[str, Any] = _plain(self)

@@ -13,7 +13,6 @@ def callback_call(verdict: Verdict, path: str | os.PathLike[str]) -> str:
         verdict: Whose recommendation.
         path: The plan file, as the reader finds it.
     """
-    name = verdict.recommended or verdict.candidates[0].name
-    code = {path for one in verdict.candidates if one.name == name for path in code_in(one.plan)}
+    code = set(code_in(verdict.to_take.plan))
     allowed = f", allow_code={sorted(code)}" if code else ""
     return f'InitCallback("{os.fspath(path)}"{allowed})'
