@@ -63,9 +63,9 @@ def assert_init(
         )
     chosen = InitPlan.from_spec(plan)
     checked = [
-        (slot, initializer)
+        each
         for slot in describe(model, batch)
-        if (initializer := chosen.initializer_of(slot, include_frozen=include_frozen)) is not None
+        for each in chosen.initializers_of(slot, include_frozen=include_frozen)
     ]
     level = false_alarm / max(len(checked), 1)
     failures: list[str] = []
@@ -74,7 +74,7 @@ def assert_init(
         reasons = list(_reasons(model, slot, initializer, level))
         if not reasons and (twin := _twin(slot, initializer, read(model, slot), seen)):
             reasons.append(f"has the same values as {twin}")
-        failures += [f"{slot.name}: {reason}" for reason in reasons[:1]]
+        failures += [f"{slot.title}: {reason}" for reason in reasons[:1]]
     if failures:
         more = len(failures) - _MOST_LISTED
         lines = [*failures[:_MOST_LISTED], *([f"and {more} more"] if more > 0 else [])]
@@ -161,6 +161,6 @@ def _twin(
     deviation = (initializer.moments(part.fan_in, part.fan_out) or (0.0, 0.0))[1]
     if not deviation or value.numel() < _LEAST_COPIED:
         return None
-    key = fingerprint(value)
-    twin = seen.setdefault(key, slot.name)
-    return None if twin == slot.name else twin
+    key = fingerprint(part.view(value) if slot.part else value)
+    twin = seen.setdefault(key, slot.title)
+    return None if twin == slot.title else twin

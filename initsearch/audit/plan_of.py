@@ -1,7 +1,7 @@
 """A plan that draws what was identified, rule by rule."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from initsearch.audit.identified import Identified
@@ -18,17 +18,32 @@ def plan_of(slots: Sequence[Slot], found: Sequence[Identified]) -> tuple[InitPla
     """The plan, and the parameters that it cannot draw and keeps.
 
     Each initializer has a rule for weights, for biases or both: by the kind of layer if all layers of that kind
-    agree, else by name. The most frequent initializer stands last, and may have kinds of which the rules above
-    take some layers. No rule is without a condition: what a model set on purpose is filled by a rule that names
-    it only.
+    agree, else by name; parts of a parameter that differ have rules of their own. The most frequent initializer
+    stands last, and may have kinds of which the rules above take some layers. No rule is without a condition:
+    what a model set on purpose is filled by a rule that names it only.
     """
-    drawn = {
-        slot.name: _drawn([each for each in found if each.unit.slot is slot]) for slot in slots
-    }
-    kept = [slot.name for slot in slots if drawn[slot.name] == KEEP and 0 not in slot.shape]
-    rules: list[Rule] = []
+    units: dict[str, list[Identified]] = defaultdict(list)
+    for each in found:
+        units[each.unit.slot.name].append(each)
+    drawn: dict[str, Drawn] = {}
+    apart: list[Slot] = []
+    for slot in slots:
+        choices = {each.initializer for each in units[slot.name]}
+        if len(choices) == 1:
+            drawn[slot.name] = next(iter(choices)) or KEEP
+        elif choices and None not in choices:
+            apart.append(slot)
+        else:
+            drawn[slot.name] = KEEP
+    kept = [name for name, choice in drawn.items() if choice == KEEP]
+    kept = [slot.name for slot in slots if slot.name in kept and 0 not in slot.shape]
+    rules = list(_part_rules(apart, units))
     for bias in (False, True):
-        side = [slot for slot in slots if (slot.category in ("bias", "norm_bias")) == bias]
+        side = [
+            slot
+            for slot in slots
+            if slot.name in drawn and (slot.category in ("bias", "norm_bias")) == bias
+        ]
         counts = Counter(drawn[slot.name] for slot in side)
         for number, (choice, _) in enumerate(reversed(counts.most_common()), start=1):
             same = [slot for slot in side if drawn[slot.name] == choice]
@@ -37,10 +52,18 @@ def plan_of(slots: Sequence[Slot], found: Sequence[Identified]) -> tuple[InitPla
     return InitPlan(tuple(rules)), kept
 
 
-def _drawn(parts: Sequence[Identified]) -> Drawn:
-    """What a plan fills a parameter with: one initializer for all of its parts."""
-    choices = {each.initializer for each in parts}
-    return next(iter(choices)) or KEEP if len(choices) == 1 else KEEP
+def _part_rules(slots: Sequence[Slot], units: Mapping[str, Sequence[Identified]]) -> Iterator[Rule]:
+    """Rules for parameters whose parts were drawn differently, by name and part."""
+    names: dict[tuple[str, Initializer, bool, bool], list[str]] = defaultdict(list)
+    for slot in slots:
+        for each in units[slot.name]:
+            assert each.initializer is not None
+            # A bias that is added to another one has its own rules: one rule would set only the other.
+            key = (each.unit.part, each.initializer, slot.category == "bias", bool(slot.adds_to))
+            names[key].append(slot.name)
+    for (part, choice, bias, _), same in names.items():
+        where = Where(name=tuple(same), part=(part,))
+        yield Rule(where, None, choice) if bias else Rule(where, choice, None)
 
 
 def _conditions(

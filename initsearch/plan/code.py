@@ -75,7 +75,7 @@ def code_for(model: nn.Module, drawn: Sequence[tuple[Slot, Initializer]]) -> str
 
 def _is_plain(model: nn.Module, slot: Slot, initializer: Initializer) -> bool:
     """Whether one call fills the whole parameter."""
-    if slot.stored_as != (slot.name,) or any(part.gain != 1.0 for part in slot.parts):
+    if slot.part or slot.stored_as != (slot.name,) or any(part.gain != 1.0 for part in slot.parts):
         return False
     laws = {_law(slot, part, initializer) for part in slot.parts}
     return None not in laws and len(laws) == 1
@@ -136,7 +136,8 @@ def _by_parts(model: nn.Module, slot: Slot, initializer: Initializer) -> Iterato
     if plain:
         yield f"    w = p[{slot.name!r}]"
     elif parametrize.is_parametrized(module, attribute):
-        yield f"    w = torch.empty_like(model.get_submodule({slot.module_name!r}).{attribute})"
+        weight = f"model.get_submodule({slot.module_name!r}).{attribute}"
+        yield f"    w = {weight}.clone()" if slot.part else f"    w = torch.empty_like({weight})"
     else:
         raise ConfigError(
             f"{slot.name}: to_code writes plain weights and those of torch.nn.utils.parametrize, but this one "

@@ -19,10 +19,10 @@ _PROVIDED = frozenset({"branch", "batch"})
 
 @dataclass
 class Assignment:
-    """The choice of a plan for one parameter, and what came of it.
+    """The choice of a plan for one parameter or one part of it, and what came of it.
 
     Attributes:
-        slot: The parameter.
+        slot: The parameter, or the part; see `Slot.pieces`.
         choice: What the report shows: an initializer, or `"keep"`.
         initializer: What fills the parameter; `None`: it is kept.
         rule: The index of the rule that applies; `None` for the plan's default.
@@ -76,13 +76,32 @@ def carry_out(model: nn.Module, assignments: Sequence[Assignment], seed: int, ba
 
 
 def parameter_generator(seed: int, name: str) -> torch.Generator:
-    """The random generator of one parameter, a function of the seed and the qualified name alone."""
+    """The random generator of a parameter or named part, a function of the seed and its name alone."""
     # torch reads a negative seed as the unsigned number of the same bits.
     return torch.Generator().manual_seed(seed_of(f"{seed}:{name}"))
 
 
-def canonical_form(each: Assignment) -> str:
-    """What a parameter is filled with, the same for equal draws under other names; see `InitPlan.canonical`."""
+def _generators(slot: Slot, seed: int) -> list[torch.Generator]:
+    """The random generator of each part.
+
+    A named part of several has its own: it draws the same values whatever fills the others.
+    """
+    pieces = slot.pieces()
+    if len(pieces) > 1:
+        return [parameter_generator(seed, piece.title) for piece in pieces]
+    return [parameter_generator(seed, slot.title)] * len(slot.parts)
+
+
+def canonical_form(assignments: Sequence[Assignment]) -> str:
+    """What a parameter is filled with, the same for equal draws under other names; see `InitPlan.canonical`.
+
+    Args:
+        assignments: One for the parameter, or one for each of its parts.
+    """
+    return ", ".join(map(_canonical_form, assignments))
+
+
+def _canonical_form(each: Assignment) -> str:
     if each.initializer is None:
         return KEEP
     try:
@@ -105,15 +124,20 @@ def _check_needs(
         label, needs = each.initializer.label(), each.initializer.needs
         if unknown := needs - _PROVIDED:
             raise ConfigError(
-                f"{each.slot.name}: {label} needs {' and '.join(sorted(unknown))}, which a plan does "
+                f"{each.slot.title}: {label} needs {' and '.join(sorted(unknown))}, which a plan does "
                 "not provide; use another initializer"
             )
         if "batch" in needs and batch is None:
             raise ModelError(
-                f"{each.slot.name}: {label} needs a batch of data, but got none: pass batch=... "
+                f"{each.slot.title}: {label} needs a batch of data, but got none: pass batch=... "
                 "(InitCallback takes one from the training data)"
             )
         if isinstance(each.initializer, LayerScaling):
+            if each.slot.part:
+                raise ConfigError(
+                    f"{each.slot.title}: {label} scales a layer's whole weight, but got one part of it: leave "
+                    "part out of its rule"
+                )
             scalings.append((each, each.initializer))
     return scalings
 
@@ -122,13 +146,13 @@ def _fill(model: nn.Module, each: Assignment, initializer: Initializer, seed: in
     """Fill one parameter; if it is refused, it stays as it was."""
     slot = each.slot
     complete = initializer.resolved(slot)
-    generator = parameter_generator(seed, slot.name)
+    generators = _generators(slot, seed)
     # A parameter of one part is refused before anything is written.
     now = read(model, slot)
     before = now.clone() if len(slot.parts) > 1 else None
 
     def fill(view: Tensor, fan_in: float, fan_out: float, part: int) -> None:
-        complete.fill_(view, fan_in=fan_in, fan_out=fan_out, generator=generator)
+        complete.fill_(view, fan_in=fan_in, fan_out=fan_out, generator=generators[part])
         if (gain := slot.parts[part].gain) != 1.0:
             view.div_(gain)
 

@@ -226,9 +226,9 @@ class InitPlan:
     ) -> InitReport:
         """Fill the parameters of a model in place.
 
-        Each parameter has its own generator, seeded by the seed and its qualified name: the result does not
-        depend on the order, the number of devices, other parameters or the global random state, which stays
-        as it is.
+        Each parameter, and each named part of a packed one, has its own generator, seeded by the seed and its
+        qualified name: the result does not depend on the order, the number of devices, other parameters or the
+        global random state, which stays as it is.
 
         Args:
             model: Any module whose parameters exist (no lazy or meta tensors).
@@ -254,7 +254,7 @@ class InitPlan:
             NoEffectWarning: A rule applies to no parameter.
         """
         slots = describe(model, batch, training_batch)
-        assignments = [self._assignment(slot, include_frozen) for slot in slots]
+        assignments = self._assignments(slots, include_frozen)
         kept = all(each.rule is None and each.choice == KEEP for each in assignments)
         if kept and self.rules:  # a plan without rules keeps everything on purpose
             raise ModelError(
@@ -292,7 +292,7 @@ class InitPlan:
         Raises:
             ConfigError: A parameter is tied, and its names match rules that disagree.
         """
-        return tuple(canonical_form(self._assignment(slot, False)) for slot in slots)
+        return tuple(canonical_form(self._of(slot, False)) for slot in slots)
 
     def to_code(self, model: nn.Module, batch: Any = None) -> str:
         """Plain PyTorch code that draws what the plan draws for a model, and needs no initsearch.
@@ -312,7 +312,7 @@ class InitPlan:
         Example:
             >>> print(InitPlan.from_spec("he_normal").to_code(model))
         """
-        assignments = [self._assignment(slot, False) for slot in describe(model, batch)]
+        assignments = self._assignments(describe(model, batch), False)
         return code_for(
             model,
             [
@@ -322,17 +322,39 @@ class InitPlan:
             ],
         )
 
-    def initializer_of(self, slot: Slot, *, include_frozen: bool = False) -> Initializer | None:
-        """What the rules fill a parameter with, completed by its position; None if they keep it.
+    def initializers_of(
+        self, slot: Slot, *, include_frozen: bool = False
+    ) -> list[tuple[Slot, Initializer]]:
+        """What the rules fill a parameter with, completed by its position; empty if they keep it.
 
-        It is what `apply` does, except that a parameter that the model set on purpose is filled as well.
+        It is what `apply` does, except that a parameter that the model set on purpose is filled as well. If
+        rules fill parts of it differently, there is a slot for each part that is filled.
 
         Raises:
             ConfigError: The parameter is tied, and its names match rules that disagree.
         """
-        assignment = self._assignment(replace(slot, deliberate=""), include_frozen)
-        initializer = assignment.initializer
-        return None if initializer is None else initializer.resolved(slot)
+        return [
+            (each.slot, each.initializer.resolved(each.slot))
+            for each in self._of(replace(slot, deliberate=""), include_frozen)
+            if each.initializer is not None
+        ]
+
+    def _assignments(self, slots: Sequence[Slot], include_frozen: bool) -> list[Assignment]:
+        return [each for slot in slots for each in self._of(slot, include_frozen)]
+
+    def _of(self, slot: Slot, include_frozen: bool) -> list[Assignment]:
+        """The assignment of a parameter; one for each part if rules or an initializer tell its parts apart."""
+        whole = self._assignment(slot, include_frozen)
+        pieces = slot.pieces()
+        if len(pieces) == 1:
+            return [whole]
+        by_part = whole.initializer is not None and "part" in whole.initializer.needs
+        if not by_part and not any(rule.where.part for rule in self.rules):
+            return [whole]
+        apart = [self._assignment(piece, include_frozen) for piece in pieces]
+        if not by_part and len({(each.choice, each.rule) for each in apart}) == 1:
+            return [whole]
+        return apart
 
     def _assignment(self, slot: Slot, include_frozen: bool) -> Assignment:
         choice, number = self.resolve(slot)
@@ -347,6 +369,9 @@ class InitPlan:
                 f"kept, since the model set it ({slot.deliberate}): a rule that names it fills it"
             )
             choice = KEEP
+        if choice != KEEP and number is not None and _carried(slot, self.rules[number]):
+            notes.append(f"zero, since {slot.adds_to} is added to it and carries the value")
+            choice = read_choice("zeros") or KEEP
         if not slot.requires_grad and not include_frozen and choice != KEEP:
             notes.append(_FROZEN)
             choice = KEEP
@@ -356,16 +381,24 @@ class InitPlan:
         return Assignment(slot, choice, initializer, number, named, notes)
 
 
+def _carried(slot: Slot, rule: Rule) -> bool:
+    """Whether a rule for a part fills the bias that is added to this one as well: that one has the value."""
+    partner = slot.adds_to
+    return bool(partner and rule.where.part) and rule.where.matches(replace(slot, name=partner))
+
+
 def _follow(twins: Sequence[Twin], assignments: Sequence[Assignment]) -> None:
     """Copies of filled parameters follow them, unless a rule that names a copy fills it."""
-    by_name = {each.slot.name: each for each in assignments}
+    by_name: dict[str, list[Assignment]] = {}
+    for each in assignments:
+        by_name.setdefault(each.slot.name, []).append(each)
     for twin in twins:
-        copy, original = by_name.get(twin.name), by_name[twin.of]
-        if original.initializer is None:
+        copies = by_name.get(twin.name, [])
+        if all(original.initializer is None for original in by_name[twin.of]):
             continue
-        if copy is not None:
-            if copy.initializer is not None and copy.named:
-                continue
+        if any(copy.initializer is not None and copy.named for copy in copies):
+            continue
+        for copy in copies:
             copy.choice, copy.initializer = KEEP, None
             copy.notes[:] = [note for note in copy.notes if note != _FROZEN]
             copy.notes.append(f"follows {twin.of}, of which it is a copy")

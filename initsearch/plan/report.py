@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ParameterRow:
-    """One parameter after a plan was applied.
+    """One parameter, or one part of it, after a plan was applied.
 
     Attributes:
-        parameter: Qualified name.
+        parameter: Qualified name; with the part in brackets if rules fill its parts differently.
         kind: The kind of its layer.
         role: `first`, `hidden`, `head`, or empty.
         activation: The activation that follows the layer.
@@ -51,14 +51,18 @@ class ParameterRow:
         cls, model: nn.Module, slot: Slot, choice: Initializer | str, rule: int | None, note: str
     ) -> "ParameterRow":
         """The row of a parameter; its mean and deviation are computed in float32 or finer."""
-        values = _measurable(read(model, slot))
+        values, shape = read(model, slot), slot.shape
+        if slot.part:
+            values = slot.parts[0].view(values)
+            shape = tuple(values.shape)
+        values = _measurable(values)
         mean, std = _moments(values)
         return cls(
-            parameter=slot.name,
+            parameter=slot.title,
             kind=slot.kind,
             role=slot.role or "",
             activation=slot.activation or "",
-            shape=slot.shape,
+            shape=shape,
             fan_in=slot.fan_in,
             fan_out=slot.fan_out,
             initializer=choice if isinstance(choice, str) else choice.label(),

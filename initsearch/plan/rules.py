@@ -8,13 +8,13 @@ from typing import Any
 from initsearch.checks import check_choice, check_keys, check_mapping, is_list
 from initsearch.errors import ConfigError, quoted
 from initsearch.initializers import Initializer, get_initializer
-from initsearch.layers import BRANCH_PLACES, Slot
+from initsearch.layers import BRANCH_PLACES, PARTS, Slot
 
 #: Leaves a parameter as the framework made it. A word of plans, not an initializer.
 KEEP = "keep"
 ROLES = ("first", "hidden", "head")
 # Conditions with a fixed set of values.
-_CLOSED = {"role": ROLES, "branch": BRANCH_PLACES}
+_CLOSED = {"role": ROLES, "branch": BRANCH_PLACES, "part": PARTS}
 
 Spec = str | Mapping[str, Any] | Initializer | Callable[..., Any]
 
@@ -32,6 +32,8 @@ class Where:
         name: A glob over the qualified name of the parameter or of its module (`features.*`).
         branch: The position in a residual branch: its `last` weight layer, an `inner` one, or the norm after
             the last one (`last_norm`).
+        part: The part of a packed or fused parameter: a gate (`forget_gate`, `reset_gate`, ...), `query`,
+            `key` or `value`; or a layer of its own that projects to one of these.
     """
 
     activation: tuple[str, ...] = ()
@@ -39,6 +41,7 @@ class Where:
     kind: tuple[str, ...] = ()
     name: tuple[str, ...] = ()
     branch: tuple[str, ...] = ()
+    part: tuple[str, ...] = ()
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any] | None, argument: str = "where") -> "Where":
@@ -80,6 +83,7 @@ class Where:
     def matches(self, slot: Slot) -> bool:
         """Whether a parameter meets all conditions.
 
+        A packed parameter meets a condition on its part if all of its parts do; see `Slot.pieces`.
         Norms and parameters of unknown kind are matched only by a rule that gives `kind`, `name` or `branch`:
         an initializer of weights would destroy a norm's gain of one.
         """
@@ -90,6 +94,7 @@ class Where:
             and (not self.role or slot.role in self.role)
             and (not self.kind or slot.kind in self.kind)
             and (not self.branch or slot.branch in self.branch)
+            and (not self.part or all(part.label in self.part for part in slot.parts))
             and (
                 not self.name
                 or any(

@@ -246,8 +246,8 @@ def test_gates_that_differ_have_rows_of_their_own() -> None:
         model.bias_ih_l0.zero_()
         model.bias_ih_l0[40:80] = 1.0
     names = found(identify(model))
-    assert names["bias_ih_l0[forget]"] == "ones"
-    assert names["bias_ih_l0[input]"] == "zeros"
+    assert names["bias_ih_l0[forget_gate]"] == "ones"
+    assert names["bias_ih_l0[input_gate]"] == "zeros"
     assert names["weight_hh_l0"] == "torch_default"
 
 

@@ -215,7 +215,12 @@ def test_layers_without_inputs_have_no_default() -> None:
 def test_recurrent_gates_are_parts_with_their_names() -> None:
     slots = slots_of(nn.LSTM(6, 5, num_layers=2, proj_size=3, bidirectional=True))
     first = slots["weight_ih_l0"]
-    assert [part.label for part in first.parts] == ["input", "forget", "cell", "output"]
+    assert [part.label for part in first.parts] == [
+        "input_gate",
+        "forget_gate",
+        "cell_gate",
+        "output_gate",
+    ]
     assert first.parts[1].view(torch.arange(20)).tolist() == [5, 6, 7, 8, 9]
     assert fans(first) == (6, 5)
     assert fans(slots["weight_hh_l0_reverse"]) == (3, 5)
@@ -223,23 +228,17 @@ def test_recurrent_gates_are_parts_with_their_names() -> None:
     assert (fans(slots["weight_hr_l0"]), slots["weight_hr_l0"].activation) == ((5, 3), "none")
     assert slots["weight_ih_l0"].activation == "gates"
     gru = slots_of(nn.GRU(6, 5))["weight_hh_l0"]
-    assert [part.label for part in gru.parts] == ["reset", "update", "new"]
+    assert [part.label for part in gru.parts] == ["reset_gate", "update_gate", "new_gate"]
     assert slots_of(nn.RNN(6, 5, nonlinearity="relu"))["weight_ih_l0"].activation == "relu"
     assert slots_of(nn.RNNCell(6, 5))["weight_ih"].activation == "tanh"
 
 
-def test_the_forget_bias_is_reported_once() -> None:
-    for module in (nn.LSTM(4, 3), nn.LSTMCell(4, 3)):
-        slots = slots_of(module)
-        gates = {
-            name: slot.forget_gate for name, slot in slots.items() if slot.forget_gate is not None
-        }
-        assert list(gates.values()) == [1]
-        assert next(iter(gates)).startswith("bias_ih")
-        (name,) = gates
-        index = slots[name].parts[1].index
-        assert index == (slice(3, 6),)
-    assert all(slot.forget_gate is None for slot in describe(nn.GRU(4, 3)))
+def test_one_of_two_biases_of_a_recurrent_layer_adds_to_the_other() -> None:
+    for module in (nn.LSTM(4, 3), nn.GRU(4, 3), nn.RNN(4, 3)):
+        added = {name: slot.adds_to for name, slot in slots_of(module).items() if slot.adds_to}
+        assert added == {"bias_hh_l0": "bias_ih_l0"}
+    slots = slots_of(nn.Sequential(nn.LSTMCell(4, 3)))
+    assert slots["0.bias_hh"].adds_to == "0.bias_ih"
 
 
 def test_attention_is_three_matrices() -> None:

@@ -10,7 +10,8 @@ one. Where this differs from the fans of the bare shape:
 - Grouped and depthwise convolution: fan_out = out/groups * prod(kernel); the bare shape gives
   `groups` times that (pytorch#23854). As in He et al. 2015 (arXiv:1502.01852, eq. 14), fan_out
   ignores the stride.
-- Packed weights (LSTM and GRU gates, query, key and value) have the fans of one part.
+- Packed weights (LSTM and GRU gates, query, key and value, fused into one layer or not) have the fans of one
+  part.
 - Bilinear, weight (out, in1, in2): fan_in = in1 * in2, fan_out = out * in2 (towards its first
   input).
 - Embedding: a lookup does not sum, so fans have no meaning. Both are the width, with which LeCun's
@@ -19,7 +20,7 @@ one. Where this differs from the fans of the bare shape:
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -30,13 +31,18 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from initsearch.initializers import Initializer, compute_fans, get_initializer
-from initsearch.layers.model.slots import ParameterPart
+from initsearch.layers.model.projections import PROJECTIONS, Blocks, blocks_of, projected
+from initsearch.layers.model.slots import ParameterPart, Strides
 from initsearch.layers.model.tables import holds_data
 from initsearch.layers.model.walk import Site
 
 # In the order in which torch packs them.
-_GATES = {"lstm": ("input", "forget", "cell", "output"), "gru": ("reset", "update", "new")}
-_PROJECTIONS = ("query", "key", "value")
+_GATES = {
+    "lstm": ("input_gate", "forget_gate", "cell_gate", "output_gate"),
+    "gru": ("reset_gate", "update_gate", "new_gate"),
+}
+#: The names of parts of packed parameters.
+PARTS = (*dict.fromkeys(gate for gates in _GATES.values() for gate in gates), *PROJECTIONS)
 _GAINS = ("weight", "gamma", "scale", "g")
 _SHIFTS = ("bias", "beta")
 
@@ -76,6 +82,8 @@ def _nature_of(site: Site) -> Nature:
             break
     else:
         found = _unknown(module, name, value)
+    if found.category in ("weight", "bias") and len(found.parts) == 1:
+        found = _with_projections(site, found, value)
     if ancestors and isinstance(ancestors[-1], nn.MultiheadAttention) and name == "bias":
         found = replace(found, default=_constant(0.0))  # of its output projection
     if value.ndim > 1 and any(isinstance(ancestor, nn.Transformer) for ancestor in ancestors):
@@ -201,19 +209,60 @@ def _attention(module: Any, name: str, value: Tensor) -> Nature | None:
     width = int(module.embed_dim)
     fans = (float(width), float(width))
     if name == "in_proj_weight":
-        parts = _rows(3, width, *fans, _PROJECTIONS)
+        parts = _rows(3, width, *fans, PROJECTIONS)
         return Nature("attention", "weight", *fans, parts, _glorot_uniform(value.shape))
     if name == "in_proj_bias":
-        parts = _rows(3, width, *fans, _PROJECTIONS)
+        parts = _rows(3, width, *fans, PROJECTIONS)
         return Nature("attention", "bias", *fans, parts, _constant(0.0))
     if name in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
         fan_in = float(value.shape[1])
-        return _whole("attention", "weight", fan_in, fans[1], _glorot_uniform(value.shape))
+        parts = (ParameterPart(None, fan_in, fans[1], PROJECTIONS["qkv".index(name[0])]),)
+        drawn = _glorot_uniform(value.shape)
+        return Nature("attention", "weight", fan_in, fans[1], parts, drawn)
     if name in ("bias_k", "bias_v"):
         # xavier_normal_ of shape (1, 1, E).
         drawn = get_initializer({"name": "normal", "std": width**-0.5})
         return _whole("attention", "other", 1.0, 1.0, drawn)
     return None
+
+
+def _with_projections(site: Site, found: Nature, value: Tensor) -> Nature:
+    """A layer that projects to query, key or value, or to several of them, with its parts named."""
+    owner = site.ancestors[-1] if site.ancestors else None
+    layer = site.module_name.rpartition(".")[2]
+    (part,) = found.parts
+    if label := projected(owner, layer):
+        return replace(found, parts=(replace(part, label=label),))
+    axis = 1 if part.transposed and value.ndim > 1 else 0
+    if part.index is not None or value.shape[axis:].numel() == 0:
+        return found
+    inputs = int(found.fan_in)
+    blocks = blocks_of(owner, layer, inputs, value.shape[axis])
+    if blocks is None:
+        return found
+    taps = int(found.fan_out) // value.shape[axis]
+    parts = tuple(_blocks(blocks, part, value, axis, taps))
+    return replace(found, fan_out=parts[0].fan_out, parts=parts)
+
+
+def _blocks(
+    blocks: Blocks, whole: ParameterPart, value: Tensor, axis: int, taps: int
+) -> Iterator[ParameterPart]:
+    """The part of each block, by its rows, or by steps if its rows are apart."""
+    start = 0
+    for label, size in blocks.sizes:
+        part = replace(whole, label=label, fan_out=float(blocks.repeats * size * taps))
+        if blocks.repeats == 1:
+            rows = slice(start, start + size)
+            yield replace(part, index=(slice(None), rows) if axis else (rows,))
+        else:
+            row = 1 if axis else value[0].numel()
+            others = [(value.shape[0], value.shape[1])] if axis else []
+            if not axis and value.ndim > 1:
+                others = [(value[0].numel(), 1)]
+            out = ((blocks.repeats, blocks.period * row), (size, row))
+            yield replace(part, strides=Strides(start * row, out, tuple(others)), transposed=False)
+        start += size
 
 
 def _norm(kind: str) -> Callable[[Any, str, Tensor], Nature | None]:

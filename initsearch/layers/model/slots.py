@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class ParameterPart:
         index: Its place in the parameter; `None` means all of it.
         fan_in: Inputs that reach one output through this part.
         fan_out: Outputs that one input reaches through this part.
-        label: What it is (`forget`, `query`, ...); empty if the parts have no names.
+        label: What it is (`forget_gate`, `query`, ...); empty if it has no name.
         transposed: Whether the parameter has its inputs before its outputs (transposed
             convolutions); `view` then swaps the two.
         strides: Its place by steps in memory, if a forward pass has shown how it is used; `index` and
@@ -132,6 +132,8 @@ class Slot:
         branches: The number of residual branches of the model.
         deliberate: Why its values are thought to be set by the model on purpose; empty if they are not. See
             `initsearch.layers.model.deliberate`.
+        part: For a slot from `pieces`, the label of the part that it is; its `shape` is still that of the
+            parameter.
     """
 
     name: str
@@ -160,14 +162,43 @@ class Slot:
     branch_layers: int = 0
     branches: int = 0
     deliberate: str = ""
+    part: str = ""
 
     @property
-    def forget_gate(self) -> int | None:
-        """The number of the part that is an LSTM's forget gate; `None` for all but `bias_ih`.
+    def title(self) -> str:
+        """Its name, with the part in brackets if it is one of several."""
+        return f"{self.name}[{self.part}]" if self.part else self.name
 
-        The gate's bias is the sum of `bias_ih` and `bias_hh`. Only the first counts here: a forget
-        bias of one is set once.
+    @property
+    def adds_to(self) -> str:
+        """The name of the bias to which the module adds this one, and which carries a value for both.
+
+        It is `bias_ih` for `bias_hh` of a recurrent layer: a bias of one is then set once. Empty for all
+        others.
         """
-        if self.kind != "lstm" or self.category != "bias" or "bias_ih" not in self.name:
-            return None
-        return next(i for i, part in enumerate(self.parts) if part.label == "forget")
+        attribute = self.name.rpartition(".")[2]
+        recurrent = self.kind in ("lstm", "gru", "rnn") and self.category == "bias"
+        if not recurrent or not attribute.startswith("bias_hh"):
+            return ""
+        return self.name.removesuffix(attribute) + attribute.replace("bias_hh", "bias_ih")
+
+    def pieces(self) -> tuple["Slot", ...]:
+        """A slot for each named part, if there are several; else the slot itself."""
+        if len(self.parts) < 2 or not all(part.label for part in self.parts):
+            return (self,)
+        return tuple(
+            replace(
+                self,
+                parts=(part,),
+                part=part.label,
+                fan_in=part.fan_in,
+                fan_out=part.fan_out,
+                aliases=tuple(_piece(alias, number) for alias in self.aliases),
+            )
+            for number, part in enumerate(self.parts)
+        )
+
+
+def _piece(alias: Slot, number: int) -> Slot:
+    part = alias.parts[number] if number < len(alias.parts) else alias.parts[0]
+    return replace(alias, parts=(part,), part=part.label)
