@@ -172,7 +172,9 @@ def _training_batch(trainer: "Trainer", seed: int) -> Any:
     """The first batch of the training data; no random state is moved by it."""
     try:
         # What was given to fit, or what the datamodule or the module makes.
-        loader = trainer.fit_loop._data_source.dataloader()
+        loader: Any = trainer.fit_loop._data_source.dataloader()
+        # A CombinedLoader of one loader: its own batches come with numbers.
+        loader = getattr(loader, "iterables", loader)
         if isinstance(loader, Mapping | list | tuple):
             raise TypeError("it is a collection of loaders")
         with isolated_random_state(seed=seed, generators=_generators(loader)):

@@ -1,13 +1,15 @@
-"""The random state, saved before a piece of code and restored after it."""
+"""The random state: saved before a piece of code and restored after it, or exchanged between several."""
 
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     import numpy
@@ -59,6 +61,60 @@ def isolated_random_state(
                 numpy.random.set_state(numpy_state)
             for restore in restores:
                 restore()
+
+
+@dataclass(frozen=True, eq=False)
+class RandomState:
+    """The global random state at one moment: Python's, NumPy's, and torch's on the CPU and on some GPUs.
+
+    Attributes:
+        python: As `random.getstate` gives it.
+        numpy: As `numpy.random.get_state` gives it; None where NumPy is not imported.
+        generators: The state of each of torch's global generators, the CPU's first.
+        gpus: The numbers of the CUDA devices that the others belong to.
+    """
+
+    python: Any
+    numpy: Any
+    generators: tuple[Tensor, ...]
+    gpus: tuple[int, ...]
+
+    @classmethod
+    def now(cls, devices: Iterable[torch.device] = ()) -> Self:
+        """The state at this moment.
+
+        Args:
+            devices: Those whose state is part of it. All but CUDA devices are ignored.
+        """
+        gpus = tuple(sorted({_index(device) for device in devices if device.type == "cuda"}))
+        numpy = sys.modules.get("numpy")
+        return cls(
+            random.getstate(),
+            numpy.random.get_state() if numpy else None,
+            (torch.get_rng_state(), *(torch.cuda.get_rng_state(gpu) for gpu in gpus)),
+            gpus,
+        )
+
+    def restore(self) -> None:
+        """Make this the global state."""
+        random.setstate(self.python)
+        numpy = sys.modules.get("numpy")
+        if numpy and self.numpy is not None:
+            numpy.random.set_state(self.numpy)
+        torch.set_rng_state(self.generators[0])
+        for gpu, state in zip(self.gpus, self.generators[1:], strict=True):
+            torch.cuda.set_rng_state(state, gpu)
+
+    def equals(self, other: "RandomState") -> bool:
+        """Whether the same numbers would be drawn from both."""
+        return (
+            self.python == other.python
+            and self._numpy_key() == other._numpy_key()
+            and all(map(torch.equal, self.generators, other.generators))
+        )
+
+    def _numpy_key(self) -> tuple[Any, ...]:
+        return () if self.numpy is None else (self.numpy[1].tobytes(), *self.numpy[2:])
 
 
 def is_generator(value: object) -> bool:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
@@ -46,6 +46,7 @@ def init_find(
     n_trials: int = 16,
     seed: int = 0,
     workers: int = 1,
+    engine: str = "auto",
     job_timeout: JobTimeout = "auto",
     name: str | None = None,
     output_dir: str | os.PathLike[str] = "outputs",
@@ -89,6 +90,9 @@ def init_find(
         seed: From which the seeds of all trainings are derived.
         workers: Training processes. One is this process. With more than one, everything must be picklable:
             functions and classes defined at the top level of a module.
+        engine: For a module: how the candidates of a seed are trained. `trainer`: one `Trainer.fit` after the
+            other. `loop`: the fits take turns, and each batch is loaded and augmented once for all of them.
+            `auto`: `loop`, if a few steps of it give the numbers of `trainer`. The scores are the same.
         job_timeout: With several workers, the seconds that the trainings of one job may take; a candidate that
             takes longer has failed. `auto`: a generous multiple of what others took; None: no limit.
         name: The study's name. A study that has a name is resumed if it was run before: give another name if
@@ -124,7 +128,7 @@ def init_find(
     if isinstance(model, Task):
         task, label = model, type(model).__name__
     elif trainer is not None:
-        found = _lightning_task(model, trainer, data, metric, mode, version)
+        found = _lightning_task(model, trainer, data, metric, mode, version, engine)
         task, label, metric = found, found.found.name, found.metric
         budget = found.epochs if budget is None else budget
         space = default_space(found.slots()) if space is None else space
@@ -169,9 +173,11 @@ def _lightning_task(
     metric: str | None,
     mode: str | None,
     version: str,
+    engine: str,
 ) -> "LightningTask":
     """The task of a user's own module, after a short fit."""
     from initsearch.tasks.lightning import LightningTask
+    from initsearch.tasks.lightning_engines import ENGINES, Engine
     from initsearch.tasks.lightning_fit import UsersFit
 
     if not isinstance(model, nn.Module) and not callable(model):
@@ -183,4 +189,6 @@ def _lightning_task(
             "metric and mode must be given for a LightningModule: metric='val/acc', mode='max'"
         )
     check_choice("mode", mode, MODES)
-    return LightningTask.probed(UsersFit(model, trainer, data), metric, version)
+    check_choice("engine", engine, ENGINES)
+    users = UsersFit(model, trainer, data)
+    return LightningTask.probed(users, metric, version, cast("Engine", engine))

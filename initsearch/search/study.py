@@ -165,6 +165,7 @@ class Study:
             cpu_seconds=context.jobs.cpu_seconds,
             data=self._data,
             earlier_races=self._earlier_races(entrants),
+            engines=context.jobs.engines,
         )
         return build_verdict(
             findings,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from initsearch.tasks.base import StandaloneTask as StandaloneTask
     from initsearch.tasks.base import Task as Task
     from initsearch.tasks.base import TaskInfo as TaskInfo
+    from initsearch.tasks.base import TogetherTask as TogetherTask
+    from initsearch.tasks.base import Trained as Trained
     from initsearch.tasks.data import DataSettings as DataSettings
     from initsearch.tasks.image_classification import ImageBlock as ImageBlock
     from initsearch.tasks.image_classification import ImageClassification as ImageClassification
@@ -36,7 +38,7 @@ __getattr__, __dir__ = lazy_exports(
         **dict.fromkeys(
             (
                 *("Batch", "BatchFormat", "Block", "CohortTask", "EvaluationSet", "Measured"),
-                *("Ranks", "StandaloneTask", "Task", "TaskInfo"),
+                *("Ranks", "StandaloneTask", "Task", "TaskInfo", "TogetherTask", "Trained"),
             ),
             "base",
         ),

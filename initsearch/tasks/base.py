@@ -172,6 +172,25 @@ class StandaloneTask(Task, Protocol):
         """
 
 
+@runtime_checkable
+class TogetherTask(StandaloneTask, Protocol):
+    """A standalone task that trains several candidates of one seed in one call, which may be faster."""
+
+    def train_together(
+        self, plans: Sequence[InitPlan], seed: int, budgets: Sequence[float]
+    ) -> "Trained":
+        """Train candidates as `train` trains each alone, and measure them.
+
+        Args:
+            plans: The candidates, at least one.
+            seed: As in `train`.
+            budgets: As in `train`.
+
+        Raises:
+            Exception: One of the candidates cannot be trained. Each is then trained alone.
+        """
+
+
 @dataclass(frozen=True)
 class Measured:
     """What a `StandaloneTask` measured at one point of the budget.
@@ -185,6 +204,21 @@ class Measured:
     budget: float
     scores: Mapping[str, float]
     train_loss: float = math.nan
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a `TogetherTask` has trained.
+
+    Attributes:
+        measured: What `train` would return for each candidate.
+        engine: How they were trained, in the task's own words.
+        reason: Why so.
+    """
+
+    measured: Sequence[list[Measured]]
+    engine: str
+    reason: str
 
 
 class CohortTask(Task, Protocol):

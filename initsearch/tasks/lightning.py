@@ -10,7 +10,8 @@ from initsearch.callback import CallbackBase, InitCallback
 from initsearch.errors import ModelError
 from initsearch.layers import Slot
 from initsearch.plan import InitPlan
-from initsearch.tasks.base import Measured, TaskInfo
+from initsearch.tasks.base import Measured, TaskInfo, Trained
+from initsearch.tasks.lightning_engines import ChosenEngine, Engine, choose_engine
 from initsearch.tasks.lightning_fit import UsersFit
 from initsearch.tasks.lightning_probe import Probed, probe
 from initsearch.tasks.streams import step_at
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 
+#: No probe: each candidate has a fit of its own.
+ALONE = ChosenEngine("trainer", "asked for")
+
+
 @dataclass(frozen=True)
 class LightningTask:
-    """A LightningModule with its data and its Trainer, as they are; a `StandaloneTask`.
+    """A LightningModule with its data and its Trainer, as they are; a `TogetherTask`.
 
-    Each candidate of each seed has a `Trainer.fit` of its own, on copies, with `InitCallback(plan, seed)`. Its
-    scores are those of
+    Each candidate of each seed has a `Trainer.fit` of its own, on copies, with `InitCallback(plan, seed)`.
+    Those of one seed may take turns (see `lightning_engines`). The scores of each are those of
 
         seed_everything(seed, workers=True)
         Trainer(..., callbacks=[InitCallback(plan, seed), ...]).fit(model, ...)
@@ -37,21 +42,26 @@ class LightningTask:
         metric: What candidates are compared by: a name that the module logs.
         found: What a short fit showed.
         version: Part of the study's identity: another version is another study.
+        engine: How several candidates of a seed are trained. It does not change their scores.
     """
 
     users: UsersFit
     metric: str
     found: Probed
     version: str = ""
+    engine: ChosenEngine = ALONE
 
     @classmethod
-    def probed(cls, users: UsersFit, metric: str, version: str = "") -> "LightningTask":
-        """The task, after a short fit that checks it.
+    def probed(
+        cls, users: UsersFit, metric: str, version: str = "", engine: Engine = "trainer"
+    ) -> "LightningTask":
+        """The task, after short fits that check it and choose the engine.
 
         Raises:
             ConfigError, DataError, ModelError: As `probe` raises them.
         """
-        return cls(users, metric, probe(users, metric), version)
+        found = probe(users, metric)
+        return cls(users, metric, found, version, choose_engine(users, engine))
 
     @property
     def lr(self) -> None:
@@ -82,6 +92,7 @@ class LightningTask:
             guess={},
             steps_per_epoch=1,
             test_score=None,
+            messages=(f"engine {self.engine.name}: {self.engine.reason}",),
         )
 
     def pinned(self) -> "LightningTask":
@@ -99,26 +110,61 @@ class LightningTask:
             ModelError: The fit ended without the metric.
             Exception: Whatever the user's code raises.
         """
-        ends = {budget: step_at(budget, 1) for budget in budgets}
-        last = ends[budgets[-1]]
-        whole = last >= self.epochs
-        recorder = _Recorder(self.metric, None if whole else last)
-        # A plan without rules keeps what the module was built with, also where nothing could be traced.
-        first = [InitCallback(plan, seed)] if plan != InitPlan() else []
+        recorder = self._recorder(budgets)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the short fit has shown them once
-            self.users.run(seed, [*first, recorder])
-        if not recorder.scores:
+            self.users.run(seed, self._callbacks(plan, seed, recorder))
+        return self._measured(recorder, budgets)
+
+    def train_together(
+        self, plans: Sequence[InitPlan], seed: int, budgets: Sequence[float]
+    ) -> Trained:
+        """The fits of several candidates, in lockstep where the engine is `loop`.
+
+        Raises:
+            ModelError: A fit ended without the metric.
+            Exception: Whatever the user's code raises.
+        """
+        if len(plans) == 1 or self.engine.name == "trainer":
+            measured = [self.train(plan, seed, budgets) for plan in plans]
+            return Trained(measured, "trainer", self.engine.reason)
+        recorders = [self._recorder(budgets) for _ in plans]
+        callbacks = [
+            self._callbacks(plan, seed, recorder)
+            for plan, recorder in zip(plans, recorders, strict=True)
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fits = self.users.run_together(seed, callbacks)
+        measured = [
+            # One that left the lockstep is trained alone.
+            self.train(plan, seed, budgets) if one is None else self._measured(recorder, budgets)
+            for plan, recorder, one in zip(plans, recorders, fits, strict=True)
+        ]
+        return Trained(measured, "loop", self.engine.reason)
+
+    def _recorder(self, budgets: Sequence[float]) -> "_Recorder":
+        last = step_at(budgets[-1], 1)
+        return _Recorder(self.metric, None if last >= self.epochs else last)
+
+    def _callbacks(self, plan: InitPlan, seed: int, recorder: "_Recorder") -> list[CallbackBase]:
+        # A plan without rules keeps what the module was built with, also where nothing could be traced.
+        first = [InitCallback(plan, seed)] if plan != InitPlan() else []
+        return [*first, recorder]
+
+    def _measured(self, recorder: "_Recorder", budgets: Sequence[float]) -> list[Measured]:
+        """What a fit has measured."""
+        scores = recorder.scores
+        if not scores:
             raise ModelError(
                 f"the fit must log {self.metric!r} in a validation, but ended without: log it in every "
                 "validation, and validate at least once"
             )
-        scores = recorder.scores
         if not math.isfinite(recorder.final):
             return [Measured(budgets[-1], {self.metric: math.nan})]
         measured = []
         for budget in budgets[:-1]:
-            later = [epoch for epoch in scores if epoch >= ends[budget]]
+            later = [epoch for epoch in scores if epoch >= step_at(budget, 1)]
             if later:
                 measured.append(Measured(budget, {self.metric: scores[min(later)]}))
         return [*measured, Measured(budgets[-1], {self.metric: recorder.final})]

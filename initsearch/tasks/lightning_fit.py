@@ -1,18 +1,23 @@
-"""One `Trainer.fit` of a user's own module, on copies of all that the user passed."""
+"""`Trainer.fit` of a user's own module, alone or several in lockstep, on copies of all that the user passed."""
 
 import copy
+import functools
 import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from initsearch.callback import InitCallback
 from initsearch.errors import ConfigError, shortened
+from initsearch.tasks.lockstep import Lockstep, NotSharedError
 from initsearch.tasks.quiet_fit import fit, quiet
+from initsearch.tasks.shared_data import SharedData
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -71,21 +76,86 @@ class UsersFit:
             ConfigError: Something cannot be copied.
             Exception: Whatever the user's code raises.
         """
-        from lightning.pytorch import seed_everything
-
-        with quiet(), _environment_kept(), TemporaryDirectory() as scratch:
-            seed_everything(seed, workers=True, verbose=False)
-            model = self.model() if self.builds else copied("model", self.model)
-            trainer = copied("trainer", self.trainer)
+        with _quietly() as scratch:
+            trainer, model = self._prepared(seed, callbacks, adjust, scratch)
             data = {name: copied(name, value) for name, value in self.data.items()}
-            kept = [one for one in trainer.callbacks if not _is_omitted(one)]
-            trainer.callbacks = [*callbacks, *kept]
-            trainer.loggers = [_silent_logger(trainer)] if trainer.loggers else []
-            # A callback that the module itself configures may still write checkpoints: they go here.
-            trainer._default_root_dir = scratch
-            adjust(trainer)
             fit(trainer, model, **data)
         return trainer, model
+
+    def run_together(
+        self,
+        seed: int,
+        callbacks: Sequence[Sequence["Callback"]],
+        adjust: Callable[["Trainer"], None] = lambda trainer: None,
+    ) -> "list[tuple[Trainer, LightningModule] | None]":
+        """Several fits of one seed, in lockstep on one copy of the data; see `run` for each.
+
+        Each is bit for bit what `run` would give, or is given up.
+
+        Args:
+            seed: That of all fits.
+            callbacks: Those of each fit.
+            adjust: Changes settings of each Trainer's copy.
+
+        Returns:
+            The Trainer and the module of each after its fit; None for one that needs other data.
+
+        Raises:
+            ConfigError: Something cannot be copied.
+            Exception: Whatever the user's code raises.
+        """
+        shared = SharedData({name: copied(name, value) for name, value in self.data.items()})
+
+        def body(own: Sequence["Callback"]) -> "tuple[Trainer, LightningModule]":
+            trainer, model = self._prepared(seed, own, adjust, scratch)
+            fit(trainer, model, **shared.keywords_for(trainer, model))
+            return trainer, model
+
+        bodies = [partial(body, [aside(one, shared) for one in own]) for own in callbacks]
+        device = self.trainer.strategy.root_device
+        shared.lockstep = Lockstep(bodies, [device], shared.resumed)
+        with _quietly() as scratch:
+            outcomes = shared.lockstep.run()
+            shared.end()
+        for outcome in outcomes:
+            if isinstance(outcome, Exception) and not isinstance(outcome, NotSharedError):
+                raise outcome
+        return [None if isinstance(one, BaseException) else one for one in outcomes]
+
+    def _prepared(
+        self,
+        seed: int,
+        callbacks: Sequence["Callback"],
+        adjust: Callable[["Trainer"], None],
+        scratch: str,
+    ) -> "tuple[Trainer, LightningModule]":
+        """A Trainer and a module for one fit, after seeding."""
+        from lightning.pytorch import seed_everything
+
+        seed_everything(seed, workers=True, verbose=False)
+        model = self.model() if self.builds else copied("model", self.model)
+        trainer = copied("trainer", self.trainer)
+        kept = [one for one in trainer.callbacks if not _is_omitted(one)]
+        trainer.callbacks = [*callbacks, *kept]
+        trainer.loggers = [_silent_logger(trainer)] if trainer.loggers else []
+        # A callback that the module itself configures may still write checkpoints: they go here.
+        trainer._default_root_dir = scratch
+        adjust(trainer)
+        return trainer, model
+
+
+def aside(callback: "Callback", shared: SharedData) -> "Callback":
+    """A callback that takes a batch of its own, if it needs one, without the others of a lockstep."""
+    if isinstance(callback, InitCallback):
+        apply = callback._apply
+
+        @functools.wraps(apply)
+        def apply_aside(*args: Any) -> None:
+            with shared.steps.aside():
+                apply(*args)
+
+        vars(callback)["_apply"] = apply_aside
+    return callback
 
 
 def copied(what: str, original: Any) -> Any:
@@ -129,6 +199,13 @@ def _silent_logger(trainer: "Trainer") -> Any:
     """Lightning's logger that accepts everything and keeps nothing, as `fast_dev_run` has it."""
     package = type(trainer).__module__.partition(".trainer")[0]
     return importlib.import_module(f"{package}.loggers.logger").DummyLogger()
+
+
+@contextmanager
+def _quietly() -> Iterator[str]:
+    """Without messages and without a trace in the environment; gives the path of a temporary folder."""
+    with quiet(), _environment_kept(), TemporaryDirectory() as scratch:
+        yield scratch
 
 
 @contextmanager

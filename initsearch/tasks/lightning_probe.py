@@ -85,7 +85,7 @@ def probe(users: UsersFit, metric: str) -> Probed:
     watch = _Watch()
     with isolated_random_state(seed=0, devices=[users.trainer.strategy.root_device]):
         try:
-            trainer, model = users.run(0, [watch], _shortened)
+            trainer, model = users.run(0, [watch], shortened_fit)
         except InitSearchError:
             raise
         except Exception as error:
@@ -115,7 +115,7 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {reason} ({Path(place.filename).name}, line {place.lineno})"
 
 
-def _shortened(trainer: "Trainer") -> None:
+def shortened_fit(trainer: "Trainer") -> None:
     """Two batches of everything, whatever the Trainer was set to."""
     trainer.fit_loop.max_epochs = 1
     trainer.fit_loop.min_epochs = 0

@@ -1,7 +1,8 @@
-"""`run_standalone_job`: the candidates of a job, trained by a `StandaloneTask` one after another."""
+"""`run_standalone_job`: the candidates of a job, trained by a `StandaloneTask`."""
 
 import math
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from initsearch.errors import InitSearchError, ModelError, shortened
 from initsearch.plan import InitPlan
 from initsearch.random_state import isolated_random_state
-from initsearch.tasks.base import Measured, StandaloneTask
+from initsearch.tasks.base import Measured, StandaloneTask, TogetherTask, Trained
 from initsearch.tasks.streams import step_at
 from initsearch.training.job import Candidate, CohortResult, Curve, Point, TestJob, TrainJob
 from initsearch.training.job_clock import JobClock
@@ -34,26 +35,36 @@ def run_standalone_job(task: StandaloneTask, job: TrainJob | TestJob) -> CohortR
     # A process that has not used its GPUs has no state to keep there.
     used: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = [torch.device("cuda", i) for i in range(torch.cuda.device_count() if used else 0)]
+    plans = [InitPlan.from_spec(candidate.plan) for candidate in job.candidates]
     with isolated_random_state(devices=devices):
-        curves = [_train(task, job, each, steps_per_epoch) for each in job.candidates]
-    return clock.result(curves, "own", "the task trains its candidates itself", "own")
+        trained = _trained(task, plans, job)
+    curves = [
+        _curve(candidate, job.seed, measured, steps_per_epoch)
+        for candidate, measured in zip(job.candidates, trained.measured, strict=True)
+    ]
+    return clock.result(curves, trained.engine, trained.reason, "own")
 
 
-def _train(
-    task: StandaloneTask, job: TrainJob, candidate: Candidate, steps_per_epoch: int
-) -> Curve:
-    plan = InitPlan.from_spec(candidate.plan)
+def _trained(task: StandaloneTask, plans: Sequence[InitPlan], job: TrainJob) -> Trained:
     try:
-        measured = task.train(plan, job.seed, job.points)
+        if isinstance(task, TogetherTask):
+            return task.train_together(plans, job.seed, job.points)
+        measured = [task.train(plan, job.seed, job.points) for plan in plans]
+        return Trained(measured, "own", "the task trains its candidates itself")
     except InitSearchError:
         raise
     except Exception as error:
         raise ModelError(f"the training failed with {_described(error)}") from error
+
+
+def _curve(
+    candidate: Candidate, seed: int, measured: Sequence[Measured], steps_per_epoch: int
+) -> Curve:
     finite = [one for one in measured if all(map(math.isfinite, one.scores.values()))]
     diverged = len(finite) < len(measured)
     return Curve(
         candidate=candidate.name,
-        seed=job.seed,
+        seed=seed,
         points=() if diverged else tuple(_point(one, steps_per_epoch) for one in finite),
         initial_loss=math.nan,
         diverged=diverged,

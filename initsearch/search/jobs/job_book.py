@@ -15,6 +15,7 @@ from initsearch.execution import submit_limited
 from initsearch.files import read_whole, write_whole
 from initsearch.search.jobs.time_limits import TimeLimits
 from initsearch.search.tracker import Progress
+from initsearch.tasks import StandaloneTask
 from initsearch.training.job import Candidate, CohortResult, Curve, Job
 
 NONE_FAILED: Mapping[str, str] = MappingProxyType({})
@@ -81,6 +82,7 @@ class JobBook:
 
     Attributes:
         cpu_seconds: Processor time of all results that were collected, also those of earlier runs.
+        engines: The engines that trained them, each with its reason.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class JobBook:
         self._in_training: dict[Path, _Training] = {}
         self._written: set[Path] = set()  # by this run
         self.cpu_seconds = 0.0
+        self.engines: dict[str, str] = {}
 
     def submit(self, job: Job, work: float) -> Ticket:
         """Start a job for those of its candidates whose results neither exist nor are in training.
@@ -241,6 +244,7 @@ class JobBook:
             if isinstance(common, InitSearchError) and not (by_code and self._any_result):
                 raise common
         self.cpu_seconds += sum(result.cpu_seconds for result in results)
+        self.engines |= {one.engine: one.reason for one in results if one.engine != "none"}
         return Outcome(
             {curve.candidate: curve for result in results for curve in result.curves},
             {name: _in_one_line(error) for name, error in errors.items()},
@@ -249,7 +253,8 @@ class JobBook:
     def _report_engine(self, job: Job, result: CohortResult) -> None:
         """Report once why cohorts are not stacked, if the configuration asks for it."""
         asked = job.trainer.engine
-        as_asked = asked in ("auto", result.engine) or result.engine in ("none", "own")
+        own = isinstance(job.task, StandaloneTask)  # which says itself how it trains
+        as_asked = asked in ("auto", result.engine) or result.engine == "none" or own
         if not as_asked and result.reason not in self._reported:
             self._reported.add(result.reason)
             self._progress.message(f"cohorts are trained by {result.engine}: {result.reason}")

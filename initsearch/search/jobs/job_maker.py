@@ -13,7 +13,7 @@ from initsearch.files import read_whole, write_whole
 from initsearch.plan import InitPlan
 from initsearch.search.jobs.time_limits import TimeLimits
 from initsearch.search.settings import StudySettings
-from initsearch.tasks import StandaloneTask, Task
+from initsearch.tasks import StandaloneTask, Task, TogetherTask
 from initsearch.training import (
     Candidate,
     Curve,
@@ -105,7 +105,8 @@ class JobMaker:
         even in the last digit.
         """
         settings = self.settings
-        if settings.trainer.distributed or isinstance(self.task, StandaloneTask):
+        alone = isinstance(self.task, StandaloneTask) and not isinstance(self.task, TogetherTask)
+        if settings.trainer.distributed or alone:
             return 1
         limit = self.engine.cohort_size if self.engine else settings.search.cohort_size
         if not self.stacks:

@@ -58,6 +58,7 @@ class Findings:
         data: What was known of the data before anything was trained.
         earlier_races: Alpha by race (see `StudySettings.race_key`) of the other races that this study has
             decided before.
+        engines: How candidates were trained, with the reason.
     """
 
     candidates: Sequence[TrainedCandidate]
@@ -70,6 +71,7 @@ class Findings:
     cpu_seconds: float
     data: TaskInfo
     earlier_races: Mapping[str, float] = field(default_factory=dict)
+    engines: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_verdict(found: Findings, *, settings: StudySettings, metric: Metric) -> Verdict:
@@ -154,6 +156,7 @@ def _evidence(found: Findings, settings: StudySettings, metric: Metric) -> Evide
         },
         search=tuple(search_row(c, c in found.entrants) for c in found.candidates),
         rates=best_rates(found.candidates, metric),
+        engines=found.engines,
     )
 
 

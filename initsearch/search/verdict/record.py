@@ -210,6 +210,7 @@ class Evidence:
         search: The candidates of the search, by number.
         rates: The best learning rate of each scheme in the search, the best scheme first; empty if the space
             has a single one.
+        engines: How candidates were trained (`loop`, `stacked`, `trainer`, ...), with the reason.
     """
 
     request: str = ""
@@ -223,6 +224,7 @@ class Evidence:
     final_val_loss: Mapping[str, float] = field(default_factory=dict)
     search: tuple[SearchRow, ...] = ()
     rates: tuple[SchemeRate, ...] = ()
+    engines: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
