@@ -270,6 +270,22 @@ def test_lightning_s_command_line_accepts_it(
     assert same(done.model, expected("he_normal", 11 if form != "mapping" else 0))
 
 
+@pytest.mark.parametrize("name", ["initsearch.InitCallback", "InitCallback"])
+def test_lightning_s_command_line_reports_a_mistyped_plan_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    added = [f"--trainer.callbacks+={name}", "--trainer.callbacks.plan=he_norml"]
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # Lightning's, of its own calls
+    monkeypatch.setattr(sys, "argv", ["train.py", "fit", "--seed_everything=0", *added])
+    cli = importlib.import_module("lightning.pytorch.cli")
+    with pytest.raises(SystemExit) as raised:
+        cli.LightningCLI(type(module(lightning.pytorch.LightningModule)))
+    assert str(raised.value).startswith(
+        "error: InitCallback: unknown initializer or plan 'he_norml'"
+    )
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.slow
 def test_all_ranks_of_ddp_start_with_the_same_weights(tmp_path: Path) -> None:
     """Compared before DDP broadcasts the weights of rank 0, which would hide a difference."""

@@ -3,10 +3,12 @@
 import copy
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from initsearch.callback import CallbackBase, InitCallback
+from initsearch.callback import CallbackBase, InitCallback, used_before
+from initsearch.errors import NoEffectWarning
 from initsearch.finder.find import init_find
 from initsearch.finder.result import InitFindResult
 
@@ -21,7 +23,8 @@ class InitFinder(CallbackBase):
 
     The fit is the one that `InitCallback(plan, seed)` would give: the search leaves module, data, Trainer and
     random state as they were. Lightning restores a checkpoint after this, which replaces the weights: leave the
-    callback out of a fit with `ckpt_path`.
+    callback out of a fit with `ckpt_path`. A module whose weights were trained or loaded is not searched; see
+    `InitCallback`.
 
     Args:
         metric: What candidates are compared by: a name that the module logs in validation (`val/acc`).
@@ -35,6 +38,7 @@ class InitFinder(CallbackBase):
         search: Settings of the config group `search`.
         race: Settings of the config group `race`.
         progress: Whether a progress bar is shown.
+        force: Whether weights that were trained or loaded are searched and filled too; default no.
 
     Attributes:
         result: What the search found; None before the fit.
@@ -59,9 +63,11 @@ class InitFinder(CallbackBase):
         search: dict[str, Any] | None = None,
         race: dict[str, Any] | None = None,
         progress: bool = True,
+        force: bool = False,
     ) -> None:
         super().__init__()
         self.seed = seed
+        self.force = force
         self.result: InitFindResult | None = None
         self._options: Mapping[str, Any] = {
             "metric": metric,
@@ -81,11 +87,19 @@ class InitFinder(CallbackBase):
         """Search, and apply the plan that was found."""
         if stage != "fit" or self.result is not None:
             return
+        if not self.force and used_before(pl_module):
+            warnings.warn(
+                f"InitFinder does not search: weights of {type(pl_module).__name__} were trained or loaded "
+                "before: InitFinder(..., force=True) replaces them",
+                NoEffectWarning,
+                stacklevel=2,
+            )
+            return
         data = _data_of(trainer, pl_module)
         mine = _unattached(trainer, pl_module, data)
         self.result = init_find(pl_module, trainer=mine, **data, **self._options)
         logger.info("%s", self.result.verdict.sentence)
-        found = InitCallback(self.result.suggestion(), seed=self.seed)
+        found = InitCallback(self.result.suggestion(), seed=self.seed, force=self.force)
         found.setup(trainer, pl_module, stage)
 
 

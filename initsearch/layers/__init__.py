@@ -5,6 +5,7 @@ Begin reading with `describe`, which gives a `Slot` for each parameter; `assign_
 """
 
 from initsearch.layers.description import describe as describe
+from initsearch.layers.model import FILLED as FILLED
 from initsearch.layers.model import PARTS as PARTS
 from initsearch.layers.model import Fill as Fill
 from initsearch.layers.model import ParameterPart as ParameterPart

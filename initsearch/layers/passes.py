@@ -113,14 +113,33 @@ def _with_step(
             return seen
         reason = "forward does not run it; pass a batch of the training data for training_step"
         return replace(seen, reason=reason)
+    given = batch
     try:
         given = batch if batch is not None or training_batch is None else training_batch()
         found = trace_training_step(model, named, given, _SAMPLES)
     except ModelError as error:
-        return replace(seen, reason=seen.reason or str(error))
+        if batch is not None:
+            return replace(seen, reason=seen.reason or str(error))
+        # With data of its own, the step is what should have run: its failure is the reason.
+        return _with_forward(model, named, given, replace(seen, reason=str(error)))
     if _reached(named, found) <= _reached(named, seen.trace):
         return seen
     return Seen(_with_rest(found, seen.trace))
+
+
+def _with_forward(
+    model: nn.Module, named: Sequence[NamedParameter], given: Any, seen: Seen
+) -> Seen:
+    """What forward shows on a batch of the training data, where the guessed input and the step failed."""
+    if given is None or seen.trace.calls:
+        return seen
+    try:
+        found = _forward(model, named, given)
+    except ModelError:
+        return seen
+    return replace(
+        found, reason=found.reason or ("" if not missing(named, found.trace) else seen.reason)
+    )
 
 
 def _with_parts(model: nn.Module, named: Sequence[NamedParameter], seen: Seen) -> Seen:

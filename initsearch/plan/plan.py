@@ -16,6 +16,7 @@ from initsearch.errors import (
     ModelError,
     NoEffectWarning,
     quoted,
+    shortened,
     unknown_name,
     visible,
 )
@@ -41,7 +42,7 @@ from initsearch.yaml_file import read_yaml
 TORCH_DEFAULT = "torch_default"
 _FROZEN = "frozen: kept"
 _SKIPPED = "rule {} was not applied, since no pass has shown what follows the layer"
-_REMEDY = "pass a batch that reaches it, or name it in a rule"
+_REMEDY = "pass a batch that reaches it (InitCallback(..., batch=...)), or name it in a rule"
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,7 @@ class InitPlan:
         *,
         include_frozen: bool = False,
         training_batch: Callable[[], Any] | None = None,
+        keep: Mapping[str, str] | None = None,
     ) -> InitReport:
         """Fill the parameters of a model in place.
 
@@ -239,6 +241,8 @@ class InitPlan:
             include_frozen: Whether parameters with `requires_grad=False` are filled too.
             training_batch: Gives a batch for a LightningModule's training step. Called if no `batch` is given
                 and `forward` does not run all layers.
+            keep: Parameters to leave alone whatever the rules say, each with the reason for the report, by the
+                names of `named_parameters`.
 
         Returns:
             A report with a row per parameter.
@@ -255,6 +259,7 @@ class InitPlan:
         """
         slots = describe(model, batch, training_batch)
         assignments = self._assignments(slots, include_frozen)
+        _keep(assignments, keep or {})
         kept = all(each.rule is None and each.choice == KEEP for each in assignments)
         if kept and self.rules:  # a plan without rules keeps everything on purpose
             raise ModelError(
@@ -268,7 +273,7 @@ class InitPlan:
         for number, rule in enumerate(self.rules):
             if number not in used:
                 skipped = [
-                    each.slot.name
+                    each.slot
                     for each in assignments
                     if any(note.startswith(_SKIPPED.format(number + 1)) for note in each.notes)
                 ]
@@ -381,6 +386,15 @@ class InitPlan:
         return Assignment(slot, choice, initializer, number, named, notes)
 
 
+def _keep(assignments: Sequence[Assignment], reasons: Mapping[str, str]) -> None:
+    """Leave parameters alone, by the names under which they are stored, each with its reason."""
+    for each in assignments:
+        why = next((reasons[name] for name in each.slot.stored_as if name in reasons), "")
+        if why and each.initializer is not None:
+            each.choice, each.initializer = KEEP, None
+            each.notes.append(f"kept: {why}")
+
+
 def _carried(slot: Slot, rule: Rule) -> bool:
     """Whether a rule for a part fills the bias that is added to this one as well: that one has the value."""
     partner = slot.adds_to
@@ -405,9 +419,11 @@ def _follow(twins: Sequence[Twin], assignments: Sequence[Assignment]) -> None:
         twin.follow()
 
 
-def _no_effect(number: int, rule: Rule, skipped: Sequence[str]) -> str:
+def _no_effect(number: int, rule: Rule, skipped: Sequence[Slot]) -> str:
     start = f"rule {number + 1} of the plan ({rule.where.spec() or 'any parameter'}) applies to no parameter: "
     if skipped:
-        names = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
-        return f"{start}no pass has shown what follows {names}; {_REMEDY}"
+        names = ", ".join(slot.name for slot in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+        _, _, why = skipped[0].note.rpartition("from the order of modules: ")
+        reason = f" ({shortened(why)})" if why else ""
+        return f"{start}no pass has shown what follows {names}{reason}; {_REMEDY}"
     return f"{start}the model has no such parameter, or the rules above match all of them"

@@ -149,7 +149,8 @@ class LightningTask:
 
     def _callbacks(self, plan: InitPlan, seed: int, recorder: "_Recorder") -> list[CallbackBase]:
         # A plan without rules keeps what the module was built with, also where nothing could be traced.
-        first = [InitCallback(plan, seed)] if plan != InitPlan() else []
+        # It fills also what the user's own code has loaded: that is what is compared.
+        first = [InitCallback(plan, seed, force=True)] if plan != InitPlan() else []
         return [*first, recorder]
 
     def _measured(self, recorder: "_Recorder", budgets: Sequence[float]) -> list[Measured]:

@@ -8,6 +8,7 @@ from initsearch.layers.model.assign import Fill as Fill
 from initsearch.layers.model.assign import assign_ as assign_
 from initsearch.layers.model.assign import mark_filled as mark_filled
 from initsearch.layers.model.assign import read as read
+from initsearch.layers.model.deliberate import FILLED as FILLED
 from initsearch.layers.model.kinds import PARTS as PARTS
 from initsearch.layers.model.kinds import Nature as Nature
 from initsearch.layers.model.kinds import nature_of as nature_of

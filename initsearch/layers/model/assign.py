@@ -73,7 +73,8 @@ def padding_row(model: nn.Module, slot: Slot) -> int | None:
 def mark_filled(model: nn.Module, slot: Slot) -> None:
     """Let a parameter be known as filled by a plan: its values are then not the model's own choice."""
     for _, original in _stored(model, slot).originals:
-        setattr(original, FILLED, True)
+        # The count of writes tells whether something has changed the values since.
+        setattr(original, FILLED, 0 if original.is_inference() else original._version)
 
 
 def _stored(model: nn.Module, slot: Slot) -> Stored:

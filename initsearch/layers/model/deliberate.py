@@ -22,7 +22,7 @@ from initsearch.layers.model.slots import Slot
 from initsearch.layers.model.stored import Stored
 
 _MARK = "_no_reinit"
-#: The attribute of a parameter that a plan has filled.
+#: The attribute of a parameter that a plan has filled: how often the tensor had been written to by then.
 FILLED = "_initsearch_filled"
 # What a bound may be exceeded by in a narrow type.
 _ROUNDING = 1.01
@@ -39,7 +39,7 @@ def why_deliberate(stored: Stored, category: str, default: Initializer | None) -
     held = [original for _, original in stored.originals]
     if any(getattr(original, _MARK, False) for original in held):
         return f"marked {_MARK}"
-    if any(getattr(original, FILLED, False) for original in held):
+    if any(hasattr(original, FILLED) for original in held):
         return ""
     value = stored.originals[0][1].detach()
     if category == "weight" and not value.is_sparse and _is_zero(value):

@@ -207,6 +207,10 @@ def _saved_tensor(tensor: Tensor) -> Callable[[], None]:
         if not same:
             with torch.no_grad():
                 _distinct(tensor).copy_(held)
+            if version is not None:
+                # The values are those of that version again: a graph that was recorded then still holds, and
+                # the tensor does not look as if it had been loaded.
+                torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
 
     return restore
 

@@ -19,7 +19,7 @@ _WRAPPERS: tuple[tuple[type[nn.Module], str], ...] = (
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The module inside `torch.compile`, `DataParallel` and `DistributedDataParallel`.
+    """The module inside `torch.compile`, `DataParallel`, `DistributedDataParallel` and Fabric's wrapper.
 
     Raises:
         ModelError: A ScriptModule or a sharded module (FSDP).
@@ -51,6 +51,10 @@ def _inside(module: nn.Module) -> nn.Module | None:
     for wrapper, attribute in _WRAPPERS:
         if isinstance(module, wrapper):
             return module._modules[attribute]
+    if (
+        type(module).__name__ == "_FabricModule"
+    ):  # what `Fabric.setup` returns; known without its import
+        return module._modules["_forward_module"]
     return None
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +53,8 @@ def calls_for(model: nn.Module, batch: Any) -> list[Call]:
     A tensor is the argument. A mapping gives arguments by name, as far as `forward` has them; otherwise
     it is the argument. A list or tuple gives the arguments one by one if `forward` takes that many; a
     pair of inputs and labels (as a data loader yields it) gives the inputs alone if `forward` needs
-    only one argument; otherwise it is the argument.
+    only one argument; a longer one gives its first items, as many as `forward` takes (inputs, mask and labels);
+    otherwise it is the argument.
     """
     needed, most, names = _signature(model)
     whole = Call((batch,))
@@ -66,8 +67,14 @@ def calls_for(model: nn.Module, batch: Any) -> list[Call]:
     spread = [Call(tuple(batch))] if needed <= len(batch) <= most else []
     labelled = len(batch) == 2 and isinstance(batch[1], Tensor) and batch[1].ndim <= 1
     if needed <= 1 and (labelled or not spread):
-        return [*first, *spread, whole]
-    return [*spread, *first, whole]
+        return [*first, *spread, *_starts(batch, needed, most), whole]
+    return [*spread, *_starts(batch, needed, most), *first, whole]
+
+
+def _starts(batch: Sequence[Any], needed: int, most: float) -> list[Call]:
+    """The first items of a batch as arguments, for a batch with labels that `forward` does not take."""
+    longest = int(min(most, len(batch) - 1))
+    return [Call(tuple(batch[:count])) for count in range(longest, max(needed, 2) - 1, -1)]
 
 
 def guesses(model: nn.Module) -> Iterator[Call]:

@@ -1,0 +1,35 @@
+"""The classes of Lightning, of whichever of its two packages are installed."""
+
+import importlib.util
+import pkgutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
+    CallbackBase = Callback
+else:
+
+    def _bases() -> tuple[type, ...]:
+        """The `Callback` of every installed Lightning.
+
+        `lightning.pytorch` and `pytorch_lightning` are two copies of one class hierarchy. The LightningCLI of
+        each refuses a callback that derives from the other's class only, so this one derives from both.
+        """
+        found = tuple(lightning_classes("callbacks:Callback"))
+        if not found:
+            raise ImportError("InitCallback needs Lightning: pip install lightning")
+        return found
+
+
+def lightning_classes(path: str) -> Iterator[Any]:
+    """A class of every installed Lightning, by its path in `lightning.pytorch` (`callbacks:Callback`)."""
+    for package in ("lightning.pytorch", "pytorch_lightning"):
+        if importlib.util.find_spec(package.partition(".")[0]) is not None:
+            dot = "" if path.startswith(":") else "."
+            yield pkgutil.resolve_name(f"{package}{dot}{path}")
+
+
+if not TYPE_CHECKING:
+    CallbackBase = type("CallbackBase", _bases(), {})
