@@ -17,7 +17,8 @@ from initsearch.audit.report import IdentifiedRow, IdentifyReport
 from initsearch.audit.units import Unit, units_of
 from initsearch.initializers import Constant, Initializer, TorchDefault
 from initsearch.initializers.distribution import Distribution
-from initsearch.layers import describe, unwrap
+from initsearch.layers import unwrap
+from initsearch.layers.description import describe_with_trace
 
 # All units together are wrongly called unknown with this probability.
 _FALSE_UNKNOWN = 1e-6
@@ -54,10 +55,13 @@ def identify(model: nn.Module, batch: Any = None) -> IdentifyReport:
         >>> print(report)
         >>> report.plan.save("as_built.yaml")
     """
-    slots = describe(model, batch)
+    slots, seen = describe_with_trace(model, batch)
     units = units_of(model, slots)
     found = identified(units)
-    oddities, remarks = find_oddities(model, slots, found, batch)
+    oddities = find_oddities(slots, found, seen.trace)
+    remarks = _remarks(found)
+    if seen.reason:
+        remarks.append(f"some layers were not examined for zeros in a row: {seen.reason}")
     plan, unplanned = plan_of(slots, found)
     if unplanned:
         remarks.append(f"the plan keeps what it cannot draw: {', '.join(unplanned)}")
@@ -66,7 +70,7 @@ def identify(model: nn.Module, batch: Any = None) -> IdentifyReport:
         rows=tuple(_rows(found)),
         plan=plan,
         oddities=tuple(oddities),
-        remarks=(*_remarks(found), *remarks),
+        remarks=tuple(remarks),
     )
 
 

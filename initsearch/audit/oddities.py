@@ -4,17 +4,16 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from initsearch.audit.fit import fit
 from initsearch.audit.identified import Identified
 from initsearch.audit.units import BLOCK, Unit
-from initsearch.errors import ModelError, listed
+from initsearch.errors import listed
 from initsearch.initializers import Constant
-from initsearch.layers import LayerCall, Slot, Trace, trace_forward
+from initsearch.layers import LayerCall, Slot, Trace
 
 #: A layer is unlike its siblings if at least so many of them agree, and so large a share.
 _LEAST_SIBLINGS = 3
@@ -40,23 +39,16 @@ _ZERO_AT_ZERO = (
 )  # fmt: skip
 
 
-def find_oddities(
-    model: nn.Module, slots: Sequence[Slot], found: Sequence[Identified], batch: Any
-) -> tuple[list[str], list[str]]:
-    """The findings, and remarks on what could not be examined."""
-    oddities = [
+def find_oddities(slots: Sequence[Slot], found: Sequence[Identified], trace: Trace) -> list[str]:
+    """The findings, each in one sentence."""
+    return [
         *_unlike_siblings(found),
         *_copies(found),
         *_useless_truncation(found),
         *_far_entries(found),
+        *_zeros_in_a_row(trace.numbered, slots, found),
+        *_unscaled_branches(trace, slots, found),
     ]
-    try:
-        trace = trace_forward(model, batch, samples=2, train=False)
-    except ModelError as error:
-        return oddities, [f"residual branches and zero layers in a row were not examined: {error}"]
-    oddities += _zeros_in_a_row(trace, slots, found)
-    oddities += _unscaled_branches(trace, slots, found)
-    return oddities, []
 
 
 def fingerprint(value: Tensor) -> tuple[object, ...]:
@@ -154,7 +146,7 @@ def _far_entries(found: Sequence[Identified]) -> Iterator[str]:
 
 
 def _zeros_in_a_row(
-    trace: Trace, slots: Sequence[Slot], found: Sequence[Identified]
+    calls: Sequence[LayerCall], slots: Sequence[Slot], found: Sequence[Identified]
 ) -> Iterator[str]:
     """Layers of zeros that read only layers of zeros: neither ever gets a gradient."""
     zero = {slot.name: True for slot in slots}
@@ -162,12 +154,10 @@ def _zeros_in_a_row(
         structure = each.unit.structure
         is_zero = isinstance(structure, Constant) and structure.value == 0
         zero[each.unit.slot.name] = zero[each.unit.slot.name] and is_zero
-    silent = {
-        call.index: all(zero.get(name, False) for name in call.parameters) for call in trace.calls
-    }
-    weights = {call.index: zero.get(call.weight, False) for call in trace.calls}
-    by_index = {call.index: call for call in trace.calls}
-    for call in trace.calls:
+    silent = {call.index: all(zero.get(name, False) for name in call.parameters) for call in calls}
+    weights = {call.index: zero.get(call.weight, False) for call in calls}
+    by_index = {call.index: call for call in calls}
+    for call in calls:
         before = [by_index[i] for i in sorted(call.sources) if i in by_index]
         if not before or call.repeat or not weights[call.index]:
             continue

@@ -42,10 +42,18 @@ def describe(
     Raises:
         ModelError: The model fails on the batch given, or has parameters that cannot be described.
     """
+    return describe_with_trace(model, batch, training_batch)[0]
+
+
+def describe_with_trace(
+    model: nn.Module, batch: Any = None, training_batch: Callable[[], Any] | None = None
+) -> tuple[list[Slot], Seen]:
+    """The slots of `describe`, and what the passes have shown, from which they come."""
     named = parameters(model)
     if not named:
-        return []
-    return _slots(model, named, see(model, named, batch, training_batch))
+        return [], Seen(Trace((), {}))
+    seen = see(model, named, batch, training_batch)
+    return _slots(model, named, seen), seen
 
 
 def _slots(model: nn.Module, named: Sequence[NamedParameter], seen: Seen) -> list[Slot]:
@@ -72,13 +80,19 @@ def _slots(model: nn.Module, named: Sequence[NamedParameter], seen: Seen) -> lis
             position = replace(position, note=f"from the order of modules: {reason}")
         else:
             position = Position()
-        slot = _placed(first, position, rest)
+        where = in_branch.get(first.name)
         stored = parameter.sites[0].stored
-        why = why_deliberate(stored, slot.category, slot.torch_default)
-        slot = replace(slot, deliberate=why)
-        if (where := in_branch.get(slot.name)) is not None:
-            slot = replace(slot, branch=where.branch, branch_layers=where.branch_layers)
-        slots.append(replace(slot, branches=len(branches)))
+        slots.append(
+            _placed(
+                first,
+                position,
+                rest,
+                branch=where and where.branch,
+                branch_layers=where.branch_layers if where else first.branch_layers,
+                branches=len(branches),
+                deliberate=why_deliberate(stored, first.category, first.torch_default),
+            )
+        )
     slots = without_placeholders(slots)
     return [slots[i] for i in _order(slots, found)]
 
@@ -124,7 +138,8 @@ def _slot(site: Site) -> Slot:
     )
 
 
-def _placed(slot: Slot, position: Position, aliases: Sequence[Slot]) -> Slot:
+def _placed(slot: Slot, position: Position, aliases: Sequence[Slot], **facts: Any) -> Slot:
+    """A slot with its position, its other names and further fields."""
     if slot.category not in ("weight", "bias"):
         position = Position()
     if slot.kind == "lstm" and "_hr_" in slot.name:
@@ -139,6 +154,7 @@ def _placed(slot: Slot, position: Position, aliases: Sequence[Slot]) -> Slot:
         tied_names=tuple(alias.name for alias in aliases),
         aliases=tuple(aliases),
         note="; ".join(notes),
+        **facts,
     )
 
 

@@ -1,8 +1,8 @@
 """The passes that show how a model uses its parameters, until each weight layer was seen.
 
-First the forward pass, then again in training mode for layers that run only there. If some layers have still
-not run: a LightningModule's training step, which also trains what `forward` leaves out (a decoder, a
-discriminator); then each part of the model by itself.
+First the forward pass (of a large model with shapes alone, if that shows as much), then again in training mode
+for layers that run only there. If some layers have still not run: a LightningModule's training step, which also
+trains what `forward` leaves out (a decoder, a discriminator); then each part of the model by itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +15,14 @@ from initsearch.errors import ModelError
 from initsearch.layers.model.kinds import nature_of
 from initsearch.layers.model.walk import NamedParameter, unwrap
 from initsearch.layers.roles import missing
-from initsearch.layers.trace.forward import trace_forward, trace_part, trace_training_step
+from initsearch.layers.trace.forward import (
+    trace_forward,
+    trace_part,
+    trace_shapes,
+    trace_training_step,
+)
 from initsearch.layers.trace.record import Trace
+from initsearch.layers.trace.shapes import shapes_suffice
 from initsearch.layers.trace.training_step import has_training_step
 
 # Few samples are cheap. One would be enough, but batch norm in training mode needs two.
@@ -73,6 +79,10 @@ def see(
 
 
 def _forward(model: nn.Module, named: Sequence[NamedParameter], batch: Any) -> Seen:
+    if shapes_suffice(named, batch):
+        shown = trace_shapes(model, named, batch, _SAMPLES)
+        if shown is not None and not missing(named, shown):
+            return Seen(shown)
     try:
         found = trace_forward(model, batch, samples=_SAMPLES, train=False, named=named)
     except ModelError as error:

@@ -244,7 +244,7 @@ def variance_of(output: Any) -> float:
 
     Zero if it is constant up to rounding; nan if it has no entries, or is not of floating point.
     """
-    found = next(tensors(output), None)
+    found = next(iter(tensors(output)), None)
     if found is None or not found.numel() or not (found.is_floating_point() or found.is_complex()):
         return math.nan
     # Sums of entries narrower than float32 lose digits.

@@ -117,7 +117,7 @@ def _moments(values: Tensor) -> tuple[float, float]:
     if not values.numel():
         return 0.0, 0.0
     flat = values.reshape(-1)
-    mean, square = float(flat.mean()), float(flat.norm()) ** 2 / len(flat)
+    mean, square = flat.mean().item(), torch.linalg.vector_norm(flat).item() ** 2 / len(flat)
     if mean * mean < square / 4 < math.inf:
         return mean, (square - mean * mean) ** 0.5
     # The difference above would lose digits. Deviations from the first entry lose none, and equal entries

@@ -47,6 +47,8 @@ class Stored:
 
     def read(self) -> Tensor:
         """The value that the module computes with; no gradient is recorded."""
+        if self.by == "plain":
+            return getattr(self.module, self.attribute).detach()  # type: ignore[no-any-return]
         with torch.no_grad():
             if self.by == "weight_norm":
                 hook = _hook(self.module, self.attribute, WeightNorm)

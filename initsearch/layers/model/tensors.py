@@ -1,26 +1,39 @@
 """The tensors in what a model takes or returns."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+# The commonest values that hold no tensor.
+_ATOMS = frozenset({bool, int, float, str, type(None), torch.dtype, torch.device, torch.Size})
 
-def tensors(value: Any) -> Iterator[Tensor]:
+
+def tensors(value: Any) -> list[Tensor]:
     """All tensors in nested lists, tuples, mappings and dataclasses, in order."""
+    found: list[Tensor] = []
+    _collect(value, found)
+    return found
+
+
+def _collect(value: Any, found: list[Tensor]) -> None:
+    kind = type(value)
+    if kind in _ATOMS:
+        return
     if isinstance(value, Tensor):
-        yield value
+        found.append(value)
     elif isinstance(value, list | tuple):
         for each in value:
-            yield from tensors(each)
-    elif isinstance(value, Mapping):
+            _collect(each, found)
+    elif kind is dict or isinstance(value, Mapping):
         for each in value.values():
-            yield from tensors(each)
+            _collect(each, found)
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
-            yield from tensors(getattr(value, field.name, None))
+            _collect(getattr(value, field.name, None), found)
 
 
 def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -15,7 +15,6 @@ own layers are inner ones.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 from initsearch.layers.trace.record import LayerCall, Side, Trace
 
@@ -50,9 +49,7 @@ class InBranch:
 
 def residual_branches(found: Trace) -> list[Branch]:
     """The residual branches of a model, in the order of their additions."""
-    # Calls that only the pass in training mode has come last, with the indices of that pass.
-    numbered = takewhile(lambda pair: pair[0] == pair[1].index, enumerate(found.calls))
-    calls = [call for _, call in numbered]
+    calls = found.numbered
     history = _histories(calls)
     taken: set[int] = set()
     branches: list[Branch] = []

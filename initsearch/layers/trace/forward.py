@@ -5,8 +5,8 @@ and `ModuleHooks`, which see every module. Both report to one `Recorder`, and it
 in this direction only.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from initsearch.layers.trace.modules import ModuleHooks
 from initsearch.layers.trace.operations import OperationMode
 from initsearch.layers.trace.record import Observer, Trace
 from initsearch.layers.trace.recorder import Recorder
+from initsearch.layers.trace.shapes import ValuesNeededError, on_meta
 from initsearch.layers.trace.training_step import quiet, step_call
 
 
@@ -65,6 +66,30 @@ def trace_forward(
     if found is None:
         raise failure(model, batch, run.error) from run.error
     return found
+
+
+def trace_shapes(
+    model: nn.Module, named: Sequence[NamedParameter], batch: Any, samples: int | None = None
+) -> Trace | None:
+    """Run a model in evaluation mode without values, as `trace_forward` runs it with them.
+
+    Args:
+        model: A model for which `shapes_suffice`; it is left as it was.
+        named: Its parameters.
+        batch: See `trace_forward`.
+        samples: See `trace_forward`.
+
+    Returns:
+        The trace; `None` if the model needs values, or no input fits.
+    """
+    core = unwrap(model)
+    with on_meta(core) as instead:
+        tries = guesses(core) if batch is None else calls_for(core, batch)
+        run = _Run(core, core, samples=samples, train=False, named=named, instead=instead)
+        try:
+            return run.first_that_succeeds(tries)
+        except ModelError:
+            return None
 
 
 def trace_training_step(
@@ -114,6 +139,8 @@ class _Run:
         model: The whole model.
         function: What is called.
         error: Why the first try failed, after `first_that_succeeds`; `None` if there was none.
+        instead: The tensors without values that stand for the parameters, by their ids; empty if the model has
+            its own.
 
     The others are as in `trace_forward`.
     """
@@ -127,6 +154,7 @@ class _Run:
     after: Callable[[Any], None] | None = None
     named: Sequence[NamedParameter] | None = None
     error: Exception | None = None
+    instead: Mapping[int, torch.Tensor] = field(default_factory=dict)
 
     def first_that_succeeds(self, tries: Iterable[Call]) -> Trace | None:
         """The trace of the first call that does not fail."""
@@ -143,6 +171,8 @@ class _Run:
                     if error is recorder.fault or isinstance(error, ModelError):
                         raise
                     self.error = self.error or error
+                    if isinstance(error, ValuesNeededError):
+                        return None
                     continue
                 found = recorder.finish(output)
                 if self.after is not None:
@@ -154,7 +184,7 @@ class _Run:
         model = self.model
         if self.train is not None:
             model.train(self.train)
-        weights, others = _known(named, recorder)
+        weights, others = _known(named, recorder, self.instead)
         names: dict[nn.Module, str] = {}
         for name, module, _ in walk(model):
             names.setdefault(module, name)
@@ -162,13 +192,16 @@ class _Run:
             recorder.know_input(tensor)
         recorder.start()
         losses = quiet(model)
-        with ModuleHooks(recorder, names, weights, others), OperationMode(recorder):
+        with (
+            ModuleHooks(recorder, names, weights, others),
+            OperationMode(recorder, bool(self.instead)),
+        ):
             output = self.function(*call.args, **call.kwargs)
         return (output, losses) if losses else output
 
 
 def _known(
-    named: Sequence[NamedParameter], recorder: Recorder
+    named: Sequence[NamedParameter], recorder: Recorder, instead: Mapping[int, torch.Tensor]
 ) -> tuple[dict[nn.Module, tuple[str, ...]], dict[nn.Module, tuple[str, ...]]]:
     """Let a recorder know all parameters. Returns the names of each module's weights, and of its others."""
     weights: dict[nn.Module, tuple[str, ...]] = {}
@@ -178,7 +211,8 @@ def _known(
             module, nature = site.stored.module, nature_of(site)
             followed, known = site.stored.by in ("plain", "pruning"), nature.kind != "other"
             for _, original in site.stored.originals:
-                recorder.know_parameter(original, parameter.name, followed, known)
+                tensor = instead.get(id(original), original)
+                recorder.know_parameter(tensor, parameter.name, followed, known)
             # torch's older weight_norm keeps the weight itself as a plain tensor.
             held = module.__dict__.get(site.stored.attribute)
             if isinstance(held, torch.Tensor):

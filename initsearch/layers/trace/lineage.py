@@ -147,7 +147,7 @@ class Lineages:
     def __init__(self) -> None:
         # By the tensor's id. The reference shows whether that id still means the same tensor.
         self._known: dict[int, tuple[weakref.ref[Tensor], Lineage]] = {}
-        self._at_address: dict[int, set[int]] = {}
+        self._at_address: dict[object, set[int]] = {}
 
     def get(self, tensor: Tensor) -> Lineage | None:
         """The lineage of a tensor; `None` for constants."""
@@ -163,7 +163,7 @@ class Lineages:
         """Set the lineage of one tensor."""
         self._known[id(tensor)] = (weakref.ref(tensor), lineage)
         if _has_plain_memory(tensor):
-            self._at_address.setdefault(tensor.data_ptr(), set()).add(id(tensor))
+            self._at_address.setdefault(_address(tensor), set()).add(id(tensor))
 
     def write(self, outputs: Iterable[Tensor], lineage: Lineage, in_place: bool = False) -> None:
         """Set the lineage of an operation's outputs.
@@ -189,13 +189,13 @@ class Lineages:
         """After an operation in place, other tensors on all of the same memory have changed too."""
         if not _has_plain_memory(tensor):
             return
-        start, size = tensor.data_ptr(), tensor.numel()
+        start, size = _address(tensor), tensor.numel()
         for key in list(self._at_address.get(start, ())):
             other = self._known[key][0]()
             if other is None or other is tensor or not _has_plain_memory(other):
                 continue
             # The memory may have been given to another tensor since.
-            if other.data_ptr() == start and other.numel() == size:
+            if _address(other) == start and other.numel() == size:
                 self.put(other, lineage)
 
 
@@ -203,3 +203,10 @@ def _has_plain_memory(tensor: Tensor) -> bool:
     """Whether a tensor's entries are where its address says (not so if it is sparse or nested)."""
     plain = type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
     return plain and not tensor.is_nested and tensor.numel() > 0
+
+
+def _address(tensor: Tensor) -> object:
+    """Where a tensor's memory begins; on the meta device, where there is none, which storage it would be."""
+    if tensor.is_meta:
+        return tensor.untyped_storage()._cdata, tensor.storage_offset()
+    return tensor.data_ptr()

@@ -13,7 +13,7 @@ A module is classified when it has run:
   only its type), and stays unknown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from initsearch.layers.model.tensors import tensors
 from initsearch.layers.trace.activations import class_name
 from initsearch.layers.trace.lineage import Lineage, merged, normed
+from initsearch.layers.trace.record import LayerCall
 from initsearch.layers.trace.recorder import Recorder
+from initsearch.layers.trace.shapes import refuse_meta
 
 
 @dataclass
@@ -87,8 +89,7 @@ class ModuleHooks:
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         recorder = self._recorder
-        with recorder.pause():
-            inputs = recorder.lineages.of((args, kwargs))
+        inputs = recorder.lineages.of((args, kwargs))
         run = _Run(module, recorder.module_name, inputs, len(recorder.calls), recorder.step)
         if self._is_norm(module):
             recorder.next_step()
@@ -104,7 +105,7 @@ class ModuleHooks:
         if run.pause:
             run.pause.close()
         with recorder.pause():
-            self._classify(run, args, kwargs, list(tensors(output)))
+            self._classify(run, args, kwargs, tensors(output))
         recorder.module_name = run.outer
 
     def _is_norm(self, module: nn.Module) -> bool:
@@ -122,16 +123,17 @@ class ModuleHooks:
             return
         leaf = not any(child is not None for child in module._modules.values())
         own = self._weights.get(module, ())
-        used = {name for call in recorder.calls[run.calls :] for name in call.parameters}
-        if leaf and own and not used.intersection(own):
+        if leaf and own and not _used(recorder.calls[run.calls :], own):
             names = (*own, *self._others.get(module, ()))
             recorder.use(names)
             recorder.layer(type(module).__name__.lower(), names, run.inputs, outputs)
             return
         unknown = [tensor for tensor in outputs if recorder.lineages.get(tensor) is None]
         # What reads several tensors, such as experts and their router's choice, is no activation.
-        if leaf and not own and next(tensors((args[1:], kwargs)), None) is None:
+        if leaf and not own and not tensors((args[1:], kwargs)):
             self._classify_activation(run, args, outputs, bool(unknown))
+        if not unknown:
+            return
         shapes = [t.shape for t in tensors(args) if recorder.lineages.get(t) is not None]
         for tensor in unknown:
             if recorder.lineages.get(tensor) is None and tensor.shape in shapes:
@@ -150,12 +152,17 @@ class ModuleHooks:
         lineage = recorder.lineages.get(outputs[0])
         escapes = unknown or (lineage is not None and bool(lineage.pending & pending))
         inside = recorder.uses_since(run.step, pending)
+        refuse_meta(given)
         if (len(inside) == 1 and not escapes) or not is_activation(module, given):
             return
         recorder.forget(inside, pending)
         name = class_name(module)
         recorder.activating(name, run.inputs, given)
         recorder.activation(name, run.inputs, outputs, module)
+
+
+def _used(calls: Sequence[LayerCall], names: Sequence[str]) -> bool:
+    return any(name in call.parameters for call in calls for name in names)
 
 
 def is_activation(module: nn.Module, like: Tensor) -> bool:

@@ -23,6 +23,7 @@ from initsearch.layers.trace.paths import COPIES, MODULATIONS
 from initsearch.layers.trace.products import PRODUCTS
 from initsearch.layers.trace.record import ATTENTION
 from initsearch.layers.trace.recorder import Recorder
+from initsearch.layers.trace.shapes import normalized_shape, require_meta
 from initsearch.layers.trace.weights import bias_of, layouts_in, takes_weight
 
 # The place of the weight among the arguments.
@@ -52,12 +53,14 @@ class OperationMode(TorchFunctionMode):
 
     Args:
         recorder: Receives the reports.
+        shapes_only: Whether all tensors must be on the meta device, which has shapes and no values.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, shapes_only: bool = False) -> None:
         super().__init__()
         self._recorder = recorder
         self._derivation = Derivation(recorder)
+        self._shapes_only = shapes_only
 
     def __torch_function__(
         self,
@@ -68,9 +71,13 @@ class OperationMode(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         recorder = self._recorder
+        read = tensors((args, kwargs)) if self._shapes_only or not recorder.paused else []
+        if self._shapes_only:
+            require_meta(read)
+            if func is F.batch_norm:
+                func = normalized_shape
         if recorder.paused:
             return func(*args, **kwargs)
-        read = list(tensors((args, kwargs)))
         inputs = recorder.lineages.of(read)
         if not inputs:
             return func(*args, **kwargs)
@@ -84,7 +91,7 @@ class OperationMode(TorchFunctionMode):
             # Before the call, which may overwrite the tensor.
             recorder.activating(activation, inputs, read[0])
         out = func(*args, **kwargs)
-        written = [args[0]] if name == "setitem" else list(tensors(out))
+        written = [args[0]] if name == "setitem" else tensors(out)
         if not written or name.endswith("_like") or name.startswith("new_"):
             return out
         recorder.next_step()

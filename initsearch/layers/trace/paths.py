@@ -81,7 +81,7 @@ class Step:
     def again(self, change: Callable[[Tensor], Tensor]) -> Tensor:
         """The result for changed arguments."""
         args, kwargs = mapped((tuple(self.args), dict(self.kwargs)), change)
-        return list(tensors(self.function(*args, **kwargs)))[self.number]
+        return tensors(self.function(*args, **kwargs))[self.number]
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from torch import Tensor
 
@@ -121,6 +122,12 @@ class Trace:
             (*self.joins, *zip(first, second, strict=True)),
             {**more.combined, **self.combined},
         )
+
+    @property
+    def numbered(self) -> list[LayerCall]:
+        """The calls that stand at their index: those of another pass come after them, with its indices."""
+        pairs = takewhile(lambda pair: pair[0] == pair[1].index, enumerate(self.calls))
+        return [call for _, call in pairs]
 
     def of(self, name: str) -> list[LayerCall]:
         """The calls that used a parameter, in execution order."""

@@ -20,6 +20,7 @@ from initsearch.layers.trace.products import (
     convolution_roles,
     product_of,
 )
+from initsearch.layers.trace.shapes import refuse_meta
 
 # The places of stride and groups among the arguments of a convolution, plain or transposed: conv2d(input,
 # weight, bias, stride, padding, dilation, groups), conv_transpose2d(input, weight, bias, stride, padding,
@@ -68,6 +69,7 @@ def layouts_in(
     found: dict[str, Layout] = {}
     if all(path.known and path.step is None for path in paths.values()):
         return found
+    refuse_meta(weight)
     roles, taps, groups = _roles(name, args, kwargs, weight, weights)
     if product is not None:
         roles = product.roles(weight)
