@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from initsearch import __version__
 from initsearch.ctrl_c import INTERRUPTED
-from initsearch.errors import InitSearchError, unknown_name, visible
+from initsearch.errors import InitSearchError, visible
 from initsearch.help_page import help_page
 from initsearch.shipped_configs import conf_dir
 
@@ -76,13 +76,14 @@ def leave() -> NoReturn:
 def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> str | None:
     """The message of a known error; None if there was none."""
     import hydra
-    from hydra.errors import HydraException, MissingConfigException
+    from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
+    from initsearch.composition import composition_error
     from initsearch.execution import run_call
-    from initsearch.overrides import check_words, unknown_setting
+    from initsearch.overrides import check_words
 
+    words = sys.argv[1:]
     errors: list[InitSearchError] = []
     composed = False
 
@@ -92,33 +93,19 @@ def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> 
         composed = True
         try:
             run_call(task, config)  # `sys.exit()` in the user's code must not pass for success
-        except InitSearchError as error:
+        except (InitSearchError, OmegaConfBaseException) as error:
             # Hydra must not see it: it would print the overrides of a job that fails.
-            errors.append(error)
+            errors.append(composition_error(error, config_name, words))
 
     try:
-        check_words(sys.argv[1:], config_name)
+        check_words(words, config_name)
         compose_and_run()
-    except InitSearchError as error:
-        return str(error)
-    except MissingConfigException as error:
-        group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        if group and error.options:
-            return str(unknown_name(group, name, error.options))
-        return str(error)
-    except (HydraException, OmegaConfBaseException) as error:
-        return str(unknown_setting(str(error), config_name, sys.argv[1:]) or error)
-    except OSError as error:
-        if composed:  # an error of the task keeps its traceback
+    except Exception as error:
+        if composed and not isinstance(
+            error, HydraException
+        ):  # an error of the task keeps its traceback
             raise
-        return (
-            f"cannot use {error.filename!r} ({error.strerror}): correct the path, or leave the setting out; "
-            "results are written to output_dir"
-        )
-    except (ValueError, YAMLError) as error:
-        if composed:
-            raise
-        return f"the configuration cannot be composed ({error}): correct the setting or the file"
+        return str(composition_error(error, config_name, words))
     return str(errors[0]) if errors else None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from initsearch.chosen_groups import as_chosen
+from initsearch.dotted import allowed_names
 from initsearch.errors import unknown_name
 from initsearch.search.baselines import read_baselines
 from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
@@ -35,7 +36,9 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
     Raises:
         ConfigError: A key, name or value that breaks a rule.
     """
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    plain: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
+        config, resolve=True, throw_on_missing=True
+    )
     for key in plain:
         if key not in KEYS:
             raise unknown_name("key of the configuration", key, KEYS)
@@ -48,7 +51,7 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
         optimizer=OptimizerSettings.parse("optimizer", plain.get("optimizer")),
     )
     trainer = TrainerSettings.parse("trainer", plain.get("trainer"))
-    allow_code = plain.get("allow_code", ())
+    allow_code = allowed_names(plain.get("allow_code", ()))
     own = {key: value for key, value in plain.items() if key in StudySettings.model_fields}
     parsed = {
         "architecture": task.model.label,

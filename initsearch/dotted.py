@@ -26,17 +26,26 @@ def only_allowed(allow_code: Sequence[str]) -> Iterator[None]:
     Raises:
         ConfigError: `allow_code` is not a list of names.
     """
+    token = _allowed.set(allowed_names(allow_code))
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def allowed_names(allow_code: object) -> tuple[str, ...]:
+    """The names of an `allow_code`; one name may stand for a list of one.
+
+    Raises:
+        ConfigError: It is not a list of names.
+    """
     names = (allow_code,) if isinstance(allow_code, str) else allow_code
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise ConfigError(
             f"allow_code must be a list of dotted names, but got {quoted(allow_code)}: "
             "write for instance allow_code=('mypackage.init',)"
         )
-    token = _allowed.set(tuple(names))
-    try:
-        yield
-    finally:
-        _allowed.reset(token)
+    return tuple(names)
 
 
 def check_allowed(argument: str, path: str) -> None:

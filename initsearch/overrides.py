@@ -1,35 +1,16 @@
-"""The words of a command line, checked before Hydra composes a configuration from them: what to write instead.
-
-`check_words` finds what is no override at all, `unknown_setting` the nearest name for an override that the
-configuration has no place for.
-"""
+"""The words of a command line, checked before Hydra composes a configuration: what to write instead."""
 
 import argparse
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
-from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from initsearch.errors import ConfigError, InitSearchError, quoted, unknown_name
-from initsearch.shipped_configs import (
-    DIAGNOSE,
-    conf_dir,
-    config_groups,
-    options_of,
-    shipped_sweeps,
-)
-
-#: How Hydra begins the message on an override that does not fit the configuration.
-_NO_PLACE = re.compile(r"Could not (?:override|delete from config\.) '([^']+)'")
+from initsearch.errors import ConfigError, quoted, unknown_name
+from initsearch.shipped_configs import DIAGNOSE, config_groups, options_of, shipped_sweeps
 
 
 def check_words(arguments: Sequence[str], config_name: str) -> None:
@@ -57,49 +38,6 @@ def check_words(arguments: Sequence[str], config_name: str) -> None:
         )
     for word in given.overrides:
         _check_override(word, config_name, is_multirun=given.multirun)
-
-
-def unknown_setting(
-    message: str, config_name: str, arguments: Sequence[str]
-) -> InitSearchError | None:
-    """The nearest names for an override that does not fit the configuration; None for another error.
-
-    Args:
-        message: Hydra's message.
-        config_name: The configuration's name.
-        arguments: The words of the command line.
-    """
-    found = _NO_PLACE.match(message)
-    if found is None:
-        return None
-    key = found[1]
-    given, _ = get_args_parser().parse_known_args(list(arguments))
-    others = [word for word in given.overrides if re.split("[=@]", word.lstrip("+~"))[0] != key]
-    if given.config_dir is not None:
-        others.append(f"hydra.searchpath=['file://{Path(given.config_dir).resolve()}']")
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            names = list(_names(compose(config_name, overrides=others)))
-    except (HydraException, OmegaConfBaseException):  # the next mistake hides the names
-        return None
-    leaf = key.rpartition(".")[2]
-    same = [name for name in names if name.rpartition(".")[2] == leaf]
-    near = same or get_close_matches(key, names, n=1, cutoff=0.7)
-    if near:
-        return ConfigError(f"unknown setting {quoted(key)}: did you mean {' or '.join(near)}?")
-    return unknown_name("setting", key, (name for name in names if "." not in name))
-
-
-def _names(config: DictConfig) -> Iterator[str]:
-    """The dotted names of all settings."""
-    pending: list[tuple[str, Any]] = [("", OmegaConf.to_container(config))]
-    while pending:
-        prefix, settings = pending.pop()
-        for key, value in settings.items():
-            yield f"{prefix}{key}"
-            if isinstance(value, dict):
-                pending.append((f"{prefix}{key}.", value))
 
 
 def _unknown_option(option: str, known: Sequence[str]) -> ConfigError:
@@ -140,8 +78,14 @@ def _check_override(word: str, config_name: str, *, is_multirun: bool) -> None:
             f"{quoted(word)} must begin with a +, as no sweep is chosen yet: write +{word}"
         )
     is_choice = key in config_groups() and not override.is_delete() and not is_multirun
-    if is_choice and not isinstance(override.value(), str | list):
+    if is_choice and not _names_options(override.value()):
         raise unknown_name(key, word.partition("=")[2], options_of(key))
+
+
+def _names_options(value: object) -> bool:
+    """Whether a value can choose the options of a group: a name, or a list of names."""
+    names = value if isinstance(value, list) else [value]
+    return all(isinstance(name, str) for name in names)
 
 
 def _no_value(word: str, name: str, takes_sweep: bool) -> ConfigError:

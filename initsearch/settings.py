@@ -10,6 +10,8 @@ from pydantic_core import PydanticUndefined
 
 from initsearch.errors import ConfigError, quoted, unknown_name
 
+#: Of the largest integers that torch takes.
+_BITS = 63
 #: `Annotated[tuple[int, ...], LISTED]`: a tuple that a configuration gives as a list.
 LISTED = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 
@@ -60,10 +62,21 @@ class Settings(BaseModel):
                 f"{group} must be a mapping of settings, but got {quoted(values)}: "
                 f"choose {group}=NAME or set {group}.KEY=VALUE"
             )
+        for key, value in values.items():
+            _check_size(f"{group}.{key}" if group else str(key), value)
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise config_error(group, error, cls.model_fields) from error
+
+
+def _check_size(argument: str, value: object) -> None:
+    """Refuse integers that neither a seed nor a size can be, and that Python may refuse to write."""
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(number, int) and number.bit_length() > _BITS for number in numbers):
+        raise ConfigError(
+            f"{argument} must be below 2^{_BITS}, but got {quoted(value)}: give a smaller number"
+        )
 
 
 def config_error(

@@ -27,6 +27,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -134,9 +135,11 @@ def run(settings: StudySettings, *, records: bool) -> None:
 def in_group(action: Callable[[], None]) -> int:
     """Run an action in a forked process that leads a group of its own; the process id."""
     pid = os.fork()
+    # In both processes, whichever is first: a kill may follow at once.
+    with suppress(PermissionError, ProcessLookupError):
+        os.setpgid(pid, pid)
     if pid:
         return pid
-    os.setsid()
     status = 0
     try:
         action()

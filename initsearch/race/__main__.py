@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
+from initsearch.ctrl_c import exit_at_interrupt
 from initsearch.errors import ConfigError, InitSearchError
 from initsearch.race.race import Race
 from initsearch.race.report import ASCII, UNICODE, Glyphs, drawing, table
@@ -190,4 +191,5 @@ def _unused(race: Race, scores: Scores) -> str:
 
 
 if __name__ == "__main__":
+    exit_at_interrupt("stopped")
     sys.exit(main())

@@ -80,6 +80,8 @@ class SearchSettings(Settings):
 
 
 def _name(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("must be text")
     if not str(value).strip():
         raise ValueError("must not be empty")  # pydantic's protocol
     return str(value)

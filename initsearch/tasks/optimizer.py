@@ -1,5 +1,6 @@
 """`OptimizerSettings`: the config group `optimizer`, and the optimizer that it names."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 
@@ -8,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import nn
 
 from initsearch.dotted import import_path
-from initsearch.errors import ConfigError, unknown_name
+from initsearch.errors import ConfigError, quoted, unknown_name
 from initsearch.settings import Settings
 
 # Each updates an element of a parameter by that element's own gradient and history alone. The stacked engine
@@ -81,6 +82,11 @@ class OptimizerSettings(Settings):
 
     @model_validator(mode="after")
     def _check_arguments(self) -> Self:
+        for key, value in self.arguments.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(
+                    f"optimizer.{key} must be finite, but got {value}: give another number"
+                )
         self.build([nn.Parameter(torch.zeros(1))], self.lr)  # raises what the optimizer refuses
         return self
 
@@ -105,4 +111,8 @@ class OptimizerSettings(Settings):
         try:
             return _optimizer_class(self.name)(params, lr=lr, **self.arguments)  # type: ignore[call-arg]
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"optimizer {self.name!r}: {error}") from error
+            given = ", ".join(f"{key}={quoted(value)}" for key, value in self.arguments.items())
+            raise ConfigError(
+                f"optimizer {quoted(self.name)} refuses its settings ({error}; got {given}): correct them "
+                "under optimizer"
+            ) from error

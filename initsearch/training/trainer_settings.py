@@ -3,11 +3,17 @@
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
-from initsearch.errors import ConfigError
+from initsearch.errors import ConfigError, unknown_name
 from initsearch.settings import Settings, one_of
 
+#: Names of Lightning (2.6).
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps", "tpu")
+PRECISIONS = (
+    *("32-true", "32", "64-true", "64", "bf16-mixed", "bf16", "bf16-true", "16-true"),
+    *("transformer-engine", "transformer-engine-float16"),
+)
 ENGINES = ("auto", "loop", "stacked")
 AUTOCASTS = ("auto", "none", "bf16")
 #: Strategies of one process.
@@ -21,14 +27,14 @@ OWN = {"engine", "autocast", "channels_last"}
 
 def _devices(value: object) -> object:
     """A number of devices, a list of device numbers, or `auto` (-1 means the same)."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and value:
         return tuple(value)
     if value in ("auto", -1, "-1"):
         return "auto"
     if isinstance(value, str) and value.isdigit():
         return int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError("must be a number, a list or auto")  # pydantic's protocol
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError("must be a number from 1 up, a list of numbers, or auto")
     return value
 
 
@@ -44,13 +50,16 @@ def _flag_or(*words: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _precision(value: str) -> str:
-    if value in ("16", "16-mixed"):
+def _precision(value: object) -> str:
+    precision = str(value)
+    if precision in ("16", "16-mixed"):
         # One loss scale for all members: an overflow of one would skip the step of all others.
-        raise ValueError(
+        raise ValueError(  # pydantic's protocol
             "must not be 16-mixed, whose loss scale couples the members of a cohort (use bf16-mixed)"
         )
-    return value
+    if precision not in PRECISIONS:
+        raise unknown_name("trainer.precision", value, PRECISIONS)
+    return precision
 
 
 class TrainerSettings(Settings):
@@ -71,11 +80,11 @@ class TrainerSettings(Settings):
             they are not.
     """
 
-    accelerator: str = "cpu"
+    accelerator: Annotated[str, one_of("trainer.accelerator", ACCELERATORS)] = "cpu"
     devices: Annotated[int | tuple[int, ...] | Literal["auto"], BeforeValidator(_devices)] = 1
     num_nodes: Annotated[int, Field(ge=1)] = 1
     strategy: Annotated[str, one_of("trainer.strategy", SINGLE + DISTRIBUTED)] = "auto"
-    precision: Annotated[str, BeforeValidator(str), AfterValidator(_precision)] = "32-true"
+    precision: Annotated[str, BeforeValidator(_precision)] = "32-true"
     sync_batchnorm: bool = False
     benchmark: bool | None = None
     deterministic: Annotated[bool | Literal["warn"], _flag_or("warn")] | None = None

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from initsearch import diagnosis
-from initsearch.diagnosis import DiagnosisSettings, look
+from initsearch.model_report import DiagnosisSettings, look, name_draws
 
 DIGITS = {"name": "digits", "train_size": 300, "val_size": 100}
 MLP = {"name": "mlp", "depth": 3, "width": 32}
@@ -95,8 +95,9 @@ def test_a_look_is_a_function_of_its_seed_and_leaves_the_random_state() -> None:
 
 def test_a_stand_in_is_named(tmp_path) -> None:
     data = {"name": "mnist", "root": str(tmp_path), "download": False, "fallback": "digits"}
-    title, _ = look(looking_at(data))
-    assert "digits (in place of mnist" in title
+    for report in (look, name_draws):
+        title, _ = report(looking_at(data))
+        assert "digits (in place of mnist" in title
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,30 @@ def test_an_output_that_cannot_be_written_is_one_line(monkeypatch, capsys, tmp_p
     with pytest.raises(SystemExit):
         run(monkeypatch, "model=mlp", f"output={tmp_path / 'file' / 'signal.png'}")
     assert "output must be a file that can be written" in capsys.readouterr().err
+
+
+#: Runs the module as `python -m` does, with Ctrl-C at one of the modules that it looks for.
+PRESSED = """
+import runpy, signal, sys
+import initsearch.__main__
+class Press:
+    left = int(sys.argv.pop(1))
+    def find_spec(self, name, path=None, target=None):
+        Press.left -= 1
+        if Press.left == 0:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Press())
+runpy.run_module("initsearch.diagnosis", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("at", [10, 100, 400])
+def test_ctrl_c_in_the_first_moments_is_one_line(at: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRESSED, str(at), "data=digits", "model=mlp"],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).resolve().parents[2],
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
 
 
 @pytest.mark.slow

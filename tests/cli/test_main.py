@@ -268,10 +268,9 @@ def test_ctrl_c_in_the_first_moments_is_one_line(here, at: int) -> None:
     assert not list(here.iterdir())
 
 
-def test_little_is_loaded_before_ctrl_c_is_one_line() -> None:
-    code = (
-        "import sys; old = {*sys.modules}; import initsearch.__main__; print(*{*sys.modules} - old)"
-    )
+@pytest.mark.parametrize("module", ["initsearch.__main__", "initsearch.diagnosis"])
+def test_little_is_loaded_before_ctrl_c_is_one_line(module: str) -> None:
+    code = f"import sys; old = {{*sys.modules}}; import {module}; print(*{{*sys.modules}} - old)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "initsearch" in loaded
