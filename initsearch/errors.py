@@ -34,7 +34,16 @@ class ModelError(InitSearchError):
 
 
 class JobEndedError(InitSearchError):
-    """A job ended without a result: its code ended the process, or took too long."""
+    """A job ended without a result: its code ended the process, or took too long.
+
+    Args:
+        message: The message.
+        limit: The time limit in seconds that ended it; None: it ended otherwise.
+    """
+
+    def __init__(self, message: str, limit: float | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class NoEffectWarning(UserWarning):

@@ -34,7 +34,8 @@ class CallTime:
             return None
         return JobEndedError(
             f"a job was ended after {limit:.6g} s, its time limit: raise job_timeout= if it needs longer; to "
-            "see where it hangs, set workers=0 and press Ctrl-C"
+            "see where it hangs, set workers=0 and press Ctrl-C",
+            limit,
         )
 
 

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from initsearch.search.verdict import CandidateStatus
 from initsearch.training.job import Candidate, Curve
@@ -88,6 +88,11 @@ class TrainedCandidate:
         """Note in Optuna's storage that it passed a rung."""
         if self.trial is not None and not self.passed(epoch):
             self.trial.set_user_attr(PASSED, epoch)
+
+    @property
+    def failed_before(self) -> bool:
+        """Whether it failed in an earlier run; it is trained again if it took too long there."""
+        return self.stored is not None and self.stored.state is TrialState.FAIL
 
     def was_pruned_here(self) -> bool:
         """Whether an earlier run pruned it at the step of its last measurement."""

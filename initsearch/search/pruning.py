@@ -149,13 +149,13 @@ class Judge:
         # A decision of an earlier run stands, whatever has been reported since.
         if candidate.passed(epoch):
             return False
-        if candidate.trial is None:
+        if candidate.trial is None and not candidate.failed_before:
             return candidate.was_pruned_here()
         if self._reserve is not None and self._reserve.keep(candidate, epoch):
             return False
         if self._context.settings.search.pruner == "halving":
             return not self._table.keep(epoch, candidate.candidate.number)
-        return bool(candidate.trial.should_prune())
+        return candidate.trial is not None and candidate.trial.should_prune()
 
     def _end(self, candidate: TrainedCandidate, status: CandidateStatus, reason: str = "") -> None:
         """End a candidate in Optuna, unless an earlier run did, and in the tracker, unless it may race."""

@@ -106,8 +106,7 @@ class SearchLoop:
             self._context.tracker.start_candidate(candidate.candidate)
         for candidate in new:
             stored = candidate.stored
-            if stored is not None and stored.state is TrialState.FAIL:
-                # A failure in an earlier run stands, though it might not repeat itself.
+            if stored is not None and stored.state is TrialState.FAIL and self._stands(candidate):
                 candidate.status = "failed"
                 candidate.reason = stored.user_attrs.get(REASON, "")
                 self._context.progress.skip(self._left(0.0))
@@ -116,6 +115,15 @@ class SearchLoop:
             else:
                 self._twins.append(candidate)
                 self._context.progress.skip(self._left(0.0))
+
+    def _stands(self, candidate: TrainedCandidate) -> bool:
+        """Whether a failure in an earlier run stands; what took too long depends on the limit of this run.
+
+        Any other failure stands, though it might not repeat itself.
+        """
+        twin, overran = candidate.candidate.twin_of, self._context.jobs.overran
+        first = candidate if twin is None else self.candidates[twin]
+        return first.name not in overran
 
     def _form_cohorts(self) -> None:
         """Start every cohort that is full or that no further candidate can join; new candidates do not wait."""

@@ -11,16 +11,18 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from initsearch.errors import ConfigError, InitSearchError
-from initsearch.execution import run_call
 from initsearch.files import read_whole, short_name, write_whole
+from initsearch.layers import Slot
 from initsearch.plan import InitPlan, Where
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.context import StudyContext
 from initsearch.search.jobs.clock import StudyClock
 from initsearch.search.jobs.job_book import JobBook
 from initsearch.search.jobs.job_maker import JobMaker
+from initsearch.search.jobs.overruns import OverrunBook
 from initsearch.search.jobs.time_limits import TimeLimits
 from initsearch.search.metric import make_metric
+from initsearch.search.model_check import look_at_model
 from initsearch.search.racing.race_plan import plan_lines
 from initsearch.search.racing.race_runner import TEST_WORK, RaceRunner
 from initsearch.search.racing.shortlist import baseline_of, shortlist, too_few
@@ -54,9 +56,8 @@ class Study:
         folder: Where the study's own files are written.
 
     Raises:
-        ConfigError: A setting does not fit the data, or no rule of the space matches a layer of the model.
+        ConfigError: A setting does not fit the data.
         DataError: The data set cannot be had.
-        ModelError: The model cannot be built.
     """
 
     def __init__(
@@ -73,10 +74,7 @@ class Study:
         self._metric = make_metric(settings.metric, settings.target_accuracy, settings.mode)
         self._data = settings.task.info()
         self._metric.check_margin(settings.race.margin, self._data.guess)
-        # Building the model once reports errors in it before any training. `sys.exit()` in it must not pass
-        # for success.
-        self._slots = run_call(settings.task.slots)
-        self._check_space()
+        self._slots: Sequence[Slot] = ()
         for message in self._data.messages:
             progress.message(message)
         identity = settings.identity(self._data.contents)
@@ -88,25 +86,34 @@ class Study:
 
     @property
     def finished(self) -> Verdict | None:
-        """The verdict, if this study has answered the same request before."""
+        """The verdict, if this study has answered the same request before.
+
+        None as well if a training was ended by a time limit that has been raised since.
+        """
         verdict = self._last_verdict()
         request = self.settings.request(self._data.contents)
         same = verdict is not None and verdict.evidence.request == request
-        return verdict if same else None
+        late = OverrunBook(self._jobs, TimeLimits(self.settings.job_timeout)).may_end_now
+        return verdict if same and not late else None
 
     @property
     def has_results(self) -> bool:
         """Whether the results of its trainings are kept, from which all else can be made again."""
-        return any((self.folder / "jobs").glob("*.json"))
+        return any(self._jobs.glob("*.json"))
 
     def run(self, executor: Executor) -> Verdict:
         """Search, race and judge, from wherever an interrupted run stopped.
 
         Raises:
-            ConfigError: Another process runs this study.
+            ConfigError: Another process runs this study, or a group of the space matches no layer of the model.
+            ModelError: The model cannot be built.
+            JobEndedError: The model's code hangs, or ends its process.
             InitSearchError: Fewer than two candidates can be trained.
             KeyboardInterrupt: Ctrl-C; results so far are kept.
         """
+        # Errors in the model and the space are reported before any training.
+        self._slots = look_at_model(self.settings.task, executor, self.settings.job_timeout)
+        self._check_space()
         lock = FileLock(self.settings.output_dir / f".{self.name}.lock", timeout=0)
         try:
             with lock, StudyClock(self.folder / "elapsed.json", self._progress.message) as clock:
@@ -195,7 +202,7 @@ class Study:
         self._report_idle_workers(maker.cohort_limit)
         self._plan_work(budgets)
         jobs = JobBook(
-            self.folder / "jobs",
+            self._jobs,
             executor,
             progress,
             self._train,
@@ -261,6 +268,11 @@ class Study:
             self.folder / "winner.yaml",
             comment=f"plan to take: {taken.name}{default}\nverdict ({verdict.status}): {verdict.sentence}",
         )
+
+    @property
+    def _jobs(self) -> Path:
+        """The folder for the results of trainings."""
+        return self.folder / "jobs"
 
     @property
     def _states(self) -> Path:

@@ -1,6 +1,8 @@
 """Models that end their process, by dotted path: worker processes find them by this module's name."""
 
+import os
 import sys
+import time
 
 from torch import Tensor, nn
 
@@ -24,3 +26,21 @@ class LeavesInTraining(LeavesWhenCalled):
         if len(images) == 16:  # as many as a training step takes
             sys.exit(3)
         return nn.Sequential.forward(self, images)
+
+
+class HangsWhenCalled(LeavesWhenCalled):
+    def forward(self, images: Tensor) -> Tensor:
+        time.sleep(600)
+        return nn.Sequential.forward(self, images)
+
+
+class HangsWhenBuilt(LeavesWhenCalled):
+    def __init__(self) -> None:
+        super().__init__()
+        time.sleep(600)
+
+
+class ExitsWhenBuilt(LeavesWhenCalled):
+    def __init__(self) -> None:
+        super().__init__()
+        os._exit(3)

@@ -166,7 +166,10 @@ def test_a_bad_optimizer_is_one_line(optimizer: dict[str, Any], says: str) -> No
         ({"precision": "16-mixed"}, "use bf16-mixed"),
         ({"precision": "31"}, "unknown trainer.precision '31'"),
         ({"accelerator": "abacus"}, "unknown trainer.accelerator 'abacus'"),
-        ({"devices": "two"}, "trainer.devices must be a number from 1 up, a list of numbers, or auto"),
+        (
+            {"devices": "two"},
+            "trainer.devices must be a number from 1 up, a list of numbers, or auto",
+        ),
         ({"strategy": "ddp", "devices": 2}, "must have one candidate, but got 3"),
     ],
 )

@@ -13,6 +13,7 @@ from initsearch.digests import short_hash
 from initsearch.errors import InitSearchError, JobEndedError
 from initsearch.execution import submit_limited
 from initsearch.files import read_whole, write_whole
+from initsearch.search.jobs.overruns import OverrunBook
 from initsearch.search.jobs.time_limits import TimeLimits
 from initsearch.search.tracker import Progress
 from initsearch.tasks import StandaloneTask
@@ -40,11 +41,13 @@ class Ticket:
 
     Attributes:
         kept: The results of candidates that were trained before.
+        failed: The error by name of the candidates that took too long before, and would again.
         training: Jobs of the other candidates, with what is in training for them; that may include further
             candidates.
     """
 
     kept: tuple[CohortResult, ...]
+    failed: Mapping[str, Exception]
     training: "tuple[tuple[Job, _Training], ...]"
 
 
@@ -102,6 +105,9 @@ class JobBook:
         self._train = train
         self._limit = cohort_limit
         self._limits = limits or TimeLimits(None)
+        self._overruns = OverrunBook(folder, self._limits, progress.message)
+        #: Candidates that took too long in an earlier run: whether they do again depends on the limit.
+        self.overran = frozenset(self._overruns.candidates)
         self._when_written = written
         self._any_result = False
         self._unwritable: OSError | None = None
@@ -119,6 +125,7 @@ class JobBook:
             work: The work per candidate that it adds to the progress, in candidate-epochs.
         """
         kept: list[CohortResult] = []
+        failed: dict[str, Exception] = {}
         fresh = 0  # of those kept, how many this run has trained
         training: list[tuple[Job, _Training]] = []
         for cohort in self._cohorts(job):
@@ -131,6 +138,8 @@ class JobBook:
                 elif (result := self._read(file)) is not None:
                     kept.append(result)
                     fresh += file in self._written
+                elif (overrun := self._overruns.of(file)) is not None:
+                    failed[candidate.name] = JobEndedError(overrun.message, overrun.seconds)
                 else:
                     missing.append(candidate)
             training += [(cohort.part(some), running) for running, some in shared.items()]
@@ -143,10 +152,12 @@ class JobBook:
         self._progress.advance(work * fresh)
         if fresh < len(kept):
             self._progress.skip(work * (len(kept) - fresh))
+        if failed:
+            self._progress.skip(work * len(failed))
         for part, running in training:
             done = partial(self._advance, work * len(part.candidates))
             running.result.add_done_callback(done)
-        return Ticket(tuple(kept), tuple(training))
+        return Ticket(tuple(kept), failed, tuple(training))
 
     def withdraw(self, ticket: Ticket) -> None:
         """Cancel what has not started of a job; the results of what has started are kept."""
@@ -219,14 +230,14 @@ class JobBook:
                 fault of a few candidates if others came through.
         """
         results: list[CohortResult] = []
-        errors: dict[str, Exception] = {}
+        errors = dict(ticket.failed)
         for job, training in ticket.training:
             try:
                 results.append(_share(training.result.result(), job.candidates))
                 self._report_engine(job, results[-1])
             except Exception as error:  # noqa: BLE001  # any error of the user's code is a result here
                 if training.size == 1:
-                    self._note(job.candidates[0], error, errors)
+                    self._note(job, error, errors)
                 else:
                     again = [c for c in job.candidates if c.name not in failed]
                     results += self._one_by_one(job.part(again), errors) if again else []
@@ -265,16 +276,20 @@ class JobBook:
         results: list[CohortResult] = []
         for part, ticket in [(part, self.submit(part, 0.0)) for part in parts]:
             results += ticket.kept
+            errors.update(ticket.failed)
             for _, training in ticket.training:
                 try:
                     results.append(training.result.result())
                 except Exception as error:  # noqa: BLE001  # as above
-                    self._note(part.candidates[0], error, errors)
+                    self._note(part, error, errors)
         return results
 
-    def _note(self, candidate: Candidate, error: Exception, errors: dict[str, Exception]) -> None:
-        """Note that a candidate's own training failed, and keep the traceback."""
+    def _note(self, job: Job, error: Exception, errors: dict[str, Exception]) -> None:
+        """Note that the training of one candidate failed, and keep the traceback."""
+        ((candidate, result),) = self._files(job)
         errors[candidate.name] = error
+        if isinstance(error, JobEndedError) and error.limit is not None:
+            self._overruns.note(result, candidate.name, str(error), error.limit)
         text = "".join(traceback.format_exception(error))
         file = self._folder / f"failed-{short_hash(candidate.name)}.txt"
         write_whole(file, f"{candidate.name}\n{text}")

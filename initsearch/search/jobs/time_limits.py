@@ -26,10 +26,13 @@ class TimeLimits:
         setting: `job_timeout`.
         steps_per_epoch: Optimizer steps in an epoch; None if that is unknown: then `auto` has no limit before a
             job has ended.
+
+    Attributes:
+        setting: `job_timeout`.
     """
 
     def __init__(self, setting: JobTimeout, steps_per_epoch: float | None = None) -> None:
-        self._setting = setting
+        self.setting = setting
         self._steps_per_epoch = steps_per_epoch
         self._slowest: float | None = None  # in seconds per candidate-epoch
 
@@ -40,17 +43,36 @@ class TimeLimits:
 
     def of(self, job: Job) -> float | None:
         """The seconds that a job may take, as far as is known now; None: no limit."""
-        if self._setting != "auto":
-            return self._setting
+        if self.setting != "auto":
+            return self.setting
         if self._slowest is not None:
             return max(LEAST, MULTIPLE * self._slowest * _work(job))
         if self._steps_per_epoch is None:
             return None
         return max(LEAST, PER_STEP * self._steps_per_epoch * _work(job))
 
+    def of_check(self) -> float | None:
+        """The seconds in which a model must be built and run once."""
+        return LEAST if self.setting == "auto" else self.setting
+
+    def is_longer_than(self, setting: JobTimeout, seconds: float) -> bool:
+        """Whether this setting is larger than another.
+
+        Args:
+            setting: The other setting.
+            seconds: The seconds that a job had under it.
+        """
+        if self.setting is None:
+            return setting is not None
+        if (
+            self.setting == "auto"
+        ):  # what it allows differs from run to run, but is never less than this
+            return setting != "auto" and seconds < LEAST
+        return self.setting > seconds
+
     def of_probe(self) -> float | None:
         """The seconds that the probe of the engines may take."""
-        return PROBE if self._setting == "auto" else self._setting
+        return PROBE if self.setting == "auto" else self.setting
 
 
 def _work(job: Job) -> float:
