@@ -3,7 +3,7 @@
 from concurrent.futures import Executor
 
 from initsearch.errors import JobEndedError
-from initsearch.execution import run_call, submit_limited
+from initsearch.execution import JobExecutor, SerialExecutor, run_call, submit_limited
 from initsearch.layers import Slot
 from initsearch.search.jobs.time_limits import JobTimeout, TimeLimits
 from initsearch.tasks import StandaloneTask, Task
@@ -12,8 +12,8 @@ from initsearch.tasks import StandaloneTask, Task
 def look_at_model(task: Task, executor: Executor, job_timeout: JobTimeout) -> list[Slot]:
     """The parameters of a task's model, which is built and run once by a worker and then here.
 
-    Here as well, since what a forward pass shows of a model (its activations) need not be picklable. A task
-    that trains by itself has built its model before, or has none.
+    Here as well, since what a forward pass shows of a model (its activations) need not be picklable. Only here,
+    if the executor cannot end a call, or the task trains by itself: then it has built its model before.
 
     Args:
         task: What is trained.
@@ -24,7 +24,8 @@ def look_at_model(task: Task, executor: Executor, job_timeout: JobTimeout) -> li
         ModelError: The model cannot be built, or does not fit the data.
         JobEndedError: Its code hangs, or ends its process.
     """
-    if not isinstance(task, StandaloneTask):
+    elsewhere = isinstance(executor, JobExecutor) and not isinstance(executor, SerialExecutor)
+    if elsewhere and not isinstance(task, StandaloneTask):
         limit = TimeLimits(job_timeout).of_check
         try:
             submit_limited(executor, limit, _try_model, task.pinned()).result()
