@@ -107,8 +107,8 @@ def read_whole(
 
     Args:
         path: The file.
-        parse: Reads its bytes; raises a `ValueError`, `KeyError`, `TypeError` or `AttributeError` if they are
-            not what was written.
+        parse: Reads its bytes; raises a `ValueError`, `KeyError`, `TypeError`, `AttributeError` or
+            `RecursionError` if they are not what was written.
         report: Gets one line about a damaged file.
 
     Raises:
@@ -120,7 +120,7 @@ def read_whole(
         return None
     try:
         return parse(data)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         aside = put_aside(path)
         report(
             f"{path} is damaged and was renamed to {aside.name}: what it held is worked out again"

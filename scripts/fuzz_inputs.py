@@ -1,8 +1,8 @@
-"""Feed random plans and spaces to initsearch: each must be read, or refused in one line.
+"""Feed random plans, spaces and verdicts to initsearch: each must be read, or refused in one line.
 
-They come as files and as mappings. Valid documents are mutated as trees (values of the wrong type, unknown
-and missing keys, deep nesting) and as text (tags that do not fit, bytes that are not UTF-8, cut files, odd
-paths). Each must give a plan or a space that can be used, or an `InitSearchError` of one readable line, and
+Plans and spaces come as files and as mappings, verdicts as files. Valid documents are mutated as trees (values
+of the wrong type, unknown and missing keys, deep nesting) and as text (tags that do not fit, bytes that are not
+UTF-8, cut files, odd paths). Each must give what can be used, or an `InitSearchError` of one readable line, and
 no file may reach Python code. All else is counted and printed, and the exit status is then 1.
 
     python scripts/fuzz_inputs.py --count 10000
@@ -10,12 +10,14 @@ no file may reach Python code. All else is counted and printed, and the exit sta
 
 import argparse
 import datetime
+import json
 import random
 import sys
 import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +28,12 @@ import yaml
 from torch import nn
 
 from initsearch import InitPlan, InitSearchError, Space
+from initsearch.execution import SerialExecutor
+from initsearch.finder.settings import make_settings
+from initsearch.search import Study, Verdict
+from initsearch.study_run import Quiet
+from initsearch.tasks.score import ScoreTask
+from initsearch.tracking import TrackerGroup
 
 #: The longest message that still counts as one readable line.
 LONGEST = 1000
@@ -202,11 +210,11 @@ def nested(value: Any, depth: int, dice: random.Random) -> Any:
     return value
 
 
-def file_content(document: Any, dice: random.Random) -> bytes:
-    """A document as the bytes of a YAML file, some of them changed."""
+def file_content(kind: str, document: Any, dice: random.Random) -> bytes:
+    """A document as the bytes of a file of a kind, some of them changed."""
     try:
-        text = yaml.safe_dump(document)
-    except (yaml.YAMLError, RecursionError, ValueError):  # YAML cannot write it
+        text = json.dumps(document) if kind == "verdict file" else yaml.safe_dump(document)
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError):  # neither can write all
         text = "rules: " + dice.choice(("[" * 500, "{a: " * 500, "- " * 500, "&a [*a]", "*b"))
     words = text.split(" ")
     for _ in range(dice.choice((0, 0, 0, 1, 2))):
@@ -225,10 +233,10 @@ def file_content(document: Any, dice: random.Random) -> bytes:
     return bytes(content)
 
 
-def written(document: Any, dice: random.Random, folder: Path) -> Path:
+def written(kind: str, document: Any, dice: random.Random, folder: Path) -> Path:
     """The path of a file with a document; sometimes of none."""
     path = folder / "input.yaml"
-    path.write_bytes(file_content(document, dice))
+    path.write_bytes(file_content(kind, document, dice))
     odd = (folder / "a\0b.yaml", folder / ("x" * 300), folder, folder / "none.yaml")
     return dice.choice(odd) if dice.random() < 0.02 else path
 
@@ -262,29 +270,64 @@ def use_space(space: Space) -> None:
     assert InitPlan.from_spec(suggestion.plan.spec()) == suggestion.plan
 
 
+def use_verdict(verdict: Verdict) -> None:
+    """What a study does with its last verdict."""
+    json.dumps(verdict.to_json(), allow_nan=False)
+    assert isinstance(verdict.sentence, str)
+
+
+@cache
+def verdict() -> dict[str, Any]:
+    """The verdict of a study of made-up scores, as it is written."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = make_settings(
+            ScoreTask(lambda plan, seed: random.Random(f"{plan} {seed}").random(), None),
+            name="fuzz",
+            architecture="none",
+            space={"plans": {name: name for name in ("he_normal", "orthogonal", "zeros")}},
+            max_epochs=None,
+            metric="score",
+            mode=None,
+            baselines=None,
+            n_trials=4,
+            seed=0,
+            workers=1,
+            job_timeout=None,
+            output_dir=folder,
+            search=None,
+            race={"max_seeds": 4},
+        )
+        study = Study(settings, TrackerGroup(list), Quiet())
+        study.run(SerialExecutor())
+        found: dict[str, Any] = json.loads((study.folder / "verdict.json").read_text())
+        return found
+
+
+#: Valid documents and what is done with them; without documents, those of `verdict`, which takes a moment.
 KINDS: dict[str, tuple[tuple[Any, ...], Callable[[Any], None]]] = {
     "plan": (PLANS, lambda spec: use_plan(InitPlan.from_spec(spec))),
     "plan file": (PLANS, lambda path: use_plan(InitPlan.load(path))),
     "space": (SPACES, lambda spec: use_space(Space.from_spec(spec))),
     "space file": (SPACES, lambda path: use_space(Space.from_spec(path))),
+    "verdict file": ((), lambda path: use_verdict(Verdict.load(path))),
 }
 
 
 def inputs(kind: str, count: int, seed: int, folder: Path) -> Iterator[tuple[int, Any]]:
     """Numbered random inputs of a kind: each is a function of seed and number alone."""
-    documents = KINDS[kind][0]
+    documents = KINDS[kind][0] or (verdict(),)
     for number in range(count):
         dice = random.Random(f"{kind} {seed} {number}")
         chance = dice.choice((0.0, 0.05, 0.15, 0.3))
         document = mutated(dice.choice(documents), dice, chance)
-        yield number, written(document, dice, folder) if kind.endswith("file") else document
+        yield number, written(kind, document, dice, folder) if kind.endswith("file") else document
 
 
 def fuzz(kind: str, count: int, seed: int = 0) -> tuple[Counter[str], list[str]]:
     """How many inputs were read and refused, and what came of those for which neither is so.
 
     Args:
-        kind: `plan`, `plan file`, `space` or `space file`.
+        kind: One of `KINDS`.
         count: How many inputs.
         seed: Other seeds give other inputs.
 

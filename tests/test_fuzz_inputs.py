@@ -1,4 +1,4 @@
-"""Random plans and spaces, as files and as mappings: each is read, or refused in one line."""
+"""Random plans, spaces and verdicts, as files and as mappings: each is read, or refused in one line."""
 
 import runpy
 from collections.abc import Iterator

@@ -344,6 +344,8 @@ class Verdict:
             place = ".".join(map(str, first["loc"])) or "its content"
             found = "" if first["type"] == "missing" else f", but got {first['input']!r}"
             raise _unreadable(path, f"{place}: {first['msg']}{found}") from error
+        except RecursionError as error:
+            raise _unreadable(path, "it is nested too deeply") from error
         except (OSError, ValueError) as error:
             raise _unreadable(path, str(error)) from error
 
