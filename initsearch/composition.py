@@ -46,7 +46,7 @@ def composition_error(
         if group and error.options:
             return unknown_name(group, name, error.options)
     if isinstance(error, HydraException):
-        found = _misplaced(str(error), config_name, arguments)
+        found = _misplaced(error, config_name, arguments)
         found = found or _misshapen(str(error), config_name, arguments)
         if found is not None:
             return found
@@ -72,9 +72,11 @@ def _unexplained(error: Exception) -> ConfigError:
     return ConfigError(f"{subject} cannot be read ({what}): correct the setting or the file")
 
 
-def _misplaced(message: str, config_name: str, arguments: Sequence[str]) -> InitSearchError | None:
+def _misplaced(
+    error: HydraException, config_name: str, arguments: Sequence[str]
+) -> InitSearchError | None:
     """The nearest names for an override that the configuration has no place for; None for another error."""
-    found = _NO_PLACE.match(message)
+    found = _NO_PLACE.match(str(error))
     if found is None:
         return None
     key = found[1]
@@ -83,6 +85,15 @@ def _misplaced(message: str, config_name: str, arguments: Sequence[str]) -> Init
     names = [name for name, _ in _settings(_composed(config_name, others, given.config_dir))]
     if not names:  # the next mistake hides them
         return None
+    inside = str(getattr(error.__cause__, "full_key", ""))
+    if key in names and inside.startswith(
+        f"{key}."
+    ):  # a mapping whose own keys are right but for this one
+        place, _, wrong = inside.rpartition(".")
+        parts = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == place]
+        near = get_close_matches(wrong, parts, n=1, cutoff=0.7)
+        remedy = f"did you mean {near[0]}?" if near else f"write ++{key}=VALUE to add it"
+        return ConfigError(f"{place} has no {quoted(wrong)} in this configuration: {remedy}")
     leaf = key.rpartition(".")[2]
     same = [name for name in names if name.rpartition(".")[2] == leaf]
     near = same or get_close_matches(key, names, n=1, cutoff=0.7)
@@ -143,7 +154,7 @@ def _composed(
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config: DictConfig = compose(config_name, overrides=words)
-            plain: Any = OmegaConf.to_container(config)
+            plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
             return plain
     except (HydraException, OmegaConfBaseException):
         return {}

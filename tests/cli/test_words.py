@@ -62,6 +62,11 @@ def page_of(
         ([SWEEP, "max_seeds=4"], r"did you mean race.max_seeds\?"),
         ([SWEEP, "race.max_seed=4"], r"did you mean race.max_seeds\?"),
         ([SWEEP, "~nmae"], r"did you mean name\?"),
+        ([SWEEP, "race={max_seed: 4}"], r"race has no 'max_seed'.*did you mean max_seeds\?"),
+        (
+            [SWEEP, "space.groups.hidden.weight={variance_scaling: {scale: [1, 2]}}"],
+            r"weight.variance_scaling has no 'scale'.*write \+\+space.groups.hidden.weight=VALUE",
+        ),
         ([SWEEP, "zzzz=3"], "unknown setting 'zzzz': choose one of: .*n_trials"),
         ([SWEEP, "race.looks=4,6,8"], r"write 'race.looks=\[4,6,8\]'"),
         ([SWEEP, "model=mlp,convnet"], "once for each of mlp,convnet$"),
