@@ -253,11 +253,28 @@ def _test_scores(found: Findings, decision: Decision, alpha: float) -> dict[str,
     if not found.test:  # the task has no test set
         return {}
     baseline = found.test[found.baseline]
-    return {role: held_out(name, found.test[name], baseline, alpha) for role, name in roles.items()}
+    data = found.data
+    return {
+        role: held_out(
+            name,
+            found.test[name],
+            baseline,
+            alpha,
+            data.test_score or "",
+            higher_is_better=data.test_higher_is_better,
+        )
+        for role, name in roles.items()
+    }
 
 
 def held_out(
-    name: str, by_seed: Mapping[int, float], baseline: Mapping[int, float], alpha: float
+    name: str,
+    by_seed: Mapping[int, float],
+    baseline: Mapping[int, float],
+    alpha: float,
+    metric: str = "test_accuracy",
+    *,
+    higher_is_better: bool = True,
 ) -> HeldOutScore:
     """A candidate's score on the test set, with its paired lead over the baseline.
 
@@ -266,15 +283,19 @@ def held_out(
         by_seed: Its score by seed.
         baseline: The baseline's; the same mapping for the baseline itself.
         alpha: The lead's interval has level 1 - alpha.
+        metric: The name of the score.
+        higher_is_better: Its direction.
     """
+    sign = 1.0 if higher_is_better else -1.0
     gap = half = math.nan
-    leads = [score - baseline[seed] for seed, score in by_seed.items() if seed in baseline]
+    leads = [sign * (score - baseline[seed]) for seed, score in by_seed.items() if seed in baseline]
     if by_seed is not baseline and leads:
         gap = _mean(leads)
         if len(leads) > 1:
             quantile = -float(stdtrit(len(leads) - 1, alpha / 2))
             half = quantile * stdev(leads) / math.sqrt(len(leads))
-    return HeldOutScore(name, _mean(by_seed.values()), dict(by_seed), gap, gap - half, gap + half)
+    mean = _mean(by_seed.values())
+    return HeldOutScore(name, mean, dict(by_seed), gap, gap - half, gap + half, metric)
 
 
 def search_row(candidate: TrainedCandidate, raced: bool) -> SearchRow:
