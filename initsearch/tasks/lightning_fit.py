@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Classes of callbacks that a copy of the user's Trainer does without: they write, show or search.
 OMITTED = {
     *("Checkpoint", "ProgressBar", "ModelSummary", "LearningRateMonitor", "DeviceStatsMonitor"),
-    "InitFinder",
+    *("InitFinder", "SaveConfigCallback"),
 }
 #: Where a module (`_trainer`) and a datamodule (`trainer`) refer to their Trainer.
 TRAINER = ("_trainer", "trainer")
@@ -221,9 +221,9 @@ def aside(callback: "Callback", shared: SharedData) -> "Callback":
         apply = callback._apply
 
         @functools.wraps(apply)
-        def apply_aside(*args: Any) -> None:
+        def apply_aside(*args: Any, **kwargs: Any) -> None:
             with shared.steps.aside():
-                apply(*args)
+                apply(*args, **kwargs)
 
         vars(callback)["_apply"] = apply_aside
     return callback
