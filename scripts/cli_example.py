@@ -2,13 +2,14 @@
 
     python scripts/cli_example.py fit --config scripts/cli_example.yaml
 
-The project is the class and the data of `own_module_example.py` behind a LightningCLI. The search is five lines of
-the configuration, marked in `cli_example.yaml`. They can be given on the command line as well:
+The project is the class and the data of `own_module_example.py` behind a LightningCLI. The search is five
+lines of the configuration, marked in `cli_example.yaml`. They can be given on the command line as well:
 
     python scripts/cli_example.py fit --trainer.max_epochs=2 --trainer.callbacks+=initsearch.InitFinder \
         --trainer.callbacks.metric=val/acc --trainer.callbacks.mode=max
 
-The fit begins with the search, prints its verdict, and trains with the plan that it found. It takes about a minute.
+The fit begins with the search, prints its verdict, and trains with the plan that it found. It takes about a
+minute.
 """
 
 from collections.abc import Sequence

@@ -55,7 +55,9 @@ def test_a_project_with_lightning_cli_gains_the_search_by_its_configuration(tmp_
     assert [file.name for file in tmp_path.rglob("config.yaml")] == ["config.yaml"]
 
 
-@pytest.mark.parametrize("script", [SCRIPT, CLI.with_suffix(".yaml")], ids=["in code", "by the CLI"])
+@pytest.mark.parametrize(
+    "script", [SCRIPT, CLI.with_suffix(".yaml")], ids=["in code", "by the CLI"]
+)
 def test_the_search_adds_five_lines(script: Path) -> None:
     marked = re.findall(r"# (\d)$", script.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert marked == ["1", "2", "3", "4", "5"]
