@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from initsearch.race import sign_flips
 from initsearch.race.pairs import Evidence
 from initsearch.race.rules import RaceRules
 
@@ -45,6 +46,7 @@ def chance_of_decision(
     same = (at_end == 0.0) & (error == 0.0)  # equal on every block: a tie for any margin
     settled = ((beats | ties) & (at_end > 0.0) | same).mean(axis=-1)
     stands = evidence.beats | (evidence.p_equivalence <= rules.alpha)
+    settled = np.maximum(settled, _chance_by_signs(evidence, look, rules, rules.levels[-1] / 2.0))
     leads = np.where(trained[:, None] & trained[None, :], settled, stands)
     np.fill_diagonal(leads, 1.0)
     return float(min(1.0, leads.min(axis=1)[trained].sum()))
@@ -72,7 +74,24 @@ def chance_of_beating(
     level = rules.family_levels(len(trained))[-1]
     beats = at_end + float(stdtrit(rules.max_seeds - 1, level)) * error > rules.margin
     rivals = trained & (np.arange(len(trained)) != baseline)
-    return float(beats[rivals, baseline].any(axis=0).mean())
+    by_signs = _chance_by_signs(evidence, look, rules, level)[rivals, baseline]
+    return float(max(beats[rivals, baseline].any(axis=0).mean(), by_signs.max(initial=0.0)))
+
+
+def _chance_by_signs(
+    evidence: Evidence, look: int, rules: RaceRules, level: float
+) -> NDArray[np.float64]:
+    """(K, K) the probability that i is ahead of j on all blocks to come, if it was on all so far, else 0.
+
+    A candidate that is ahead on all blocks of the last look beats the other one there, by t or by signs. The
+    probability is Laplace's rule of succession. The normal distribution does not predict this where runs
+    collapse.
+    """
+    ahead = (evidence.table.differences > rules.margin) | np.isnan(evidence.table.differences)
+    usable = rules.sign_flips and rules.max_seeds <= sign_flips.MOST_BLOCKS
+    shows = usable and sign_flips.SHARE * level * 2.0**rules.max_seeds >= 1.0
+    chance = (look + 1.0) / (rules.max_seeds + 1.0) if shows else 0.0
+    return np.where(ahead.all(axis=-1), chance, 0.0)
 
 
 def _predict(

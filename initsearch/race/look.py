@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initsearch.race import pairs
+from initsearch.race.critical import Floats
 from initsearch.race.failures import fails_more_often
 from initsearch.race.futility import chance_of_beating, chance_of_decision
-from initsearch.race.pairs import Evidence, Floats, weigh
+from initsearch.race.pairs import Evidence, weigh
 from initsearch.race.power import needed_leads, seeds_to_decide
 from initsearch.race.recommendation import baseline_gaps, recommend, regrets
 from initsearch.race.rules import BaselineGap, Decision, RaceRules, Status
@@ -231,7 +232,8 @@ class Look:
         offsets = np.maximum(0.0, self.evidence.low[rivals[0], rivals])
         offsets[0] = 0.0
         needed = needed_leads(
-            seen[leader] - seen[rivals],
+            seen[leader],
+            seen[rivals],
             table.spread[leader, rivals],
             offsets,
             self.rules.margin,
@@ -260,8 +262,9 @@ class Look:
         """`Decision.tie_margin`."""
         if self.status != "undecided" or self.all_diverged or self.all_bounds:
             return None
-        high = self.evidence.table.low(2.0 * self.evidence.tie_level)[self.tied, self.leader]
-        return float(-high.min())
+        table = self.evidence.table
+        high = table.gap + table.equivalence_half(self.evidence.tie_level)
+        return float(high[self.leader, self.tied].max())
 
     @property
     def p_pairs(self) -> dict[str, dict[str, float]]:

@@ -13,15 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtr, chdtri, nctdtr, nctdtrinc, stdtr, stdtrit
 
+from initsearch.race import sign_flips
+from initsearch.race.critical import (
+    STRICTER,
+    Floats,
+    Ints,
+    critical_values,
+    excess_variability,
+    is_doubtful,
+    skewness,
+)
 from initsearch.race.rules import Comparison, RaceRules
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 #: Power at which a gap counts as detectable.
 TARGET_POWER = 0.8
-#: Number of blocks from which the skewness of differences is corrected for.
-SHOWS_SKEW = 16
 _SAME = 1e-6  # scores that differ by less, relative to their typical size, count as equal
 _FAR = 1000.0  # critical t values beyond this occur with few blocks at a tiny level
 
@@ -35,12 +40,16 @@ class Pairs:
         gap: (K, K) mean difference, in units of the metric; antisymmetric.
         spread: (K, K) standard deviation of the difference (see `compare`), same units.
         skew: (K, K) skewness of the difference; antisymmetric.
+        excess: (K, K) how much more i varies than j, see `critical.excess_variability`; antisymmetric.
+        differences: (K, K, N) the differences; NaN where one of the two was not trained.
     """
 
     blocks: Ints
     gap: Floats
     spread: Floats
     skew: Floats
+    excess: Floats
+    differences: Floats
 
     @cached_property
     def error(self) -> Floats:
@@ -60,10 +69,11 @@ class Pairs:
     def low(self, level: Floats | float) -> Floats:
         """(K, K) lower end of the two-sided (1 - level) confidence interval of the gap.
 
-        Equal to that of `scipy.stats.ttest_rel`, or below it if 16 or more differences are skewed to low
-        values, see `critical_values`.
+        Equal to that of `scipy.stats.ttest_rel`, or below it where rare low values may still be to come, see
+        `critical`.
         """
-        half: Floats = critical_values(self.blocks, np.asarray(level), self.skew) * self.error
+        levels = np.asarray(level)
+        half: Floats = critical_values(self.blocks, levels, self.skew, self.excess) * self.error
         return self.gap - half
 
     def equivalence(self, margin: float) -> Floats:
@@ -100,34 +110,6 @@ class Pairs:
         return np.where(difference == 0.0, 0.0, statistic)
 
 
-def critical_values(blocks: Ints, level: Floats, skew: Floats) -> Floats:
-    """The t value that a lead has to reach: Student's, or more if a few bad blocks are likely still to come.
-
-    Differences of zero mean that are skewed to low values look like a lead as long as the rare low values have
-    not been drawn: with exponential ones, a t-test at 5 % finds a false lead in 9 to 11 % of all races. Hall's
-    cubic transformation of t (On the removal of skewness by transformation, JRSS B 54, 1992) corrects for it.
-    The skewness of a sample is too small on average, so it counts twice, and noisy, so the corrected test has
-    1 - 3 / n of Student's value to reach. By simulation, this leaves 8 % false leads in races of 16 blocks,
-    5.7 % with 24 and 4.5 % with 32, and costs one to two points of power for normal differences. Below 16
-    blocks the sample does not show the skewness well enough: what helps there costs too much power.
-
-    Args:
-        blocks: Number of blocks.
-        level: Two-sided level.
-        skew: Skewness of the differences; only negative values raise the result.
-    """
-    n = np.maximum(blocks, 2)
-    plain: Floats = -stdtrit(n - 1, level / 2.0)
-    negative = np.minimum(2.0 * skew, -1e-9)
-    root = np.sqrt(n)
-    with np.errstate(invalid="ignore", over="ignore"):
-        milder = (1.0 - 3.0 / n) * plain
-        inner = 1.0 + negative / root * (milder - negative / (6.0 * root))
-        corrected = 3.0 * root / negative * (np.cbrt(inner) - 1.0)
-    raised: Floats = np.where(n < SHOWS_SKEW, plain, np.fmax(plain, corrected))
-    return raised
-
-
 def compare(scores: Floats) -> Pairs:
     """Compare every two candidates on their common blocks.
 
@@ -158,21 +140,10 @@ def compare(scores: Floats) -> Pairs:
     steps = np.diff(np.sort(np.concatenate([filled, np.zeros_like(gap)[..., None]], axis=-1)))
     smallest = np.where(steps > _SAME * typical, steps, np.inf).min(axis=-1)
     spread = np.maximum(spread, np.where(np.isfinite(smallest), smallest, 0.0))
-    return Pairs(blocks, gap, np.where(blocks < 2, np.inf, spread), skew)
-
-
-def skewness(cubes: Floats, squares: Floats, blocks: Ints) -> Floats:
-    """Sample skewness, corrected for bias as by `scipy.stats.skew(bias=False)`; 0 for fewer than 3 blocks.
-
-    Args:
-        cubes: Sums of the cubed deviations from the mean.
-        squares: Sums of the squared deviations; where they are 0, so is the skewness.
-        blocks: Number of blocks.
-    """
-    n = np.maximum(blocks, 3)
-    plain = cubes * np.sqrt(n) / np.where(squares > 0.0, squares, 1.0) ** 1.5
-    skew: Floats = np.where(blocks < 3, 0.0, plain * np.sqrt(n * (n - 1.0)) / (n - 2.0))
-    return skew
+    sums = np.where(both, scores[:, None, :] + scores[None, :, :], 0.0)
+    sums = np.where(both, sums - (sums.sum(axis=-1) / np.maximum(blocks, 1))[..., None], 0.0)
+    excess = excess_variability((centred * sums).sum(axis=-1), squares, (sums**2).sum(axis=-1))
+    return Pairs(blocks, gap, np.where(blocks < 2, np.inf, spread), skew, excess, difference)
 
 
 @dataclass(frozen=True)
@@ -189,7 +160,7 @@ class Evidence:
         family_low: The same at the level of a comparison of one candidate with all others, see
             `RaceRules.family_levels`.
         beats: Whether i beats j: `low` is above the margin.
-        p_values: Two-sided paired t-tests.
+        p_values: Two-sided paired t-tests, or sign-flip tests where t is blind (`sign_flips`).
         p_holm: The same after Holm's correction over all pairs.
         p_equivalence: Two one-sided tests (TOST) of a gap within the margin.
     """
@@ -238,11 +209,19 @@ def weigh(scores: Floats, look: int, rules: RaceRules) -> Evidence:
     better = oriented(scores, rules)
     table = compare(better)
     if not rules.correct_skew:
-        table = replace(table, skew=np.zeros_like(table.skew))
+        none = np.zeros_like(table.skew)
+        table = replace(table, skew=none, excess=none)
     p_values = table.p_values()
     level_of = _by_blocks(rules.schedule, rules.levels)
     family_of = _by_blocks(rules.schedule, [2 * x for x in rules.family_levels(len(scores))])
-    low = table.low(level_of[table.blocks])
+    levels, family_levels = level_of[table.blocks], family_of[table.blocks]
+    low, family_low = table.low(levels), table.low(family_levels)
+    if rules.sign_flips:
+        for i, j in _unseen_by_t(table, levels, rules.margin):
+            low[i, j] = max(low[i, j], _flip_bound(table, i, j, levels))
+            family_low[i, j] = max(family_low[i, j], _flip_bound(table, i, j, family_levels))
+            p_value = sign_flips.p_value(_seen(table, i, j))
+            p_values[[i, j], [j, i]] = min(float(p_values[i, j]), p_value)
     return Evidence(
         level=float(level_of[look]),
         tie_level=rules.tie_levels[rules.schedule.index(look)],
@@ -250,12 +229,39 @@ def weigh(scores: Floats, look: int, rules: RaceRules) -> Evidence:
         scores=better,
         table=table,
         low=low,
-        family_low=table.low(family_of[table.blocks]),
+        family_low=family_low,
         beats=low > rules.margin,
         p_values=p_values,
         p_holm=holm(p_values),
         p_equivalence=table.equivalence(rules.margin),
     )
+
+
+def _unseen_by_t(table: Pairs, levels: Floats, margin: float) -> list[tuple[int, int]]:
+    """The pairs of a leading and another candidate whose t-test no signs of their differences would pass."""
+    few = (table.blocks >= 2) & (table.blocks <= sign_flips.MOST_BLOCKS)
+    return [
+        (i, j)
+        for i, j in np.argwhere(few & (table.gap > margin) & (table.spread > 0.0)).tolist()
+        if sign_flips.t_is_blind(_seen(table, i, j) - margin, _strict(table, i, j, levels))
+    ]
+
+
+def _flip_bound(table: Pairs, i: int, j: int, levels: Floats) -> float:
+    return sign_flips.lower_bound(_seen(table, i, j), _strict(table, i, j, levels))
+
+
+def _strict(table: Pairs, i: int, j: int, levels: Floats) -> float:
+    """The one-sided level of a lead of i over j."""
+    doubtful = is_doubtful(table.blocks[i, j], table.excess[i, j])
+    return float(levels[i, j]) / (2.0 * STRICTER if doubtful else 2.0)
+
+
+def _seen(table: Pairs, i: int, j: int) -> Floats:
+    """(n,) the differences on the blocks of both."""
+    differences: Floats = table.differences[i, j]
+    seen: Floats = differences[np.isfinite(differences)]
+    return seen
 
 
 def _by_blocks(schedule: Sequence[int], levels: Sequence[float]) -> Floats:

@@ -11,7 +11,16 @@ import numpy as np
 from scipy.special import ndtr, stdtrit
 
 from initsearch.errors import ConfigError
-from initsearch.race.pairs import SHOWS_SKEW, TARGET_POWER, Floats, Ints, critical_values, skewness
+from initsearch.race.critical import (
+    SHOWS_SKEW,
+    Floats,
+    Ints,
+    critical_values,
+    excess_variability,
+    skewness,
+    student_values,
+)
+from initsearch.race.pairs import TARGET_POWER
 from initsearch.race.rules import RaceRules
 
 DRAWS = 2000  # a probability of 80 % has a standard error of 0.9 percentage points
@@ -19,7 +28,13 @@ MOST_SEEDS = 256  # a plan that needs more seeds is not called a remedy
 
 
 def needed_leads(
-    leads: Floats, spread: Floats, offsets: Floats, margin: float, blocks: int, level: float
+    leader: Floats,
+    rivals: Floats,
+    spread: Floats,
+    offsets: Floats,
+    margin: float,
+    blocks: int,
+    level: float,
 ) -> Floats:
     """Draws of the true lead over the nearest rival that would make a look's leader the winner.
 
@@ -28,8 +43,9 @@ def needed_leads(
     differences together leave it (a posterior with a flat prior on its logarithm).
 
     Args:
-        leads: (R, n) observed differences between the leader and R rivals on the same n blocks.
-        spread: (R,) their standard deviations, at least those of `leads` (see `pairs.compare`).
+        leader: (n,) scores of the leader.
+        rivals: (R, n) scores of its rivals on the same blocks.
+        spread: (R,) standard deviations of the differences, at least the observed ones (see `pairs.compare`).
         offsets: (R,) how much further behind than the nearest rival each is; 0 for tied rivals.
         margin: What the lower end of each interval has to exceed.
         blocks: Number of blocks at the look.
@@ -38,15 +54,17 @@ def needed_leads(
     Returns:
         (DRAWS,) leads, in units of the metric; the same ones for the same evidence.
     """
-    rivals, seen = leads.shape
+    count, seen = rivals.shape
     many = np.array(blocks)
     # Each difference estimates a spread of its own; two of them share half of their variance.
-    freedom = (seen - 1) * (rivals + 1) / 2
+    freedom = (seen - 1) * (count + 1) / 2
     scale = np.sqrt(freedom / np.random.default_rng(1).chisquare(freedom, DRAWS))
-    centred = leads - leads.mean(axis=1, keepdims=True)
-    observed = np.sqrt((centred**2).mean(axis=1) * seen / (seen - 1))
+    both = np.concatenate([leader - rivals, leader + rivals])
+    centred = both - both.mean(axis=1, keepdims=True)
+    observed = np.sqrt((centred[:count] ** 2).mean(axis=1) * seen / (seen - 1))
     root = np.linalg.qr(centred.T / (seen - 1) ** 0.5, mode="r")  # root.T @ root is the covariance
-    noise = _normal_draws(blocks, len(root)) @ root  # (DRAWS, blocks, R)
+    noise = _normal_draws(blocks, len(root)) @ root  # (DRAWS, blocks, 2 R)
+    noise, sums = noise[..., :count], noise[..., count:]
     shift = noise.mean(axis=1)
     squares = np.einsum("dbr,dbr->dr", noise, noise) - blocks * shift**2
     deviation = np.sqrt(np.maximum(squares, 0.0) / (blocks - 1))
@@ -57,7 +75,10 @@ def needed_leads(
     skew = np.zeros_like(shift)
     if blocks >= SHOWS_SKEW:
         skew = skewness(((noise - shift[:, None]) ** 3).sum(axis=1), squares, many)
-    error = critical_values(many, np.array(level), skew) * deviation / blocks**0.5
+    sums = sums - sums.mean(axis=1, keepdims=True)
+    products, sums_squared = (np.einsum("dbr,dbr->dr", sums, x) for x in (noise, sums))
+    excess = excess_variability(products, np.maximum(squares, 0.0), sums_squared)
+    error = critical_values(many, np.array(level), skew, excess) * deviation / blocks**0.5
     needed: Floats = (margin + scale[:, None] * (error - factor * shift) - offsets).max(axis=1)
     return needed
 
@@ -169,9 +190,11 @@ def _decidable(rules: RaceRules, n_arms: int, sd: float, blocks: int) -> tuple[f
     deviation = (
         sd * np.sqrt(draw.chisquare(blocks - 1, (DRAWS, n_arms)) / (blocks - 1)) / blocks**0.5
     )
-    win, tie = (
-        -float(stdtrit(blocks - 1, level)) for level in (rules.levels[-1] / 2, rules.tie_levels[-1])
-    )
+    # Of equally variable candidates, the leader seems more variable than a rival in some draws.
+    excess = draw.standard_normal((DRAWS, n_arms - 1))
+    excess /= np.sqrt(excess**2 + draw.chisquare(max(1, blocks - 2), excess.shape))
+    win = student_values(np.array(blocks), np.array(rules.levels[-1]), excess)
+    tie = -float(stdtrit(blocks - 1, rules.tie_levels[-1]))
     needed = (win * deviation[:, 1:] + means[:, 1:] - means[:, :1]).max(axis=1)
     ranked = -np.sort(-means, axis=1)
     apart = (ranked[:, :1] - ranked[:, 1:] + tie * deviation[:, 1:]).max(axis=1)

@@ -26,10 +26,10 @@ The rules:
 - A diverged run is a result: it gets one fixed bad score (`RaceRules.diverged_score`), the same for every
   candidate. To exclude a candidate for one divergence would name one of two equal candidates the winner.
 
-How well alpha holds, by simulation of two equal candidates without a margin and 12 seeds: 5.0 % false winners
-for normal scores, 4 % for heavy-tailed, 2.5 to 4 % for skewed, 5.5 % for uniform ones. Where about half of the
-runs collapse, so that scores have two sharp modes, it is 5.5 to 6 %: a t-test on four blocks cannot do better.
-A margin lowers all of these.
+How well alpha holds, by simulation of two equal candidates without a margin and 12 seeds: 4.7 % false winners
+for normal scores, 3.9 % for heavy-tailed, 4.4 % where both are skewed to low values, 5 to 6 % where one is and
+varies four to eight times as much (see `critical`), 5.3 % where one run in ten collapses and 6 to 7 % where a
+third or more do (see `sign_flips`). A margin lowers all of these. `docs/verdict.md` has more figures.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -38,8 +38,9 @@ import numpy as np
 from scipy.special import stdtrit
 
 from initsearch.errors import ConfigError
+from initsearch.race.critical import Floats
 from initsearch.race.look import Look
-from initsearch.race.pairs import Floats, oriented
+from initsearch.race.pairs import oriented
 from initsearch.race.rules import Comparison, Decision, RaceRules, Result
 
 

@@ -35,8 +35,10 @@ class RaceRules:
         boundary: How alpha is spent. `obrien_fleming`: at `looks`, very little of it at the early ones.
             `linear`: a look at every block from the first of `looks` on, at levels proportional to the number
             of blocks. Clear cases need fewer blocks, and small gaps are found less often.
-        correct_skew: Whether intervals over 16 or more blocks are wider where a candidate's differences are
-            skewed to low values, see `pairs.critical_values`.
+        correct_skew: Whether a lead has to be clearer where the leading candidate may have rare low scores that
+            are still to come, see `critical`.
+        sign_flips: Whether a lead may be shown by signs where a candidate collapses on some blocks, so that no
+            t-test could show it, see `sign_flips`.
         bound: Scores worse than this are only bounds of the true ones (steps to a target that was not
             reached). A race with no other scores is undecided. None: all scores are exact.
 
@@ -53,6 +55,7 @@ class RaceRules:
     diverged_score: float | None = None
     boundary: Boundary = "obrien_fleming"
     correct_skew: bool = True
+    sign_flips: bool = True
     bound: float | None = None
 
     def __post_init__(self) -> None:
@@ -152,7 +155,7 @@ class Comparison:
             all looks together.
         high: Its upper end.
         spread: Standard deviation of the paired difference.
-        p_value: Two-sided paired t-test of no difference.
+        p_value: Two-sided paired t-test of no difference, or a sign-flip test where a t-test is blind.
         p_holm: The same after Holm's correction over all pairs of the race.
         p_equivalence: Two one-sided tests (TOST) of a gap within the margin.
         tie_low: Lower end of the interval that decides equivalence: each end is one-sided at the tie level of

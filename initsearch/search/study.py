@@ -25,7 +25,7 @@ from initsearch.search.metric import make_metric
 from initsearch.search.model_check import look_at_model
 from initsearch.search.racing.race_plan import plan_lines
 from initsearch.search.racing.race_runner import TEST_WORK, RaceRunner
-from initsearch.search.racing.shortlist import baseline_of, shortlist, too_few
+from initsearch.search.racing.shortlist import baseline_of, missing_baseline, shortlist, too_few
 from initsearch.search.rungs import Budgets, make_budgets
 from initsearch.search.search_loop import SearchLoop
 from initsearch.search.settings import StudySettings
@@ -155,6 +155,9 @@ class Study:
     ) -> Verdict:
         """Race the short list, test the leader and the baseline, and judge."""
         baseline = baseline_of(entrants, self._baseline).name
+        missing = missing_baseline(candidates, entrants, self._baseline)
+        if missing:
+            self._progress.message(missing)
         runner = RaceRunner(context, [entrant.candidate for entrant in entrants])
         images = self._data.sizes.get("validation")
         for line in plan_lines(entrants, self._metric, runner.rules, images):
@@ -165,6 +168,7 @@ class Study:
             candidates=candidates,
             entrants=entrants,
             baseline=baseline,
+            missing_baseline=missing,
             race=race,
             rungs=context.budgets.rungs,
             test=test,

@@ -163,3 +163,16 @@ def test_the_presets_end_in_a_tie_if_they_are_tied() -> None:
             decision = race.decide()
         ties += decision.status == "tie"
     assert ties >= 11  # 80 % of 20, less three standard errors
+
+
+def test_a_few_candidates_that_collapse_on_some_seeds_leave_the_spread_of_the_others() -> None:
+    rng = np.random.default_rng(3)
+    found = []
+    for _ in range(40):
+        scores = rng.normal(0.9, 0.01, (5, 4))
+        scores[4] = rng.choice([0.1, 0.9], size=4, p=[0.5, 0.5])
+        scores[4, :2] = 0.1, 0.9
+        found.append(spread_of_differences(searched(scores), ACCURACY))
+    # A difference of two of the others has a standard deviation of 0.014; all pairs together have one of 0.29.
+    assert np.median(found) == pytest.approx(0.014, rel=0.4)
+    assert max(found) < 0.05

@@ -9,12 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chdtri
 
 from initsearch.race import POINTS, RaceRules, Unit, plan
 from initsearch.race.pairs import TARGET_POWER
 from initsearch.race.power import MOST_SEEDS
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.metric import Metric
+
+#: A spread over all pairs that is so many times that of the median pair is due to a few candidates.
+UNUSUAL = 2.0
 
 
 def plan_lines(
@@ -45,8 +49,9 @@ def plan_lines(
 def spread_of_differences(entrants: Sequence[TrainedCandidate], metric: Metric) -> float:
     """Standard deviation of the difference of two entrants on one seed, pooled over all pairs.
 
-    From the scores of the search at full budget, without the means of candidates and of seeds (the residual of
-    a two-way layout). Candidates that diverged, or did not reach the full budget, do not count.
+    From the scores of the search at full budget. Candidates that diverged, or did not reach the full budget, do
+    not count. Where a few collapse on some seeds, the pooled spread is more than twice that of the median pair.
+    The result is then that of the median pair, since those few are clearly behind.
 
     Args:
         entrants: The candidates of the race.
@@ -65,8 +70,13 @@ def spread_of_differences(entrants: Sequence[TrainedCandidate], metric: Metric) 
     if scores.ndim < 2 or min(scores.shape) < 2:
         return math.nan
     count, blocks = scores.shape
-    residual = scores - scores.mean(axis=1, keepdims=True) - scores.mean(axis=0) + scores.mean()
-    return math.sqrt(2.0 * float((residual**2).sum()) / ((count - 1) * (blocks - 1)))
+    first, second = np.triu_indices(count, k=1)
+    variances = (scores[first] - scores[second]).var(axis=1, ddof=1)
+    # The median of a variance that is estimated from few seeds is below its mean.
+    typical = float(np.median(variances)) * (blocks - 1) / float(chdtri(blocks - 1, 0.5))
+    pooled = float(variances.mean())
+    unusual = len(variances) > 1 and pooled > UNUSUAL**2 * typical > 0.0
+    return math.sqrt(typical if unusual else pooled)
 
 
 def _seeds_line(count: int, unit: Unit, rules: RaceRules, spread: float) -> str:

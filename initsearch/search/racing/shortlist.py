@@ -50,6 +50,27 @@ def baseline_of(entrants: Sequence[TrainedCandidate], baseline: str) -> TrainedC
     return next((e for e in entrants if e.candidate.scheme == baseline), entrants[0])
 
 
+def missing_baseline(
+    candidates: Sequence[TrainedCandidate], entrants: Sequence[TrainedCandidate], baseline: str
+) -> str:
+    """Why the baseline is not in the race, and what stands in its place; empty if it is.
+
+    Args:
+        candidates: The candidates of the search.
+        entrants: Those of the short list.
+        baseline: The baseline's scheme.
+    """
+    instead = baseline_of(entrants, baseline)
+    if instead.candidate.scheme == baseline:
+        return ""
+    reasons = [c.reason for c in candidates if c.candidate.scheme == baseline and c.reason]
+    why = f" ({reasons[0]})" if reasons else ""
+    return (
+        f"the baseline {baseline} failed in the search{why} and is not in the race; "
+        f"{instead.name} stands in its place"
+    )
+
+
 def too_few(candidates: Sequence[TrainedCandidate]) -> str:
     """Why there is no race, and what to change, if fewer than two candidates can enter it."""
     complete = [c for c in candidates if c.status == "complete"]

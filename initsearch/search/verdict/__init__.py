@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from initsearch.search.verdict.record import Evidence as Evidence
     from initsearch.search.verdict.record import HeldOutScore as HeldOutScore
     from initsearch.search.verdict.record import ImageCounts as ImageCounts
+    from initsearch.search.verdict.record import RateGap as RateGap
     from initsearch.search.verdict.record import SchemeRate as SchemeRate
     from initsearch.search.verdict.record import SearchRow as SearchRow
     from initsearch.search.verdict.record import Speed as Speed
@@ -29,6 +30,7 @@ __getattr__, __dir__ = lazy_exports(
             "Evidence",
             "HeldOutScore",
             "ImageCounts",
+            "RateGap",
             "SchemeRate",
             "SearchRow",
             "Speed",

@@ -25,7 +25,7 @@ from initsearch.search.verdict import (
     Standing,
     Verdict,
 )
-from initsearch.search.verdict.rates import best_rates
+from initsearch.search.verdict.rates import best_rates, rate_gaps
 from initsearch.search.verdict.search_counts import count_search
 from initsearch.search.verdict.speed import speeds
 from initsearch.tasks import TaskInfo
@@ -49,7 +49,7 @@ class Findings:
     Attributes:
         candidates: The candidates of the search.
         entrants: Those of the short list.
-        baseline: The name of the framework's default among the entrants.
+        baseline: The name of the framework's default among the entrants, or of what stands in its place.
         race: The race's scores, decisions and learning curves.
         rungs: The budgets at which candidates were compared, in epochs, the full one last.
         test: Accuracy on the test set by candidate and seed.
@@ -59,6 +59,7 @@ class Findings:
         earlier_races: Alpha by race (see `StudySettings.race_key`) of the other races that this study has
             decided before.
         engines: How candidates were trained, with the reason.
+        missing_baseline: Why the default is not among the entrants; empty if it is.
     """
 
     candidates: Sequence[TrainedCandidate]
@@ -72,6 +73,7 @@ class Findings:
     data: TaskInfo
     earlier_races: Mapping[str, float] = field(default_factory=dict)
     engines: Mapping[str, str] = field(default_factory=dict)
+    missing_baseline: str = ""
 
 
 def build_verdict(found: Findings, *, settings: StudySettings, metric: Metric) -> Verdict:
@@ -92,6 +94,8 @@ def build_verdict(found: Findings, *, settings: StudySettings, metric: Metric) -
         metric.remedy,
         count_search(found.candidates, found.entrants, settings.space),
     )
+    if found.missing_baseline:
+        text = f"{found.missing_baseline}; {text}"
     return Verdict(
         status=status,
         winner=decision.leader if status == "winner" else None,
@@ -133,6 +137,9 @@ def _baseline_answer(decision: Decision) -> BaselineAnswer | None:
 
 def _evidence(found: Findings, settings: StudySettings, metric: Metric) -> Evidence:
     by_name = found.race.curves.items()
+    rates = best_rates(found.candidates, metric)
+    schemes = {entrant.name: entrant.candidate.scheme for entrant in found.entrants}
+    leader = schemes[found.race.leader]
     race = settings.race_key(found.data.contents, (entrant.name for entrant in found.entrants))
     races = {**found.earlier_races, race: settings.race.alpha}
     return Evidence(
@@ -155,8 +162,9 @@ def _evidence(found: Findings, settings: StudySettings, metric: Metric) -> Evide
             for name, curves in by_name
         },
         search=tuple(search_row(c, c in found.entrants) for c in found.candidates),
-        rates=best_rates(found.candidates, metric),
         engines=found.engines,
+        rates=rates,
+        rate_gaps=rate_gaps(rates, leader, list(schemes.values()), metric),
     )
 
 

@@ -1,10 +1,15 @@
-"""The learning rates of a search: at which rate each scheme did best, apart from which scheme did best."""
+"""The learning rates of a search: at which rate each scheme did best, apart from which scheme did best.
+
+The race compares schemes at their own best rates. Whether a gap is one of initialization or of the rate shows
+in the search, where two schemes ran at one rate. These gaps are from the search's seeds, which also chose the
+rates: they are not part of what the race has shown.
+"""
 
 from collections.abc import Sequence
 
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.metric import Metric
-from initsearch.search.verdict import SchemeRate
+from initsearch.search.verdict import RateGap, SchemeRate
 
 
 def best_rates(candidates: Sequence[TrainedCandidate], metric: Metric) -> tuple[SchemeRate, ...]:
@@ -43,3 +48,37 @@ def best_rates(candidates: Sequence[TrainedCandidate], metric: Metric) -> tuple[
             )
         )
     return tuple(sorted(rates, key=lambda rate: -sign * rate.score))
+
+
+def rate_gaps(
+    rates: Sequence[SchemeRate], leader: str, schemes: Sequence[str], metric: Metric
+) -> tuple[RateGap, ...]:
+    """The leader's gaps to other schemes at each other's best learning rates, as far as the search tried them.
+
+    Args:
+        rates: As `best_rates` returns them.
+        leader: The scheme of the race's leader.
+        schemes: The schemes of the race.
+        metric: Gives the direction.
+
+    Returns:
+        One per other scheme with another best rate of which at least one such gap is known.
+    """
+    by_scheme = {rate.scheme: rate for rate in rates}
+    mine = by_scheme.get(leader)
+    if mine is None:
+        return ()
+    sign = 1.0 if metric.higher_is_better else -1.0
+    found = []
+    for rate in rates:
+        if rate.scheme == leader or rate.scheme not in schemes or rate.lr == mine.lr:
+            continue
+        gaps = {
+            lr: sign * (mine.scores[lr] - rate.scores[lr])
+            for lr in sorted((mine.lr, rate.lr))
+            if lr in mine.scores and lr in rate.scores
+        }
+        if gaps:
+            own = sign * (mine.score - rate.score)
+            found.append(RateGap(leader, rate.scheme, own, gaps))
+    return tuple(found)

@@ -197,6 +197,26 @@ class SchemeRate:
 
 
 @dataclass(frozen=True)
+class RateGap:
+    """The leader against another scheme at one learning rate: the effect of initialization alone.
+
+    From the seeds of the search, which also chose the rates: it is not part of what the race has shown.
+
+    Attributes:
+        scheme: The leader's scheme.
+        other: The other scheme.
+        own: The leader's lead with each at its own best rate, in units of the metric, positive if it is better.
+        gaps: The same at one rate for both, by rate: at the best rate of either, where both had the full
+            budget.
+    """
+
+    scheme: str
+    other: str
+    own: float
+    gaps: Mapping[float, float]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the verdict rests on, and what a later run of the study needs to know of it.
 
@@ -215,6 +235,8 @@ class Evidence:
         rates: The best learning rate of each scheme in the search, the best scheme first; empty if the space
             has a single one.
         engines: How candidates were trained (`loop`, `stacked`, `trainer`, ...), with the reason.
+        rate_gaps: The leader of the race against other schemes at each other's best learning rates, where the
+            search tried them; empty if their best rates are the same.
     """
 
     request: str = ""
@@ -229,6 +251,7 @@ class Evidence:
     search: tuple[SearchRow, ...] = ()
     rates: tuple[SchemeRate, ...] = ()
     engines: Mapping[str, str] = field(default_factory=dict)
+    rate_gaps: tuple[RateGap, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 from initsearch.errors import visible
 from initsearch.files import write_whole
 from initsearch.race import BaselineGap
-from initsearch.search.verdict import Speed, Standing, Verdict
+from initsearch.search.verdict import RateGap, Speed, Standing, Verdict
 from initsearch.tracking.words.dropped import dropped_of
-from initsearch.tracking.words.number_format import level_text
+from initsearch.tracking.words.number_format import format_of, level_text
 
 
 def leaderboard_rows(verdict: Verdict) -> list[dict[str, Any]]:
@@ -159,7 +159,18 @@ def footnotes(verdict: Verdict) -> list[str]:
     if rates := verdict.evidence.rates:
         best = ", ".join(f"{rate.scheme} {rate.lr:.3g}" for rate in rates)
         notes.append(f"best learning rate of each scheme that completed the search: {best}")
+    notes += [_rate_gap_text(verdict, gap) for gap in verdict.evidence.rate_gaps]
     return notes
+
+
+def _rate_gap_text(verdict: Verdict, gap: RateGap) -> str:
+    """Whether the leader is ahead of another scheme at each other's learning rate too."""
+    form = format_of(verdict.metric)
+    at_one = ", ".join(f"{form.gap(value)} with both at {lr:.3g}" for lr, value in gap.gaps.items())
+    return (
+        f"{gap.scheme} against {gap.other} on the search's seeds, which also chose the rates: "
+        f"{form.gap(gap.own)}{form.gap_unit} with each at its best rate, {at_one}"
+    )
 
 
 def also_text(standing: Standing) -> str:
