@@ -40,8 +40,8 @@ def test_a_gap_at_each_others_rate_is_the_difference_of_the_scores_there() -> No
 
 
 def test_a_baseline_that_failed_is_named_with_its_reason_and_its_stand_in() -> None:
-    failed = searched("torch_default", 0.1, 0.0, 0)
-    failed = replace(failed, status="failed", reason="RuntimeError: out of memory")
+    trained = searched("torch_default", 0.1, 0.0, 0)
+    failed = replace(trained, status="failed", reason="RuntimeError: out of memory")
     others = [searched("he_normal", 0.1, 0.9, 1), searched("lecun_normal", 0.1, 0.8, 2)]
     text = missing_baseline([failed, *others], others, "torch_default")
     assert text == (
