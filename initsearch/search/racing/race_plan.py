@@ -17,8 +17,9 @@ from initsearch.race.power import MOST_SEEDS
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.metric import Metric
 
-#: A spread over all pairs that is so many times that of the median pair is due to a few candidates.
-UNUSUAL = 2.0
+#: A variance that is so many times that of the median pair is due to runs that collapsed. Of normal differences
+#: on two seeds, one pair in 600 varies as much.
+COLLAPSED = 10.0
 
 
 def plan_lines(
@@ -50,8 +51,8 @@ def spread_of_differences(entrants: Sequence[TrainedCandidate], metric: Metric) 
     """Standard deviation of the difference of two entrants on one seed, pooled over all pairs.
 
     From the scores of the search at full budget. Candidates that diverged, or did not reach the full budget, do
-    not count. Where a few collapse on some seeds, the pooled spread is more than twice that of the median pair.
-    The result is then that of the median pair, since those few are clearly behind.
+    not count, nor do pairs with a candidate that collapsed on some seeds: their variance is more than ten times
+    that of the median pair.
 
     Args:
         entrants: The candidates of the race.
@@ -74,9 +75,8 @@ def spread_of_differences(entrants: Sequence[TrainedCandidate], metric: Metric) 
     variances = (scores[first] - scores[second]).var(axis=1, ddof=1)
     # The median of a variance that is estimated from few seeds is below its mean.
     typical = float(np.median(variances)) * (blocks - 1) / float(chdtri(blocks - 1, 0.5))
-    pooled = float(variances.mean())
-    unusual = len(variances) > 1 and pooled > UNUSUAL**2 * typical > 0.0
-    return math.sqrt(typical if unusual else pooled)
+    usual = variances[variances <= COLLAPSED * typical] if typical > 0.0 else variances
+    return math.sqrt(float(usual.mean()))
 
 
 def _seeds_line(count: int, unit: Unit, rules: RaceRules, spread: float) -> str:
