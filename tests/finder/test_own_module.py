@@ -18,6 +18,7 @@ from initsearch.finder.default_space import default_space
 from initsearch.layers import describe
 from initsearch.plan import InitPlan
 from initsearch.space import Space
+from initsearch.tasks import Entry
 from initsearch.tasks.lightning import LightningTask
 from initsearch.tasks.lightning_fit import UsersFit
 
@@ -166,7 +167,9 @@ def test_a_project_of_pytorch_lightning_is_trained_too() -> None:
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     users = UsersFit(Regression, trainer, {"train_dataloaders": data, "val_dataloaders": data})
-    (measured,) = LightningTask.probed(users, "error").train(
-        InitPlan.from_spec("glorot_normal"), 0, [2.0]
-    )
-    assert 0 < measured.scores["error"] < 2
+    task = LightningTask.probed(users, "error", engine="loop")
+    plans = [InitPlan.from_spec(name) for name in ("glorot_normal", "orthogonal")]
+    together = task.train_together([Entry(plan) for plan in plans], 0, [2.0])
+    assert together.engine == "loop"
+    assert together.measured == [task.train(plan, 0, [2.0]) for plan in plans]
+    assert all(0 < measured[0].scores["error"] < 2 for measured in together.measured)
