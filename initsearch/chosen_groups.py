@@ -14,17 +14,20 @@ from initsearch.yaml_file import read_yaml
 
 #: Settings of a sweep that hold for any model or optimizer: the sweep's space matches layers by activation.
 SHARED = {"model": ("activation",), "optimizer": ("batch_size",)}
+#: The settings of a sweep's `data` are those of its task: they hold for other data of the same one.
+DATA = "data"
 
 
 def as_chosen(plain: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The composed configuration, with `model` and `optimizer` reduced to the settings of what was chosen.
+    """The composed configuration, with the settings of what was chosen in `data`, `model` and `optimizer`.
 
     Args:
         plain: The composed configuration.
         overrides: The command line's, as Hydra lists them (`model=resnet`, `++model.depth=20`).
     """
     settings = dict(plain)
-    for group, shared in SHARED.items():
+    of_a_task = any(override.startswith("task=") for override in overrides)
+    for group in (DATA, *SHARED):
         composed = plain.get(group)
         if not isinstance(composed, Mapping):
             continue
@@ -38,6 +41,7 @@ def as_chosen(plain: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
             base = check_mapping(
                 str(file), read_yaml("configuration file", file), "activation: relu"
             )
+            shared = SHARED.get(group, () if of_a_task else tuple(composed))
             kept = {*own, *(key for key in shared if key in base)}
             settings[group] = dict(base) | {key: composed[key] for key in kept if key in composed}
     return settings

@@ -1,29 +1,29 @@
 """From Hydra's configuration to the typed settings of a study: everything is parsed here, once."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from initsearch.chosen_groups import as_chosen
 from initsearch.dotted import allowed_names
-from initsearch.errors import unknown_name
+from initsearch.errors import ConfigError, unknown_name
 from initsearch.search.baselines import read_baselines
+from initsearch.search.metric import MODES, make_metric
 from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
 from initsearch.shipped_configs import no_sweep
 from initsearch.space import Space
-from initsearch.tasks import DataSettings, ImageClassification, ModelSettings, OptimizerSettings
+from initsearch.tasks import Task
+from initsearch.tasks.registry import build_task
 from initsearch.training import TrainerSettings
 
 #: Config groups of the task.
-TASK_GROUPS = {"data", "model", "optimizer"}
+TASK_GROUPS = {"task", "data", "model", "optimizer"}
+#: What stands for a value that suits the task.
+AUTO = "auto"
 #: What a configuration has at its top: the settings of a study, with its task in groups.
-KEYS = {*StudySettings.model_fields, *TASK_GROUPS, "allow_code"} - {
-    "task",
-    "architecture",
-    "composed",
-}
+KEYS = {*StudySettings.model_fields, *TASK_GROUPS, "allow_code"} - {"architecture", "composed"}
 
 
 def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySettings:
@@ -45,26 +45,46 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
     plain = as_chosen(plain, overrides)
     if not plain.get("space"):
         raise no_sweep()
-    task = ImageClassification(
-        data=DataSettings.parse("data", plain.get("data")),
-        model=ModelSettings.parse("model", plain.get("model")),
-        optimizer=OptimizerSettings.parse("optimizer", plain.get("optimizer")),
-    )
+    metric = plain.get("metric", AUTO)
+    task = build_task(plain, _own_score(metric, plain.get("mode")))
+    metric = task.main_metric if metric == AUTO else metric
     trainer = TrainerSettings.parse("trainer", plain.get("trainer"))
     allow_code = allowed_names(plain.get("allow_code", ()))
     own = {key: value for key, value in plain.items() if key in StudySettings.model_fields}
     parsed = {
         "architecture": task.model.label,
         "task": task,
+        "metric": metric,
         "trainer": trainer,
         "space": Space.from_spec(plain["space"], allow_code),
         "baselines": read_baselines(plain.get("baselines"), allow_code),
         "workers": _workers(trainer) if plain.get("workers") is None else plain["workers"],
         "search": SearchSettings.parse("search", plain.get("search")),
-        "race": RaceSettings.parse("race", plain.get("race")),
+        "race": RaceSettings.parse("race", _with_margin(plain, metric, task)),
         "composed": plain,
     }
     return StudySettings.parse("", own | parsed)
+
+
+def _own_score(metric: object, mode: object) -> str | None:
+    """The metric, if it is the dotted path of a function of one's own."""
+    if not isinstance(metric, str) or "." not in metric:
+        return None
+    if mode not in MODES:
+        raise ConfigError(
+            f"mode must be max or min for a metric of one's own, metric={metric}, but got {mode!r}: set "
+            "mode=max if higher is better"
+        )
+    return metric
+
+
+def _with_margin(plain: Mapping[str, Any], metric: str, task: Task) -> object:
+    """The settings of the race; a margin that is left to the metric is in its own unit."""
+    race = plain.get("race")
+    if not isinstance(race, Mapping) or race.get("margin", AUTO) != AUTO:
+        return race
+    known = make_metric(metric, plain.get("target_accuracy", 0.9), plain.get("mode"))
+    return {**race, "margin": known.usual(task.info().guess)}
 
 
 def _workers(trainer: TrainerSettings) -> int:

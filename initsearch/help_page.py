@@ -31,7 +31,8 @@ settings:
   n_trials=          candidates in total, baselines included
   max_epochs=        the full budget of a training
   race.max_seeds=    the most seeds of the race
-  race.margin=       differences up to this are equivalent (percentage points)
+  race.margin=       differences up to this are equivalent (points, or the unit
+                     of the metric)
   workers=           training processes (default: one per core, or per GPU);
                      0 trains in this process
   seed=              the seed of all splits, data orders and weights
@@ -81,7 +82,7 @@ def help_page(config_name: str) -> str:
     Args:
         config_name: Its configuration: `SEARCH` or `DIAGNOSE`.
     """
-    page, groups = _SEARCH, ["data", "model", "optimizer", "trainer"]
+    page, groups = _SEARCH, ["task", "data", "model", "optimizer", "trainer"]
     if config_name == DIAGNOSE:
         page, groups = _DIAGNOSE, ["data", "model"]
     choices = "\n".join(map(_choices, groups))

@@ -33,7 +33,7 @@ def commands(program: str) -> list[list[str]]:
 
 def test_the_commands_compose() -> None:
     studies, diagnoses = commands("python -m initsearch "), commands("initsearch-diagnose ")
-    assert len(studies) == 5
+    assert len(studies) == 6
     assert len(diagnoses) == 1
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         for overrides in studies:

@@ -16,6 +16,8 @@ from initsearch.race.rules import Decision as Decision
 from initsearch.race.rules import RaceRules as RaceRules
 from initsearch.race.rules import Result as Result
 from initsearch.race.rules import Status as Status
+from initsearch.race.sentence import BITS as BITS
+from initsearch.race.sentence import DECIBELS as DECIBELS
 from initsearch.race.sentence import PLAIN as PLAIN
 from initsearch.race.sentence import POINTS as POINTS
 from initsearch.race.sentence import STEPS as STEPS

@@ -52,6 +52,8 @@ class Unit:
 POINTS = Unit("point", "points", 100.0)
 PLAIN = Unit()
 STEPS = Unit("step", "steps")
+BITS = Unit("bit", "bits")
+DECIBELS = Unit("dB", "dB")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from initsearch.errors import ConfigError, unknown_name
-from initsearch.race import PLAIN, POINTS, STEPS, Unit
+from initsearch.race import BITS, DECIBELS, PLAIN, POINTS, STEPS, Unit
 from initsearch.training.job import Point
+
+#: The share of a guess's score that counts as equivalent where no margin is set: a hundredth of a loss.
+EQUIVALENT_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ class Metric:
         has_bounds: Whether a score of all steps or more is only a bound.
         remedy: What to change if all scores are bounds.
         widest: The largest sensible margin, in the metric's unit, from the scores of a guess.
+        usual: The margin where none is set, as the configuration has it (points of a share), from the scores of
+            a guess.
+        needs: The score of the task that it is computed from.
     """
 
     name: str
@@ -37,6 +43,8 @@ class Metric:
     has_bounds: bool = False
     remedy: str = ""
     widest: Callable[[Mapping[str, float]], float] = lambda guess: math.inf
+    usual: Callable[[Mapping[str, float]], float] = lambda guess: 0.1
+    needs: str = "val_accuracy"
 
     def score(self, points: Sequence[Point], diverged: bool) -> float:
         """The score, NaN for a candidate that diverged or was never measured."""
@@ -55,6 +63,22 @@ class Metric:
         """A value, or the limit that it is beyond: Student's interval of a mean knows no limits."""
         low, high = self.limits
         return value if math.isnan(value) else min(max(value, low), high)
+
+    def check_scores(self, given: Sequence[str]) -> None:
+        """Refuse a metric of a score that the task does not give.
+
+        Args:
+            given: The names of the task's scores on validation; empty: not known.
+
+        Raises:
+            ConfigError: The score is not among them.
+        """
+        if given and self.needs not in given:
+            fitting = [m.name for m in METRICS.values() if m.needs in given]
+            raise ConfigError(
+                f"metric must be a score of the task, but {self.name} needs {self.needs}: choose one of "
+                f"{', '.join(fitting or given)}"
+            )
 
     def margin(self, configured: float) -> float:
         """A configured margin in the metric's own unit."""
@@ -93,14 +117,6 @@ def _area(points: Sequence[Point]) -> float:
     return area / (points[-1].epoch - points[0].epoch)
 
 
-def _last_accuracy(points: Sequence[Point]) -> float:
-    return _accuracy(points[-1])
-
-
-def _last_loss(points: Sequence[Point]) -> float:
-    return points[-1].scores["val_loss"]
-
-
 def steps_to(target: float, points: Sequence[Point]) -> float:
     """Optimizer steps until the validation accuracy is at the target, linear between two points.
 
@@ -118,35 +134,23 @@ def steps_to(target: float, points: Sequence[Point]) -> float:
     return points[-1].step + target - max(map(_accuracy, points))
 
 
-def _guess(guess: Mapping[str, float], steps: int) -> float:
-    return guess["val_accuracy"]
+def _guess(guess: Mapping[str, float], steps: int) -> float | None:
+    return guess.get("val_accuracy")
 
 
-MODES = ("max", "min")
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric("val_accuracy", True, _last_accuracy, _guess, POINTS),
-        Metric(
-            "val_loss",
-            False,
-            _last_loss,
-            lambda guess, steps: guess["val_loss"],
-            widest=lambda guess: guess["val_loss"] / 10,
-        ),
-        Metric("learning_curve_area", True, _area, _guess, POINTS, whole_curve=True),
-        Metric(
-            "steps_to_target",
-            False,
-            partial(steps_to, 0.9),
-            lambda guess, steps: steps + 1.0,
-            STEPS,
-            whole_curve=True,
-            has_bounds=True,
-            remedy="raise max_epochs, or lower target_accuracy",
-        ),
+def _last_share(name: str) -> Metric:
+    """A share of right answers at the end of the budget, in percentage points."""
+    return replace(task_metric(name, "max"), unit=POINTS, usual=lambda guess: 0.1)
+
+
+def _last_error(name: str, unit: Unit = PLAIN) -> Metric:
+    """An error at the end of the budget: margins are shares of what a guess scores."""
+    return replace(
+        task_metric(name, "min"),
+        unit=unit,
+        widest=lambda guess: guess.get(name, math.inf) / 10,
+        usual=lambda guess: EQUIVALENT_SHARE * guess.get(name, 0.0),
     )
-}
 
 
 def task_metric(name: str, mode: str) -> Metric:
@@ -162,7 +166,35 @@ def task_metric(name: str, mode: str) -> Metric:
         lambda points: points[-1].scores[name],
         # What a guess scores is rarely known: the race then has a rule of its own, see `RaceRules`.
         lambda guess, steps: guess.get(name),
+        usual=lambda guess: 0.0,
+        needs=name,
     )
+
+
+MODES = ("max", "min")
+METRICS = {
+    metric.name: metric
+    for metric in (
+        _last_share("val_accuracy"),
+        _last_share("val_balanced_accuracy"),
+        _last_error("val_loss"),
+        _last_error("val_mse"),
+        _last_error("val_rmse"),
+        _last_error("val_bits_per_token", BITS),
+        replace(task_metric("val_psnr", "max"), unit=DECIBELS, usual=lambda guess: 0.1),
+        Metric("learning_curve_area", True, _area, _guess, POINTS, whole_curve=True),
+        Metric(
+            "steps_to_target",
+            False,
+            partial(steps_to, 0.9),
+            lambda guess, steps: steps + 1.0,
+            STEPS,
+            whole_curve=True,
+            has_bounds=True,
+            remedy="raise max_epochs, or lower target_accuracy",
+        ),
+    )
+}
 
 
 def make_metric(name: str, target_accuracy: float, mode: str | None = None) -> Metric:

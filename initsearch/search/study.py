@@ -73,6 +73,7 @@ class Study:
         self._train = train
         self._metric = make_metric(settings.metric, settings.target_accuracy, settings.mode)
         self._data = settings.task.info()
+        self._metric.check_scores(self._data.scores)
         self._metric.check_margin(settings.race.margin, self._data.guess)
         self._slots: Sequence[Slot] = ()
         for message in self._data.messages:
@@ -159,8 +160,8 @@ class Study:
         if missing:
             self._progress.message(missing)
         runner = RaceRunner(context, [entrant.candidate for entrant in entrants])
-        images = self._data.sizes.get("validation")
-        for line in plan_lines(entrants, self._metric, runner.rules, images):
+        examples = self._data.sizes.get("validation")
+        for line in plan_lines(entrants, self._metric, runner.rules, examples):
             self._progress.message(line)
         race = runner.run(baseline)
         test = runner.test((race.leader, baseline, race.recommended), race)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,11 +41,14 @@ class ImageClassification:
         data: Which images.
         model: Which architecture.
         optimizer: The optimizer, with the batch size.
+        main_metric: The metric for candidates of this task, where none is asked for.
     """
 
     data: DataSettings
     model: ModelSettings
     optimizer: OptimizerSettings
+
+    main_metric: ClassVar[str] = "val_accuracy"
 
     @property
     def lr(self) -> float:
@@ -74,6 +77,7 @@ class ImageClassification:
             guess={"train_loss": loss, "val_loss": loss, "val_accuracy": share},
             steps_per_epoch=steps_per_epoch(train, self.optimizer.batch_size),
             test_score="test_accuracy",
+            scores=("val_accuracy", "val_loss"),
             messages=tuple(self._messages(images, train, val)),
         )
 

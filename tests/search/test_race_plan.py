@@ -101,16 +101,18 @@ def test_a_margin_below_one_image_is_reported_with_the_margin_and_the_images_tha
 ):
     rules = RaceRules(margin=0.001, max_seeds=8)
     *_, line = plan_lines(noisy(2, 0.001), ACCURACY, rules, 250)
-    assert "one of 250 validation images" in line
+    assert "one of 250 validation examples" in line
     assert "race.margin=0.4 or more, or data.val_size=1000" in line
     for images in (1000, None):
         lines = plan_lines(noisy(2, 0.001), ACCURACY, rules, images)
-        assert not any("images" in one for one in lines)
+        assert not any("validation examples" in one for one in lines)
     scores = searched([[0.9], [0.8]])
     for one in scores:
         point = Point(4.0, 40, 1.0, {"val_loss": 0.5})
         one.curves[0] = Curve(one.name, 0, (point,), 2.3)
-    assert not any("images" in one for one in plan_lines(scores, METRICS["val_loss"], rules, 250))
+    assert not any(
+        "validation examples" in one for one in plan_lines(scores, METRICS["val_loss"], rules, 250)
+    )
 
 
 def test_the_margin_that_it_names_decides_four_of_five_ties() -> None:

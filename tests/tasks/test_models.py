@@ -16,10 +16,15 @@ from torch.nn import functional as F
 from initsearch.errors import ConfigError, InitSearchError, ModelError
 from initsearch.tasks.models import (
     MLP,
+    CharGPT,
+    CircularCNN,
     ConvNet,
     ModelSettings,
     PlainCNN,
+    Recurrent,
     ResNet,
+    Siren,
+    SmallViT,
     list_activations,
     list_models,
 )
@@ -39,6 +44,15 @@ FUNCTIONS = {
     "softplus": F.softplus,
 }
 HERE = __name__
+#: The shape of an input, its type and the places of an output, of models that take no images.
+IMAGES: tuple[tuple[int, ...], torch.dtype, tuple[int, ...]] = ((1, 28, 28), torch.float32, ())
+INPUTS = {
+    "recurrent": ((6, 2), torch.float32, ()),
+    "char_gpt": ((7,), torch.int64, (7,)),
+    "siren": ((2,), torch.float32, ()),
+}
+#: Models of images, with an activation after each layer but the head.
+PLAIN_MODELS = ["circular_cnn", "convnet", "mlp", "plain_cnn", "resnet"]
 
 
 def settings(spec: Mapping[str, Any]) -> ModelSettings:
@@ -67,7 +81,7 @@ def weights(model: nn.Module) -> list[nn.Module]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", PLAIN_MODELS)
 def test_every_model_takes_every_shape_and_learns_in_every_parameter(
     name: str, shape: tuple[int, int, int]
 ) -> None:
@@ -81,7 +95,7 @@ def test_every_model_takes_every_shape_and_learns_in_every_parameter(
 
 
 @pytest.mark.parametrize("activation", list_activations())
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", PLAIN_MODELS)
 def test_the_activation_is_the_one_named(name: str, activation: str) -> None:
     model = build_model({"name": name, "activation": activation}, (1, 8, 8), 10)
     found = [m for m in model.modules() if type(m).__module__ == "torch.nn.modules.activation"]
@@ -95,7 +109,7 @@ def test_the_activations_are_those_of_the_documentation() -> None:
     assert list_activations() == sorted(FUNCTIONS)
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", PLAIN_MODELS)
 def test_a_model_can_be_copied_pickled_and_traced(name: str) -> None:
     model = build_model({"name": name}, (1, 8, 8), 10).eval()
     x = torch.randn(3, 1, 8, 8)
@@ -109,11 +123,22 @@ def test_a_model_can_be_copied_pickled_and_traced(name: str) -> None:
 
 @pytest.mark.parametrize("name", list_models())
 def test_models_are_plain_modules_usable_by_themselves(name: str) -> None:
-    kinds = {"mlp": MLP, "convnet": ConvNet, "plain_cnn": PlainCNN, "resnet": ResNet}
+    kinds = {
+        "mlp": MLP,
+        "convnet": ConvNet,
+        "plain_cnn": PlainCNN,
+        "resnet": ResNet,
+        "circular_cnn": CircularCNN,
+        "small_vit": SmallViT,
+        "recurrent": Recurrent,
+        "char_gpt": CharGPT,
+        "siren": Siren,
+    }
+    shape, dtype, places = INPUTS.get(name, IMAGES)
     torch.manual_seed(0)
-    alone = kinds[name]((1, 8, 8), 10)
+    alone = kinds[name](shape, 10)
     torch.manual_seed(0)
-    built = build_model({"name": name}, (1, 8, 8), 10)
+    built = build_from_settings(settings({"name": name}), shape, 10, dtype, places)
     assert type(built) is kinds[name]
     for key, value in alone.state_dict().items():
         assert torch.equal(value, built.state_dict()[key])
@@ -124,10 +149,11 @@ def test_there_is_a_config_file_per_model_with_every_setting_and_its_default() -
     assert set(list_models()) < names
     for path in CONF.glob("*.yaml"):
         spec = yaml.safe_load(path.read_text())
-        built = build_model(spec, (1, 28, 28), 10)
+        shape, dtype, places = INPUTS.get(path.stem, IMAGES)
+        built = build_from_settings(settings(spec), shape, 10, dtype, places)
         if path.stem in list_models():
             assert settings(spec).architecture == path.stem
-            bare = build_model({"name": path.stem}, (1, 28, 28), 10)
+            bare = build_from_settings(settings({"name": path.stem}), shape, 10, dtype, places)
             assert str(built) == str(bare)
 
 

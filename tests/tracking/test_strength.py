@@ -57,7 +57,7 @@ def test_images_are_counted_as_they_were_found() -> None:
     verdict = replace(made_up_verdict(), evidence=Evidence(images=ImageCounts(1248, 249, 300)))
     assert strength_lines(verdict) == [
         (
-            "images",
+            "examples",
             "each seed trained on 1,248 and validated on 249; the test set has 300",
         )
     ]

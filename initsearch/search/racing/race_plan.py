@@ -23,18 +23,18 @@ COLLAPSED = 10.0
 
 
 def plan_lines(
-    entrants: Sequence[TrainedCandidate], metric: Metric, rules: RaceRules, images: int | None
+    entrants: Sequence[TrainedCandidate], metric: Metric, rules: RaceRules, examples: int | None
 ) -> list[str]:
-    """What the race can decide, and which margin, seeds or number of images would do if it hardly can.
+    """What the race can decide, and which margin, seeds or number of examples would do if it hardly can.
 
     Args:
         entrants: The candidates of the race, with their scores in the search.
         metric: What candidates are compared by.
         rules: The rules of the race.
-        images: Number of validation images; None if unknown.
+        examples: Number of validation examples; None if unknown.
 
     Returns:
-        A line on the seeds, unless all entrants had equal scores, and a line if the margin is below one image.
+        A line on the seeds, unless all entrants had equal scores, and one if the margin is below one example.
     """
     lines = []
     spread = spread_of_differences(entrants, metric)
@@ -42,8 +42,8 @@ def plan_lines(
         lines.append(_unknown_line(len(entrants), metric.unit, rules))
     elif spread > 0.0:
         lines.append(_seeds_line(len(entrants), metric.unit, rules, spread))
-    if metric.unit is POINTS and images and 0.0 < rules.margin < 1.0 / images:
-        lines.append(_images_line(metric.unit, rules.margin, images))
+    if metric.unit is POINTS and examples and 0.0 < rules.margin < 1.0 / examples:
+        lines.append(_examples_line(metric.unit, rules.margin, examples))
     return lines
 
 
@@ -110,10 +110,10 @@ def _unknown_line(count: int, unit: Unit, rules: RaceRules) -> str:
     )
 
 
-def _images_line(unit: Unit, margin: float, images: int) -> str:
-    least = unit.number(1.0 / images, at_most=True)
+def _examples_line(unit: Unit, margin: float, examples: int) -> str:
+    least = unit.number(1.0 / examples, at_most=True)
     return (
-        f"race.margin={unit.number(margin)} is less than one of {images} validation images "
-        f"({unit.amount(1.0 / images)}): set race.margin={least} or more, or data.val_size="
+        f"race.margin={unit.number(margin)} is less than one of {examples} validation examples "
+        f"({unit.amount(1.0 / examples)}): set race.margin={least} or more, or data.val_size="
         f"{math.ceil(1.0 / margin)} or more"
     )

@@ -112,15 +112,15 @@ class HeldOutScore:
 
     Attributes:
         name: The candidate.
-        test_accuracy: Mean of its score over its seeds; NaN where no run reached the end. The score is what
-            `metric` names, an accuracy in [0, 1] unless the user's own module has another.
-        by_seed: The score by seed.
-        gap: Its mean lead over the baseline, on the seeds that both have, positive if it is better; NaN for
-            the baseline itself.
+        test_accuracy: Mean over its seeds of the score that `score` names (an accuracy lies in [0, 1]); NaN
+            where no run reached the end.
+        by_seed: That score by seed.
+        gap: Its mean lead over the baseline, on the seeds that both have; NaN for the baseline itself.
         gap_low: Lower end of the lead's interval, Student's for paired differences, at level 1 - alpha; NaN for
             fewer than two seeds.
         gap_high: Its upper end.
-        metric: The name of the score.
+        score: What was measured, such as `test_accuracy` or `test_rmse`.
+        higher_is_better: Its direction; a lead is positive for a better candidate.
     """
 
     name: str
@@ -129,12 +129,13 @@ class HeldOutScore:
     gap: float = math.nan
     gap_low: float = math.nan
     gap_high: float = math.nan
-    metric: str = "test_accuracy"
+    score: str = "test_accuracy"
+    higher_is_better: bool = True
 
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """The number of images that each seed trains on and validates on, and the size of the test set."""
+    """The number of examples that each seed trains on and validates on, and the size of the test set."""
 
     train: int
     validation: int
@@ -223,7 +224,7 @@ class Evidence:
     Attributes:
         request: Hash of the request: the study, `n_trials` and the race.
         race_request: The same without `race.futility`: a race that continues after a futile end is one race.
-        images: How many images there were; None if unknown.
+        images: How many examples there were, images or others; None if unknown.
         alphas: Alpha of each race of this study so far, this one last.
         races: The same by race, see `StudySettings.race_key`.
         looks: What each look decided; the last one is the verdict.

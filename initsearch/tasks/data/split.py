@@ -80,7 +80,7 @@ def split(
     sizes = split_sizes(data, train_size, val_size)
     if seed < 0:
         raise ConfigError(f"seed must be an integer >= 0, but got {seed}: give seed=0 or more")
-    return Split(*_draw(data.name, data.train_y.cpu(), data.classes, seed, sizes))
+    return Split(*draw_stratified(data.name, data.train_y.cpu(), data.classes, seed, sizes))
 
 
 def hold_out(data_name: str, y: Tensor, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]:
@@ -89,10 +89,10 @@ def hold_out(data_name: str, y: Tensor, classes: tuple[str, ...]) -> tuple[Tenso
     The test set is a stratified sixth of the images, the same for every seed.
     """
     size = max(len(y) // 6, len(classes))
-    return _draw(data_name, y, classes, 0, (len(y) - size, size))
+    return draw_stratified(data_name, y, classes, 0, (len(y) - size, size))
 
 
-def _draw(
+def draw_stratified(
     name: str, y: Tensor, classes: tuple[str, ...], seed: int, sizes: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Two disjoint stratified sets of indices into `y`, of these sizes, each ascending."""
@@ -100,8 +100,8 @@ def _draw(
     for label, count in zip(classes, counts, strict=True):
         if count < 2:
             raise DataError(
-                f"class {label!r} of data set {name!r} must have at least 2 images to split, but "
-                f"has {count}: add images, or remove the class"
+                f"class {label!r} of data set {name!r} must have at least 2 examples to split, but "
+                f"has {count}: add examples, or remove the class"
             )
     # Imported here: a coordinator reads a data set without splitting it.
     from sklearn.model_selection import StratifiedShuffleSplit

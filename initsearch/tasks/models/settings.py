@@ -10,17 +10,28 @@ from torch import nn
 
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.settings import Settings
+from initsearch.tasks.models.char_gpt import CharGPT
+from initsearch.tasks.models.circular_cnn import CircularCNN
 from initsearch.tasks.models.convnet import ConvNet
 from initsearch.tasks.models.mlp import MLP
 from initsearch.tasks.models.plain_cnn import PlainCNN
+from initsearch.tasks.models.recurrent import Recurrent
 from initsearch.tasks.models.resnet import ResNet
+from initsearch.tasks.models.siren import Siren
+from initsearch.tasks.models.small_vit import SmallViT
 
-#: The architectures by name. Each takes `input_shape`, `num_classes` and its own settings.
+#: The architectures by name. Each takes the shape of an input, the width of
+#: the output and its own settings.
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
     "convnet": ConvNet,
     "plain_cnn": PlainCNN,
     "resnet": ResNet,
+    "circular_cnn": CircularCNN,
+    "small_vit": SmallViT,
+    "recurrent": Recurrent,
+    "char_gpt": CharGPT,
+    "siren": Siren,
 }
 OWN_SETTINGS = ("name", "_target_", "arguments")
 
@@ -90,7 +101,7 @@ class ModelSettings(Settings):
 def _arguments_of(model: Callable[..., nn.Module]) -> type[Settings]:
     """The settings of a shipped model, by the types and defaults of its own parameters.
 
-    The first two, `input_shape` and `num_classes`, come from the data.
+    The first two, the shape of an input and the width of the output, come from the data.
     """
     own = islice(inspect.signature(model).parameters.values(), 2, None)
     fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in own}

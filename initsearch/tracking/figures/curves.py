@@ -71,6 +71,8 @@ def curves_figure(
             panels[metric] = lines
     if not panels:
         return None
+    if verdict.metric != "val_loss" and _alike(panels.get("val_loss"), panels.get(verdict.metric)):
+        del panels["val_loss"]
     count = max(len(lines) for lines in panels.values())
     height = max(4.6, 0.9 + _LABEL_INCHES * 1.15 * count)
     labels = labels_of(verdict, NAME_CHARACTERS)
@@ -91,6 +93,21 @@ def curves_figure(
         _draw_panel(axes, verdict, metric, lines, names)
         axes.set_xlabel("epoch" if steps_per_epoch else "optimizer step", size=10.5)
     return figure
+
+
+def _alike(one: Mapping[str, Line] | None, other: Mapping[str, Line] | None) -> bool:
+    """Whether two panels would show the same curves: the loss of a regression is its mean squared error."""
+    if one is None or other is None or one.keys() != other.keys():
+        return False
+    return all(
+        len(one[name].mean) == len(other[name].mean)
+        and all(map(_close, one[name].mean, other[name].mean))
+        for name in one
+    )
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-4)  # they are summed in different precisions
 
 
 def mean_line(series: Sequence[Mapping[int, float]], factor: float, per_epoch: float) -> Line:

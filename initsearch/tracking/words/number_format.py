@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from initsearch.race.sentence import PLAIN, POINTS, Unit
 from initsearch.search.metric import METRICS
 
+#: Words of metrics that are written in capitals, and what a score is measured in if its name does not say so.
+ACRONYMS = {"mse": "MSE", "rmse": "RMSE", "psnr": "PSNR (dB)"}
+
 
 @dataclass(frozen=True)
 class NumberFormat:
@@ -74,12 +77,15 @@ def format_of(metric: str) -> NumberFormat:
     """The format of a metric's values.
 
     Args:
-        metric: The metric's name, such as `val_accuracy` or `val_loss`. A share is shown in percent, and its
-            margin is in percentage points; the margin of any other metric is in the metric's own units.
+        metric: The metric's name, such as `val_accuracy`, `val_loss` or `test_rmse`. A share is shown in
+            percent, and its margin is in percentage points; the margin of any other metric is in the metric's
+            own units.
     """
     words = metric.replace("val_", "validation_", 1) if metric.startswith("val_") else metric
-    words = words.replace("_", " ")
-    known = METRICS.get(metric)
+    words = " ".join(ACRONYMS.get(word, word) for word in words.replace("_", " ").split(" "))
+    known = METRICS.get(
+        metric.replace("test_", "val_", 1) if metric.startswith("test_") else metric
+    )
     unit = known.unit if known else PLAIN
     limits = known.limits if known else (-math.inf, math.inf)
     if unit is POINTS:

@@ -9,13 +9,13 @@ from initsearch.tracking.words.number_format import format_of
 
 
 def strength_lines(verdict: Verdict) -> list[tuple[str, str]]:
-    """What the verdict rests on, by keyword: `images`, `pairing`, ...; what is unknown is left out."""
+    """What the verdict rests on, by keyword: `examples`, `pairing`, ...; what is unknown is left out."""
     lines = []
     last = _last_look(verdict)
     if (images := verdict.evidence.images) is not None:
         lines.append(
             (
-                "images",
+                "examples",
                 f"each seed trained on {images.train:,} and validated on {images.validation:,}; "
                 f"the test set has {images.test:,}",
             )
