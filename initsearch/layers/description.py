@@ -6,10 +6,12 @@ from typing import Any
 
 from torch import nn
 
+from initsearch.layers.model.absent import is_absent, standing_in
 from initsearch.layers.model.deliberate import why_deliberate, without_placeholders
 from initsearch.layers.model.kinds import nature_of
 from initsearch.layers.model.slots import Slot
-from initsearch.layers.model.walk import NamedParameter, Site, parameters
+from initsearch.layers.model.stored import Stored
+from initsearch.layers.model.walk import NamedParameter, Site, parameters, unwrap
 from initsearch.layers.passes import Seen, see
 from initsearch.layers.roles import Position, from_calls, from_modules
 from initsearch.layers.trace.branches import places_in, residual_branches
@@ -46,14 +48,40 @@ def describe(
 
 
 def describe_with_trace(
-    model: nn.Module, batch: Any = None, training_batch: Callable[[], Any] | None = None
+    model: nn.Module,
+    batch: Any = None,
+    training_batch: Callable[[], Any] | None = None,
+    *,
+    without_data: bool = False,
 ) -> tuple[list[Slot], Seen]:
-    """The slots of `describe`, and what the passes have shown, from which they come."""
-    named = parameters(model)
+    """The slots of `describe`, and what the passes have shown, from which they come.
+
+    Args:
+        model: As for `describe`. If its parameters are sharded, stand-ins run in their place.
+        batch: As for `describe`.
+        training_batch: As for `describe`.
+        without_data: Whether parameters may be on the meta device. Stand-ins run in their place too, and
+            nothing is said about their values.
+    """
+    named = parameters(model, without_data=without_data)
     if not named:
         return [], Seen(Trace((), {}))
+    stored = {each.name: each.sites[0].stored for each in named}
+    if any(is_absent(held) for each in stored.values() for _, held in each.originals):
+        with standing_in(unwrap(model)):
+            slots, seen = describe_with_trace(model, batch, training_batch)
+        return [_with_values(slot, stored[slot.name]) for slot in slots], seen
     seen = see(model, named, batch, training_batch)
     return _slots(model, named, seen), seen
+
+
+def _with_values(slot: Slot, stored: Stored) -> Slot:
+    """A slot that was described on a stand-in, with what the parameter's own values say."""
+    held = stored.originals[0][1]
+    if slot.deliberate.startswith("marked") or not is_absent(held):
+        return slot
+    why = "" if held.is_meta else why_deliberate(stored, slot.category, slot.torch_default)
+    return replace(slot, deliberate=why)
 
 
 def _slots(model: nn.Module, named: Sequence[NamedParameter], seen: Seen) -> list[Slot]:

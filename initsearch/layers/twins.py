@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from initsearch.layers.model.absent import is_sharded
 from initsearch.layers.model.slots import Slot
 from initsearch.layers.model.stored import Stored
 from initsearch.layers.model.walk import parameters, unwrap, walk
@@ -85,7 +86,9 @@ def find_twins(model: nn.Module, slots: Sequence[Slot]) -> list[Twin]:
 
 
 def _tensors(stored: Stored) -> tuple[Tensor, ...]:
-    return tuple(original.detach() for _, original in stored.originals)
+    # Of sharded tensors each process compares and copies its own shards.
+    held = (original.detach() for _, original in stored.originals)
+    return tuple(each.to_local() if is_sharded(each) else each for each in held)  # type: ignore[attr-defined]
 
 
 def _buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from initsearch.digests import seed_of
 from initsearch.errors import ConfigError, ModelError
 from initsearch.initializers import Initializer, LayerScaling
-from initsearch.layers import Slot, assign_, mark_filled, read, rescale_
+from initsearch.layers import Slot, assign_, mark_filled, rescale_
+from initsearch.layers.model.assign import backup
 from initsearch.plan.rules import KEEP
 
 # The words of `Initializer.needs` that a plan can provide.
@@ -147,9 +148,7 @@ def _fill(model: nn.Module, each: Assignment, initializer: Initializer, seed: in
     slot = each.slot
     complete = initializer.resolved(slot)
     generators = _generators(slot, seed)
-    # A parameter of one part is refused before anything is written.
-    now = read(model, slot)
-    before = now.clone() if len(slot.parts) > 1 else None
+    restore = backup(model, slot)
 
     def fill(view: Tensor, fan_in: float, fan_out: float, part: int) -> None:
         complete.fill_(view, fan_in=fan_in, fan_out=fan_out, generator=generators[part])
@@ -159,8 +158,7 @@ def _fill(model: nn.Module, each: Assignment, initializer: Initializer, seed: in
     try:
         assign_(model, slot, fill)
     except (ConfigError, ModelError):
-        if before is not None:
-            now.copy_(before)
+        restore()
         raise
     mark_filled(model, slot)
     if each.choice is initializer:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 import yaml
 from torch import nn
 
@@ -23,8 +24,16 @@ from initsearch.errors import (
 from initsearch.files import write_whole
 from initsearch.initializers import Initializer, list_initializers
 from initsearch.layers import Slot, Twin, describe, find_twins
+from initsearch.layers.description import describe_with_trace
 from initsearch.plan.code import code_for
 from initsearch.plan.fill import Assignment, canonical_form, carry_out
+from initsearch.plan.materialize import (
+    allocate_buffers,
+    allocate_parameters,
+    names_without_values,
+    set_kept,
+    set_refused,
+)
 from initsearch.plan.presets import PLANS
 from initsearch.plan.report import InitReport, ParameterRow
 from initsearch.plan.rules import (
@@ -233,7 +242,9 @@ class InitPlan:
         global random state, which stays as it is.
 
         Args:
-            model: Any module whose parameters exist (no lazy or meta tensors).
+            model: Any module whose parameters exist (no lazy or meta tensors; see `materialize`). They may be
+                sharded (`fully_shard`): all processes call this, and each fills its own shards with the values
+                that one CPU gets.
             seed: Any integer.
             batch: An input of the model. It shows which activation follows each layer, and is what layers are
                 measured on if the plan needs that (`lsuv`). Default: the model's `example_input_array`, or an
@@ -258,6 +269,62 @@ class InitPlan:
             NoEffectWarning: A rule applies to no parameter.
         """
         slots = describe(model, batch, training_batch)
+        return self._applied(model, slots, seed, batch, include_frozen, keep=keep)
+
+    def materialize(
+        self,
+        model: nn.Module,
+        device: torch.device | str,
+        seed: int = 0,
+        batch: Any = None,
+        *,
+        include_frozen: bool = False,
+    ) -> InitReport:
+        """Give a model that was built on the meta device memory, and fill it.
+
+        The plan draws the same values, bit for bit, as `apply` draws for the same model on a CPU. What it keeps
+        is drawn as the framework draws it, or by the module's own `reset_parameters` (or `_init_weights`, of
+        transformers), from the same seed. Beyond the model, memory holds one parameter at a time. Sharded
+        models (`fully_shard`, `parallelize_module`) may be on the meta device too: each process fills its own
+        shards.
+
+        Args:
+            model: A module whose parameters are on the meta device, all or some of them.
+            device: Where they get memory.
+            seed: See `apply`.
+            batch: See `apply`.
+            include_frozen: See `apply`.
+
+        Returns:
+            A report as that of `apply`.
+
+        Raises:
+            ConfigError: See `apply`.
+            ModelError: See `apply`; or nothing sets a buffer, or a parameter that the plan keeps.
+
+        Example:
+            >>> with torch.device("meta"):
+            ...     model = MyTransformer()
+            >>> InitPlan.from_spec("he_normal").materialize(model, "cuda", seed=0)
+        """
+        place = torch.device(device)
+        allocate_buffers(model, place, seed)
+        slots, _ = describe_with_trace(model, batch, without_data=True)
+        absent = names_without_values(slots, model)
+        allocate_parameters(model, place)
+        return self._applied(model, slots, seed, batch, include_frozen, absent)
+
+    def _applied(
+        self,
+        model: nn.Module,
+        slots: Sequence[Slot],
+        seed: int,
+        batch: Any,
+        include_frozen: bool,
+        absent: Sequence[str] = (),
+        keep: Mapping[str, str] | None = None,
+    ) -> InitReport:
+        """Fill a model that was described; those parameters too that have no values yet."""
         assignments = self._assignments(slots, include_frozen)
         _keep(assignments, keep or {})
         kept = all(each.rule is None and each.choice == KEEP for each in assignments)
@@ -267,7 +334,9 @@ class InitPlan:
                 "widen a rule's where, or give a default"
             )
         twins = find_twins(model, slots)
+        set_kept(model, assignments, absent, seed)
         carry_out(model, assignments, seed, batch)
+        set_refused(model, assignments, absent, seed)
         _follow(twins, assignments)
         used = {each.rule for each in assignments}
         for number, rule in enumerate(self.rules):
@@ -277,7 +346,7 @@ class InitPlan:
                     for each in assignments
                     if any(note.startswith(_SKIPPED.format(number + 1)) for note in each.notes)
                 ]
-                warnings.warn(_no_effect(number, rule, skipped), NoEffectWarning, stacklevel=2)
+                warnings.warn(_no_effect(number, rule, skipped), NoEffectWarning, stacklevel=3)
         rows = (
             ParameterRow.of(model, each.slot, each.choice, each.rule, "; ".join(each.notes))
             for each in assignments

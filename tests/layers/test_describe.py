@@ -450,7 +450,7 @@ def test_lazy_and_meta_parameters_are_refused() -> None:
         describe(nn.Linear(2, 2, device="meta"))
 
 
-def test_sharded_parameters_are_refused(tmp_path: Path) -> None:
+def test_sharded_parameters_that_are_computed_are_refused(tmp_path: Path) -> None:
     import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Shard, distribute_tensor
@@ -460,6 +460,7 @@ def test_sharded_parameters_are_refused(tmp_path: Path) -> None:
         model = nn.Linear(4, 2)
         mesh = init_device_mesh("cpu", (1,))
         model.weight = nn.Parameter(distribute_tensor(model.weight.detach(), mesh, [Shard(0)]))
+        nn.utils.parametrize.register_parametrization(model, "weight", nn.Identity())
         with pytest.raises(ModelError, match=r"Linear\.weight must be whole.*fully_shard"):
             describe(model)
     finally:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from initsearch.errors import ModelError
+from initsearch.layers.model.absent import is_sharded
 from initsearch.layers.model.deliberate import FILLED
 from initsearch.layers.model.slots import Slot
 from initsearch.layers.model.stored import Stored, plain_parameter, stored_parameters
@@ -48,8 +49,10 @@ def assign_(model: nn.Module, slot: Slot, fill: Fill) -> None:
     """
     stored = _stored(model, slot)
     with torch.no_grad():
-        plain = stored.by == "plain"
-        value = stored.originals[0][1] if plain else stored.read().clone()
+        plain = stored.by == "plain" and not is_sharded(stored.originals[0][1])
+        value = stored.originals[0][1] if plain else stored.read()
+        if not plain and not is_sharded(stored.originals[0][1]):
+            value = value.clone()  # what was gathered is a copy
         for number, part in enumerate(slot.parts):
             view = part.view(value)
             fill(view, part.fan_in, part.fan_out, number)
@@ -60,6 +63,24 @@ def assign_(model: nn.Module, slot: Slot, fill: Fill) -> None:
                 value[padding].zero_()
     if not plain:
         stored.write(slot.name, value)
+
+
+def backup(model: nn.Module, slot: Slot) -> Callable[[], None]:
+    """A function that gives a parameter back the values that it has now, if `assign_` fails half-way.
+
+    Only what is filled in place needs that: a parameter of one part is refused before anything is written, and
+    a sharded one is written after it was filled.
+    """
+    stored = _stored(model, slot)
+    if len(slot.parts) < 2 or is_sharded(stored.originals[0][1]):
+        return lambda: None
+    now = stored.read()
+    before = now.clone()
+
+    def restore() -> None:
+        now.copy_(before)
+
+    return restore
 
 
 def padding_row(model: nn.Module, slot: Slot) -> int | None:

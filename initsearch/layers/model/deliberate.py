@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from initsearch.initializers import Initializer
+from initsearch.layers.model.absent import whole
 from initsearch.layers.model.slots import Slot
 from initsearch.layers.model.stored import Stored
 
@@ -41,7 +42,7 @@ def why_deliberate(stored: Stored, category: str, default: Initializer | None) -
         return f"marked {_MARK}"
     if any(hasattr(original, FILLED) for original in held):
         return ""
-    value = stored.originals[0][1].detach()
+    value = whole(stored.originals[0][1].detach())
     if category == "weight" and not value.is_sparse and _is_zero(value):
         return "all zero"
     if value.is_complex():

@@ -14,6 +14,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from initsearch.errors import ModelError
+from initsearch.layers.model.absent import is_sharded, store, whole
 
 # The number of power iterations with which torch itself sets up spectral_norm.
 _SPECTRAL_ITERATIONS = 15
@@ -48,7 +49,7 @@ class Stored:
     def read(self) -> Tensor:
         """The value that the module computes with; no gradient is recorded."""
         if self.by == "plain":
-            return getattr(self.module, self.attribute).detach()  # type: ignore[no-any-return]
+            return whole(getattr(self.module, self.attribute).detach())
         with torch.no_grad():
             if self.by == "weight_norm":
                 hook = _hook(self.module, self.attribute, WeightNorm)
@@ -125,6 +126,8 @@ class Stored:
             originals = dict(self.originals)
             originals[f"{self.attribute}_v"].copy_(value)
             originals[f"{self.attribute}_g"].copy_(torch.norm_except_dim(value, 2, dim))
+        elif is_sharded(self.originals[0][1]):
+            store(self.originals[0][1], value)
         else:
             self.originals[0][1].copy_(value)
         self._refresh()
@@ -155,7 +158,7 @@ def stored_parameters(module: nn.Module) -> Iterator[Stored]:
     """The logical parameters that a module itself owns, in the order of their registration.
 
     Raises:
-        ModelError: A lazy parameter or a meta tensor.
+        ModelError: A lazy parameter, or a sharded one that is parametrized.
     """
     # Without hooks, none of torch's older kind sets a weight.
     hooked = dict(_hooked(module)) if module._forward_pre_hooks else {}
@@ -189,7 +192,7 @@ def plain_parameter(module: nn.Module, name: str) -> Stored | None:
     """A parameter that a module without hooks reads as it is stored; `None` if it has no such parameter.
 
     Raises:
-        ModelError: A lazy parameter or a meta tensor.
+        ModelError: A lazy parameter, or a sharded one that is parametrized.
     """
     parameter = module._parameters.get(name)
     if parameter is None or module._forward_pre_hooks:
@@ -251,18 +254,10 @@ def _checked(stored: Stored) -> Stored:
                 f"{where} must have a shape, but is lazy (uninitialized): run one batch through "
                 "the model first"
             )
-        sharded = type(original) is not nn.Parameter and any(
-            kind.__name__ == "DTensor" for kind in type(original).__mro__
-        )
-        if sharded:
+        if stored.by != "plain" and is_sharded(original):
             raise ModelError(
-                f"{where} must be whole, but is sharded over devices: initialize the model before "
-                "fully_shard or parallelize_module"
-            )
-        if original.is_meta:
-            raise ModelError(
-                f"{where} must hold data, but is a meta tensor: call "
-                "model.to_empty(device='cpu') first"
+                f"{where} must be whole, since its {stored.how} computes it, but is sharded over devices: "
+                "initialize the model before fully_shard or parallelize_module"
             )
     return stored
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from initsearch.errors import ModelError
+from initsearch.layers.model.absent import is_absent
 from initsearch.layers.model.stored import Stored, stored_parameters
 
 # A wrapper, and the attribute that holds the module inside, which is left out of a parameter's name.
@@ -134,15 +135,28 @@ class NamedParameter:
         return self.sites[0].name
 
 
-def parameters(model: nn.Module) -> list[NamedParameter]:
+def parameters(model: nn.Module, *, without_data: bool = False) -> list[NamedParameter]:
     """The logical parameters in the order of their registration, tied ones once.
 
     Two names are tied if they lead to the same memory, even through two parameter objects.
+
+    Args:
+        model: Any module.
+        without_data: Whether parameters may be on the meta device.
+
+    Raises:
+        ModelError: A lazy parameter, a meta tensor unless `without_data`, or a sharded parameter that is
+            parametrized.
     """
     found: dict[object, NamedParameter] = {}
     for module_name, module, ancestors in walk(model):
         for stored in stored_parameters(module):
             qualified = f"{module_name}.{stored.attribute}" if module_name else stored.attribute
+            if not without_data and any(original.is_meta for _, original in stored.originals):
+                raise ModelError(
+                    f"{type(module).__name__}.{stored.attribute} must hold data, but is a meta tensor: call "
+                    "plan.materialize(model, device), or model.to_empty(device='cpu') first"
+                )
             parameter = found.setdefault(_identity(stored), NamedParameter())
             parameter.sites.append(Site(qualified, module_name, stored, ancestors))
     return list(found.values())
@@ -151,7 +165,7 @@ def parameters(model: nn.Module) -> list[NamedParameter]:
 def _identity(stored: Stored) -> object:
     return tuple(
         (str(original.device), original.data_ptr(), original.numel())
-        if original.numel() and original.data_ptr()
+        if original.numel() and not is_absent(original) and original.data_ptr()
         else id(original)
         for _, original in stored.originals
     )
