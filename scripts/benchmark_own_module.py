@@ -186,9 +186,12 @@ def main() -> None:
         verdict = work()
         costs[name] = now().since(begun)
         first, this = costs["by hand"], costs[name]
+        # The time of worker processes is not this process's.
+        own = (
+            f"{this.cpu:13.1f}  {first.cpu / this.cpu:5.1f}" if name != "+ workers" else f"{'':20}"
+        )
         print(
-            f"{name:10}  {this.wall:9.1f}  {first.wall / this.wall:5.1f}  {this.cpu:13.1f}  "
-            f"{first.cpu / this.cpu:5.1f}  {verdict[:80]}",
+            f"{name:10}  {this.wall:9.1f}  {first.wall / this.wall:5.1f}  {own}  {verdict[:80]}",
             flush=True,
         )
 
