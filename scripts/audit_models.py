@@ -1,162 +1,29 @@
-"""What published models are drawn from: `identify` on small configurations, compared with their sources.
+"""What published models are drawn from: `identify` on small configurations, compared with two truths.
 
-For each model, the truth is a list of name patterns with the initializers that its source code calls, read in
-torchvision, timm and transformers; the first pattern that matches a parameter counts. A parameter is right if
-`identify` gives one of these names. The models' own code draws the weights, with one seed per repetition.
+The first truth is what each model's own code did to its parameters while it was built (`audit_oracle.py`), for
+all models of `audit_zoo.py`. The second is their source code, read for a sample of them. A tensor is right if
+`identify` names the same distribution, with numbers that agree to .5 %; what was computed and not drawn must be
+`unknown`. No weights are downloaded.
 
     python scripts/audit_models.py
-    python scripts/audit_models.py --repetitions 5
+    python scripts/audit_models.py --repetitions 5 "timm *"
 """
 
 import argparse
-import importlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import Any
 
 import torch
+from audit_oracle import OTHER, PARTS, Law, Recording, same_law, simplified
+from audit_zoo import SOURCES, ZOO, Truth
 from torch import nn
 
 from initsearch import identify
-
-#: (pattern of names, the initializers that the source has for them). A bar separates names of equal draws.
-Truth = Sequence[tuple[str, str]]
-
-NORMS: Truth = (("*norm*.weight", "ones"), ("*bn*.weight", "ones"), ("*ln_*.weight", "ones"))
-FAN_OUT = "he_normal(fan_out)|he_normal(fan_out of the shape)"
-SMALL = "normal(std=0.02)"
-SIZES = {
-    "hidden_size": 64,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "intermediate_size": 96,
-    "vocab_size": 199,
-}
-
-
-def vision(name: str, *arguments: Any, **settings: Any) -> Callable[[], nn.Module]:
-    """A constructor of torchvision.models with its arguments."""
-
-    def build() -> nn.Module:
-        models = importlib.import_module("torchvision.models")
-        model: nn.Module = getattr(models, name)(*arguments, num_classes=10, **settings)
-        return model
-
-    return build
-
-
-def image_model(name: str, **settings: Any) -> Callable[[], nn.Module]:
-    """A model of timm."""
-
-    def build() -> nn.Module:
-        model: nn.Module = importlib.import_module("timm").create_model(
-            name, num_classes=10, **settings
-        )
-        return model
-
-    return build
-
-
-def language_model(name: str, config: str, **settings: Any) -> Callable[[], nn.Module]:
-    """A model of transformers with its configuration."""
-
-    def build() -> nn.Module:
-        library = importlib.import_module("transformers")
-        model: nn.Module = getattr(library, name)(getattr(library, config)(**settings))
-        return model
-
-    return build
-
-
-MODELS: dict[str, tuple[Callable[[], nn.Module], Truth]] = {
-    "torchvision resnet18": (
-        vision("resnet18"),
-        (
-            ("fc.*", "torch_default"),
-            ("*conv*.weight", FAN_OUT),
-            ("*downsample.0.weight", FAN_OUT),
-            ("*.weight", "ones"),
-            ("*.bias", "zeros"),
-        ),
-    ),
-    "torchvision mobilenet_v2": (
-        vision("mobilenet_v2", width_mult=0.35),
-        (
-            ("classifier.1.weight", "normal(std=0.01)"),
-            ("*.bias", "zeros"),
-            ("features.0.0.weight", FAN_OUT),
-            ("features.18.0.weight", FAN_OUT),
-            ("features.*.conv.*.0.weight", FAN_OUT),
-            ("features.1.conv.1.weight", FAN_OUT),
-            ("features.1.conv.2.weight", "ones"),
-            ("features.*.conv.2.weight", FAN_OUT),
-            ("*.weight", "ones"),
-        ),
-    ),
-    "torchvision squeezenet1_1": (
-        vision("squeezenet1_1"),
-        (
-            ("classifier.1.weight", "normal(std=0.01)"),
-            ("*.weight", "he_uniform"),
-            ("*.bias", "zeros"),
-        ),
-    ),
-    "torchvision shufflenet_v2": (
-        vision("shufflenet_v2_x0_5"),
-        (("fc.*", "torch_default"), ("*.bias", "zeros"), ("*.weight", "torch_default|ones")),
-    ),
-    "torchvision vit": (
-        vision("VisionTransformer", 32, 8, 4, 4, 64, 128),
-        (
-            ("class_token", "zeros"),
-            ("*pos_embedding", SMALL),
-            ("conv_proj.weight", "lecun_normal"),
-            ("heads.*", "zeros"),
-            ("*.mlp.*.weight", "glorot_uniform"),
-            ("*.mlp.*.bias", "normal(std=1e-06)"),
-            ("*ln*.weight", "ones"),
-            ("*in_proj_weight", "glorot_uniform(fan_avg of the shape)|torch_default: *"),
-            ("*out_proj.weight", "torch_default"),
-            ("*bias", "zeros"),
-        ),
-    ),
-    "timm vit_tiny": (
-        image_model("vit_tiny_patch16_224", depth=4),
-        (
-            ("cls_token", "normal(std=1e-06)"),
-            ("pos_embed", SMALL),
-            ("patch_embed.proj.*", "torch_default"),
-            *NORMS,
-            ("*.weight", SMALL),
-            ("*.bias", "zeros"),
-        ),
-    ),
-    "transformers gpt2": (
-        language_model(
-            "GPT2LMHeadModel",
-            "GPT2Config",
-            n_embd=64,
-            n_layer=4,
-            n_head=4,
-            vocab_size=199,
-            n_positions=64,
-        ),
-        (
-            *NORMS,
-            ("*c_proj.weight", "normal(std=0.02) / sqrt(8)"),
-            ("*.weight", SMALL),
-            ("*.bias", "zeros"),
-        ),
-    ),
-    "transformers bert": (
-        language_model("BertModel", "BertConfig", **SIZES),
-        (("*LayerNorm.weight", "ones"), ("*.weight", SMALL), ("*.bias", "zeros")),
-    ),
-    "transformers llama": (
-        language_model("LlamaForCausalLM", "LlamaConfig", **SIZES),
-        (("*norm.weight", "ones"), ("*.weight", SMALL)),
-    ),
-}
+from initsearch.audit.identified import Identified
+from initsearch.audit.identify import identified
+from initsearch.audit.units import units_of
+from initsearch.layers import describe
 
 
 def is_right(truth: Truth, parameter: str, found: str) -> bool | None:
@@ -167,34 +34,74 @@ def is_right(truth: Truth, parameter: str, found: str) -> bool | None:
     return None
 
 
+def agrees(each: Identified, truth: Law) -> bool:
+    """Whether what was identified is what the model's code has drawn."""
+    law = each.distribution
+    if truth == OTHER:
+        return each.family == "unknown"
+    if truth[0] == "orthogonal":
+        return each.family == "orthogonal" and same_law(truth, "orthogonal", (each.scale,))
+    return law is not None and same_law(truth, law.kind, law.numbers)
+
+
+def against_code(model: nn.Module, truth: Recording, counts: Counter[str]) -> Iterator[str]:
+    """Count the tensors of a model that are right, and yield a line for each that is wrong."""
+    for each in identified(units_of(model, describe(model))):
+        name = each.unit.slot.name
+        law = truth.laws.get(name, PARTS)
+        if law == PARTS:
+            counts["not recorded"] += 1
+            continue
+        counts["tensors"] += 1
+        if not agrees(each, law):
+            counts["wrong"] += 1
+            kind, numbers = simplified(law)
+            drawn = ", ".join(f"{number:.4g}" for number in numbers)
+            yield f"    {each.unit.name} {each.unit.slot.shape}: {each.label}, but drawn as {kind}({drawn})"
+
+
+def against_source(name: str, model: nn.Module, counts: Counter[str]) -> Iterator[str]:
+    """The same with the names that the source has."""
+    for row in identify(model).rows:
+        right = is_right(SOURCES[name][1], row.parameter, row.initializer)
+        if right is None:
+            raise SystemExit(f"{name}: the truth has no pattern for {row.parameter}: add one")
+        counts["tensors"] += 1
+        if not right:
+            counts["wrong"] += 1
+            yield f"    {row.parameter}: {row.initializer} ({row.confidence:.2f}), unlike its source"
+
+
 def main() -> None:
-    """Print a line per model with its rows, the number of wrong ones, and each wrong one."""
+    """Print a line per model with its tensors, the number of wrong ones, and each wrong one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", default=["*"], help="patterns of names (default: all)")
     parser.add_argument("--repetitions", type=int, default=1, help="seeds of each model")
-    repetitions = parser.parse_args().repetitions
-    total = errors = 0
-    print(f"{'model':30}  tensors  wrong")
-    for name, (build, truth) in MODELS.items():
-        rows = wrong = 0
+    arguments = parser.parse_args()
+    chosen = [n for n in ZOO if any(fnmatchcase(n, pattern) for pattern in arguments.models)]
+    by_code, by_source = Counter[str](), Counter[str]()
+    print(f"{'model':40}  tensors  wrong  not recorded")
+    for name in chosen:
+        counts = Counter[str]()
         lines: list[str] = []
-        for seed in range(repetitions):
+        for seed in range(arguments.repetitions):
             torch.manual_seed(seed)
-            report = identify(build())
-            for row in report.rows:
-                right = is_right(truth, row.parameter, row.initializer)
-                if right is None:
-                    raise SystemExit(
-                        f"{name}: the truth has no pattern for {row.parameter}: add one"
-                    )
-                rows += 1
-                if not right:
-                    wrong += 1
-                    lines.append(
-                        f"    seed {seed}, {row.parameter}: {row.initializer} ({row.confidence:.2f})"
-                    )
-        total, errors = total + rows, errors + wrong
-        print(f"{name:30}  {rows:7d}  {wrong:5d}", *lines, sep="\n")
-    print(f"{errors} of {total} wrong: an error rate of {errors / total:.2%}")
+            model, truth = Recording.of(ZOO[name])
+            lines += against_code(model, truth, counts)
+            if name in SOURCES:
+                lines += against_source(name, model, by_source)
+        by_code += counts
+        numbers = (counts["tensors"], counts["wrong"], counts["not recorded"])
+        print(
+            f"{name:40}  {numbers[0]:7d}  {numbers[1]:5d}  {numbers[2]:12d}",
+            *lines,
+            sep="\n",
+            flush=True,
+        )
+    for title, counts in (("their own code", by_code), ("their sources", by_source)):
+        wrong, total = counts["wrong"], counts["tensors"]
+        print(f"against {title}: {wrong} of {total} wrong, {wrong / max(total, 1):.2%}")
+    print(f"{len(chosen)} models")
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ def shortest(value: float, dtype: torch.dtype) -> float:
 def shortest_within(low: float, high: float) -> tuple[float, int]:
     """The number with the fewest digits in an interval of positive numbers, and how many digits it has.
 
-    Of several, the nearest to the middle. An interval without a number of at most `_MOST_DIGITS` digits gives
-    its middle.
+    Of several, the nearest to the middle; but a power of ten before other numbers of one digit. An interval
+    without a number of at most `_MOST_DIGITS` digits gives its middle.
     """
     low = max(low, 1e-300)
     middle = math.sqrt(low) * math.sqrt(high)
@@ -34,6 +34,8 @@ def shortest_within(low: float, high: float) -> tuple[float, int]:
             for count in range(near - 1, near + 3)
             if low <= (number := float(f"{count * step:.{digits}g}")) <= high
         ]
+        tens = [float(f"1e{power + more}") for more in (0, 1)] if digits == 1 else []
+        inside = [ten for ten in tens if low <= ten <= high] or inside
         if inside:
             return min(inside, key=lambda number: abs(number - middle)), digits
     return middle, _MOST_DIGITS + 1

@@ -312,6 +312,24 @@ def test_the_plan_of_a_report_draws_the_same() -> None:
     assert found(identify(again)) == found(report)
 
 
+def test_of_numbers_of_one_digit_a_power_of_ten_is_named() -> None:
+    names = []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        model = nn.Linear(2, 2)
+        model.register_parameter("token", nn.Parameter(torch.empty(1, 1, 64).normal_(std=1e-6)))
+        names += [row.initializer for row in identify(model).rows if row.parameter == "token"]
+    assert names == ["normal(std=1e-06)"] * 5
+
+
+def test_a_model_is_run_once() -> None:
+    calls = []
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    model.register_forward_hook(lambda *_: calls.append(1))
+    identify(model, torch.randn(2, 4))
+    assert len(calls) == 1
+
+
 def test_the_model_and_the_random_state_are_left_as_they_were() -> None:
     model = Blocks()
     before = {name: value.clone() for name, value in model.state_dict().items()}
