@@ -239,6 +239,7 @@ class Look:
             self.rules.margin,
             blocks,
             level,
+            self.rules.correct_skew,
         )
         gap = float(table.gap[leader, rivals[0]])
         detectable = float(np.quantile(needed, pairs.TARGET_POWER))

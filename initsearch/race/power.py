@@ -35,6 +35,7 @@ def needed_leads(
     margin: float,
     blocks: int,
     level: float,
+    correct_skew: bool = True,
 ) -> Floats:
     """Draws of the true lead over the nearest rival that would make a look's leader the winner.
 
@@ -50,6 +51,7 @@ def needed_leads(
         margin: What the lower end of each interval has to exceed.
         blocks: Number of blocks at the look.
         level: Two-sided level of the look.
+        correct_skew: As in the rules of the race.
 
     Returns:
         (DRAWS,) leads, in units of the metric; the same ones for the same evidence.
@@ -72,12 +74,13 @@ def needed_leads(
     # A difference that is constant so far has the least spread that `compare` allows.
     factor = np.where(varies, spread / np.where(varies, observed, 1.0), 1.0)
     deviation = np.where(varies, factor * deviation, spread)
-    skew = np.zeros_like(shift)
-    if blocks >= SHOWS_SKEW:
+    skew = excess = np.zeros_like(shift)
+    if correct_skew and blocks >= SHOWS_SKEW:
         skew = skewness(((noise - shift[:, None]) ** 3).sum(axis=1), squares, many)
-    sums = sums - sums.mean(axis=1, keepdims=True)
-    products, sums_squared = (np.einsum("dbr,dbr->dr", sums, x) for x in (noise, sums))
-    excess = excess_variability(products, np.maximum(squares, 0.0), sums_squared)
+    if correct_skew:
+        sums = sums - sums.mean(axis=1, keepdims=True)
+        products, sums_squared = (np.einsum("dbr,dbr->dr", sums, x) for x in (noise, sums))
+        excess = excess_variability(products, np.maximum(squares, 0.0), sums_squared)
     error = critical_values(many, np.array(level), skew, excess) * deviation / blocks**0.5
     needed: Floats = (margin + scale[:, None] * (error - factor * shift) - offsets).max(axis=1)
     return needed
@@ -193,6 +196,8 @@ def _decidable(rules: RaceRules, n_arms: int, sd: float, blocks: int) -> tuple[f
     # Of equally variable candidates, the leader seems more variable than a rival in some draws.
     excess = draw.standard_normal((DRAWS, n_arms - 1))
     excess /= np.sqrt(excess**2 + draw.chisquare(max(1, blocks - 2), excess.shape))
+    if not rules.correct_skew:
+        excess[:] = 0.0
     win = student_values(np.array(blocks), np.array(rules.levels[-1]), excess)
     tie = -float(stdtrit(blocks - 1, rules.tie_levels[-1]))
     needed = (win * deviation[:, 1:] + means[:, 1:] - means[:, :1]).max(axis=1)

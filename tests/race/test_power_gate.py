@@ -38,7 +38,7 @@ def predicted(gap: float, spread: float, rules: RaceRules) -> float:
 def test_a_simulated_gap_is_detected_as_often_as_predicted(
     gap: float, max_seeds: int, stated: float
 ) -> None:
-    rules = RaceRules(max_seeds=max_seeds)
+    rules = RaceRules(max_seeds=max_seeds, correct_skew=False)
     spread = 0.004  # of the paired difference: each of the two adds its own share
     power = predicted(gap, spread, rules)
     assert power == pytest.approx(stated, abs=0.01)
@@ -50,7 +50,7 @@ def test_a_simulated_gap_is_detected_as_often_as_predicted(
 
 @pytest.mark.parametrize(("gap", "margin"), [(0.005, 0.001), (0.002, 0.001), (0.0005, 0.001)])
 def test_the_reported_power_is_the_share_of_winners(gap: float, margin: float) -> None:
-    rules = RaceRules(looks=(12,), max_seeds=12, margin=margin)
+    rules = RaceRules(looks=(12,), max_seeds=12, margin=margin, correct_skew=False)
     spread, level = 0.0015, 2 * t_levels(rules.schedule, rules.alpha / 2)[-1]
     reported = win_power(gap, margin, spread, 12, level)
     assert reported == pytest.approx(predicted(gap, spread, rules), abs=1e-6)
@@ -63,7 +63,7 @@ def test_the_reported_power_is_the_share_of_winners(gap: float, margin: float) -
 @pytest.mark.parametrize("count", [2, 5, 8])
 def test_the_detectable_gap_over_tied_rivals_is_detected_as_often_as_stated(count: int) -> None:
     """Gaps stated by races of equal candidates, against SciPy's tests on races with that true lead."""
-    rules = RaceRules(looks=(12,), max_seeds=12, futility=0.0)
+    rules = RaceRules(looks=(12,), max_seeds=12, futility=0.0, correct_skew=False)
     stated = [o.decision.detectable_gap for o in races(120, [0.97] * count, rules, sd=0.004)]
     rng = np.random.default_rng(5)
     scores = 0.004 * rng.normal(size=(4000, count, 12))
@@ -75,7 +75,7 @@ def test_the_detectable_gap_over_tied_rivals_is_detected_as_often_as_stated(coun
 
 def test_a_plan_states_the_lead_and_the_margin_that_its_seeds_decide() -> None:
     rng = np.random.default_rng(6)
-    rules = RaceRules(looks=(12,), max_seeds=12)
+    rules = RaceRules(looks=(12,), max_seeds=12, correct_skew=False)
     for count in (2, 5):
         made = plan(rules, count, 0.004)
         scores = 0.004 / 2**0.5 * rng.normal(size=(4000, count, 12))
@@ -88,6 +88,15 @@ def test_a_plan_states_the_lead_and_the_margin_that_its_seeds_decide() -> None:
             test = stats.ttest_rel(leader, scores, axis=2).confidence_interval(0.90)
         widest = np.nanmax(np.where(np.isfinite(test.high), test.high, np.nan), axis=1)
         assert (widest <= made.margin).mean() == pytest.approx(0.8, abs=0.06)
+
+
+@pytest.mark.parametrize("max_seeds", [8, 12])
+def test_the_lead_of_a_plan_is_found_by_races_with_the_rules_in_force(max_seeds: int) -> None:
+    rules = RaceRules(looks=(max_seeds,), max_seeds=max_seeds, futility=0.0)
+    made, plain = (plan(r, 3, 0.004) for r in (rules, replace(rules, correct_skew=False)))
+    assert made.lead > plain.lead
+    outcomes = races(300, [0.9 + made.lead, 0.9, 0.9], rules, sd=0.004 / 2**0.5, shared_sd=0.0)
+    assert np.mean([outcome.winner == "c0" for outcome in outcomes]) == pytest.approx(0.8, abs=0.07)
 
 
 def test_a_plan_names_the_seeds_that_its_margin_needs() -> None:
@@ -132,7 +141,7 @@ def test_a_twin_as_the_runner_up_leaves_the_power_against_the_others() -> None:
 
 
 def test_the_gap_is_detected_in_heavy_tailed_scores() -> None:
-    rules = RaceRules()
+    rules = RaceRules(correct_skew=False)
     outcomes = races(
         REPLICATES, [0.97, 0.965, *OTHERS], rules, noise=heavy_tailed, sd=0.004 / 2**0.5
     )
@@ -148,7 +157,7 @@ def test_a_wide_gap_is_detected_early_and_the_remaining_budget_is_saved() -> Non
 
 def test_a_race_detects_what_its_last_look_detects() -> None:
     rng = np.random.default_rng(0)
-    rules = RaceRules()
+    rules = RaceRules(correct_skew=False)
     level = 2 * t_levels(rules.schedule, rules.alpha / 2)[-1]
     seen = 0
     for _ in range(200):
@@ -165,8 +174,10 @@ def test_noise_shared_within_a_block_costs_no_power() -> None:
     rng = np.random.default_rng(0)
     for _ in range(100):
         scores = np.array([[0.97], [0.965], [0.95]]) + 0.003 * rng.normal(size=(3, 12))
-        quiet = race(scores, RaceRules())
-        loud = race(scores + 0.05 * rng.normal(size=(1, 12)), RaceRules())
+        # Shared noise changes which candidate seems more variable, which is another matter.
+        rules = RaceRules(correct_skew=False)
+        quiet = race(scores, rules)
+        loud = race(scores + 0.05 * rng.normal(size=(1, 12)), rules)
         assert (loud.decision.status, loud.decision.look) == (
             quiet.decision.status,
             quiet.decision.look,
