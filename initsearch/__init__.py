@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from initsearch.finder import InitFinder as InitFinder
     from initsearch.finder import InitFindResult as InitFindResult
     from initsearch.finder import init_find as init_find
+    from initsearch.hydra_app import search_app as search_app
     from initsearch.initializers import Initializer as Initializer
     from initsearch.initializers import get_initializer as get_initializer
     from initsearch.initializers import list_initializers as list_initializers
@@ -57,6 +58,7 @@ _MODULES = {
     "list_initializers": "initializers",
     "race": "",
     "register": "initializers",
+    "search_app": "hydra_app",
     "suggest_plan": "space",
 }
 

@@ -15,6 +15,11 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
+def app_conf_dir() -> Path:
+    """The folder of the config groups that every Hydra app gets, by the plugin in `hydra_plugins`."""
+    return conf_dir() / "hydra_app"
+
+
 def options_of(group: str) -> list[str]:
     """The names that a config group takes: its files."""
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))

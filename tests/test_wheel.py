@@ -33,7 +33,36 @@ def test_the_wheel_holds_every_config_and_module_and_nothing_else(wheel: Path) -
     }
     package = REPOSITORY / "initsearch"
     modules = {str(p.relative_to(REPOSITORY)) for p in package.rglob("*.py")}
-    assert names == conf | modules | {"initsearch/py.typed"}
+    # Without an __init__, so that other packages' plugins for Hydra are found beside it.
+    plugins = {"hydra_plugins/initsearch_searchpath.py"}
+    assert names == conf | modules | plugins | {"initsearch/py.typed"}
+
+
+def test_the_wheel_gives_a_hydra_app_its_groups(wheel: Path, tmp_path: Path) -> None:
+    site, configs = tmp_path / "site", tmp_path / "configs"
+    (configs / "callbacks").mkdir(parents=True)
+    (configs / "callbacks" / "default.yaml").write_text(
+        "early_stopping: {_target_: builtins.dict}\n"
+    )
+    (configs / "train.yaml").write_text("defaults: [_self_, {callbacks: default}]\n")
+    (tmp_path / "train.py").write_text(
+        "import hydra, hydra_plugins.initsearch_searchpath as plugin\n"
+        "@hydra.main(version_base='1.3', config_path='configs', config_name='train')\n"
+        "def main(cfg):\n"
+        "    print(plugin.__file__, cfg.callbacks.init._target_, cfg.callbacks.init.plan.name)\n"
+        "main()\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)],
+        check=True,
+    )  # fmt: skip
+    plan = "initsearch/plan@callbacks.init.plan=orthogonal"
+    found = subprocess.run(
+        [sys.executable, "train.py", "callbacks=[default,init]", plan, "hydra.run.dir=."],
+        env={**os.environ, "PYTHONPATH": str(site)}, cwd=tmp_path, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert Path(found[0]).is_relative_to(site)
+    assert found[1:] == ["initsearch.InitCallback", "orthogonal"]
 
 
 def test_the_wheel_runs_a_sweep_from_another_folder(wheel: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-LOGGERS = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning")
+#: Those of Lightning, and of `InitCallback`, which writes its table for each fit.
+LOGGERS = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "initsearch.callback")
 
 
 @contextmanager
