@@ -39,6 +39,7 @@ class InitFinder(CallbackBase):
         race: Settings of the config group `race`.
         progress: Whether a progress bar is shown.
         force: Whether weights that were trained or loaded are searched and filled too; default no.
+        engine: How the candidates of a seed are trained (`auto`, `trainer` or `loop`).
 
     Attributes:
         result: What the search found; None before the fit.
@@ -64,6 +65,7 @@ class InitFinder(CallbackBase):
         race: dict[str, Any] | None = None,
         progress: bool = True,
         force: bool = False,
+        engine: str = "auto",
     ) -> None:
         super().__init__()
         self.seed = seed
@@ -81,6 +83,7 @@ class InitFinder(CallbackBase):
             "search": search,
             "race": race,
             "progress": progress,
+            "engine": engine,
         }
 
     def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:

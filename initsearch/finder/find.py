@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
     from initsearch.tasks.lightning import LightningTask
+    from initsearch.tasks.lightning_fit import UsersFit
 
 #: The baseline of a module that is built for each fit: what the user has now.
 AS_BUILT: Mapping[str, Any] = {"as_built": {"default": {"weight": "keep", "bias": "keep"}}}
@@ -36,11 +37,14 @@ def init_find(
     train_dataloaders: Any = None,
     val_dataloaders: Any = None,
     *,
+    test_dataloaders: Any = None,
     datamodule: Any = None,
     trainer: "Trainer | None" = None,
     space: Space | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     metric: str | None = None,
     mode: str | None = None,
+    test_metric: str | None = None,
+    configure: "Callable[[LightningModule, float], Any] | None" = None,
     budget: float | None = None,
     baselines: str | Mapping[str, Any] | Sequence[str] | None = None,
     n_trials: int = 16,
@@ -74,13 +78,21 @@ def init_find(
             - a task (`initsearch.tasks.Task`).
         train_dataloaders: As `Trainer.fit` takes them.
         val_dataloaders: As `Trainer.fit` takes them.
+        test_dataloaders: As `Trainer.test` takes them. Where there are some, or a `test_dataloader`, and the
+            module has a `test_step`, the leader of the race and the baseline are tested once, after the
+            decision.
         datamodule: As `Trainer.fit` takes it.
         trainer: The Trainer of the module, with one device. Its `max_epochs` or `max_steps` are the full
             budget. Copies of it have no progress bar, no checkpoints and no logger.
         space: What may vary; see `Space.from_spec`. Default: schemes that suit the activations of the module.
+            With `lr`, each scheme is tried at several learning rates, so that none wins by the one rate that
+            suits it.
         metric: What candidates are compared by: for a module, a name that it logs (`val/acc`).
         mode: `max` if higher is better, `min` if lower is. It must be given for a module; for a function it is
             `max` by default; a metric of the command line has its own direction.
+        test_metric: What `test_step` logs; None: the name of the metric with `test` for `val` (`test/acc`).
+        configure: Sets the learning rate of a module, `configure(module, lr)`, if the space has `lr`. None: the
+            module's attribute or hyperparameter `lr` or `learning_rate` is set.
         budget: For a function: the full budget in its own unit (epochs, steps, episodes). With it, weak
             candidates are dropped at smaller budgets; the function is called again, from the start, for a
             larger one. For a task: epochs.
@@ -128,7 +140,9 @@ def init_find(
     if isinstance(model, Task):
         task, label = model, type(model).__name__
     elif trainer is not None:
-        found = _lightning_task(model, trainer, data, metric, mode, version, engine)
+        users = _users_fit(model, trainer, data, test_dataloaders, configure)
+        rates = () if space is None else _rates(Space.from_spec(space))
+        found = _lightning_task(users, metric, mode, version, engine, rates, test_metric)
         task, label, metric = found, found.found.name, found.metric
         budget = found.epochs if budget is None else budget
         space = default_space(found.slots()) if space is None else space
@@ -166,29 +180,61 @@ def init_find(
     return InitFindResult(done.verdict, done.folder)
 
 
-def _lightning_task(
+def _users_fit(
     model: Any,
     trainer: "Trainer",
     data: Mapping[str, Any],
-    metric: str | None,
-    mode: str | None,
-    version: str,
-    engine: str,
-) -> "LightningTask":
-    """The task of a user's own module, after a short fit."""
-    from initsearch.tasks.lightning import LightningTask
-    from initsearch.tasks.lightning_engines import ENGINES, Engine
+    test_dataloaders: Any,
+    configure: Callable[..., Any] | None,
+) -> "UsersFit":
+    """What a user passes to `fit` and `test`."""
     from initsearch.tasks.lightning_fit import UsersFit
 
     if not isinstance(model, nn.Module) and not callable(model):
         raise ConfigError(
             f"model must be a LightningModule, or a function that builds one, but got {quoted(model)}"
         )
+    if configure is not None and not callable(configure):
+        raise ConfigError(
+            f"configure must be a function that sets a rate, but got {quoted(configure)}: "
+            "give configure=lambda module, lr: ..."
+        )
+    return UsersFit(model, trainer, data, test_dataloaders, configure)
+
+
+def _rates(space: Space) -> tuple[float, ...]:
+    """The ends of the learning rates of a space; none if it has none."""
+    domain = space.lr
+    if domain is None:
+        return ()
+    return tuple(float(str(value)) for value in domain.examples())
+
+
+def _lightning_task(
+    users: "UsersFit",
+    metric: str | None,
+    mode: str | None,
+    version: str,
+    engine: str,
+    rates: Sequence[float],
+    test_metric: str | None,
+) -> "LightningTask":
+    """The task of a user's own module, after a short fit."""
+    from initsearch.tasks.lightning import LightningTask
+    from initsearch.tasks.lightning_engines import ENGINES, Engine
+
     if metric is None or mode is None:
         raise ConfigError(
             "metric and mode must be given for a LightningModule: metric='val/acc', mode='max'"
         )
     check_choice("mode", mode, MODES)
     check_choice("engine", engine, ENGINES)
-    users = UsersFit(model, trainer, data)
-    return LightningTask.probed(users, metric, version, cast("Engine", engine))
+    return LightningTask.probed(
+        users,
+        metric,
+        version,
+        cast("Engine", engine),
+        rates=rates,
+        test_metric=test_metric,
+        mode=mode,
+    )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from initsearch.tasks.base import BatchFormat as BatchFormat
     from initsearch.tasks.base import Block as Block
     from initsearch.tasks.base import CohortTask as CohortTask
+    from initsearch.tasks.base import Entry as Entry
     from initsearch.tasks.base import EvaluationSet as EvaluationSet
     from initsearch.tasks.base import Measured as Measured
     from initsearch.tasks.base import Ranks as Ranks
@@ -37,7 +38,15 @@ __getattr__, __dir__ = lazy_exports(
     {
         **dict.fromkeys(
             (
-                *("Batch", "BatchFormat", "Block", "CohortTask", "EvaluationSet", "Measured"),
+                *(
+                    "Batch",
+                    "BatchFormat",
+                    "Block",
+                    "CohortTask",
+                    "Entry",
+                    "EvaluationSet",
+                    "Measured",
+                ),
                 *("Ranks", "StandaloneTask", "Task", "TaskInfo", "TogetherTask", "Trained"),
             ),
             "base",

@@ -73,6 +73,7 @@ class TaskInfo:
         steps_per_epoch: Steps of a unit of the budget, at least 1. Budgets that round up to the same step are
             one budget.
         test_score: The name of the score that a verdict reports for the test set; None: there is no test set.
+        test_higher_is_better: The direction of the score for the test set.
         messages: What the user should know about the data, a line each.
         scores: The names of all scores on the validation set; empty if they are not known.
     """
@@ -85,6 +86,7 @@ class TaskInfo:
     steps_per_epoch: int
     test_score: str | None
     messages: tuple[str, ...] = ()
+    test_higher_is_better: bool = True
     scores: tuple[str, ...] = ()
 
 
@@ -176,21 +178,48 @@ class StandaloneTask(Task, Protocol):
 
 @runtime_checkable
 class TogetherTask(StandaloneTask, Protocol):
-    """A standalone task that trains several candidates of one seed in one call, which may be faster."""
+    """A standalone task that trains several candidates of one seed in one call, at rates of their own."""
 
     def train_together(
-        self, plans: Sequence[InitPlan], seed: int, budgets: Sequence[float]
+        self, entries: Sequence["Entry"], seed: int, budgets: Sequence[float]
     ) -> "Trained":
         """Train candidates as `train` trains each alone, and measure them.
 
         Args:
-            plans: The candidates, at least one.
+            entries: The candidates, at least one.
             seed: As in `train`.
             budgets: As in `train`.
 
         Raises:
             Exception: One of the candidates cannot be trained. Each is then trained alone.
         """
+
+    def test(self, entry: "Entry", seed: int, budget: float) -> Mapping[str, float]:
+        """The scores of a trained candidate on the test set, by name; `TaskInfo.test_score` is among them.
+
+        Args:
+            entry: The candidate; it is trained again if nothing of it was kept.
+            seed: The seed that it was trained on.
+            budget: How long it was trained.
+
+        Raises:
+            Exception: It cannot be tested.
+        """
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A candidate, as a `TogetherTask` is asked to train or to test it.
+
+    Attributes:
+        plan: Its plan.
+        lr: Its learning rate; None: that of the task.
+        kept: The file for what a later test needs; None: nothing is kept.
+    """
+
+    plan: InitPlan
+    lr: float | None = None
+    kept: str | None = None
 
 
 @dataclass(frozen=True)

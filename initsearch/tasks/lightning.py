@@ -2,18 +2,21 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from initsearch.callback import CallbackBase, InitCallback
-from initsearch.errors import ModelError
+from initsearch.errors import ModelError, unknown_name
 from initsearch.layers import Slot
 from initsearch.plan import InitPlan
-from initsearch.tasks.base import Measured, TaskInfo, Trained
+from initsearch.tasks.base import Entry, Measured, TaskInfo, Trained
 from initsearch.tasks.lightning_engines import ChosenEngine, Engine, choose_engine
 from initsearch.tasks.lightning_fit import UsersFit
-from initsearch.tasks.lightning_probe import Probed, probe
+from initsearch.tasks.lightning_probe import Probed, check_rates, name_in_test, probe
 from initsearch.tasks.streams import step_at
 
 if TYPE_CHECKING:
@@ -43,6 +46,9 @@ class LightningTask:
         found: What a short fit showed.
         version: Part of the study's identity: another version is another study.
         engine: How several candidates of a seed are trained. It does not change their scores.
+        rates: Learning rates that candidates may be trained with; empty: the module has its own.
+        test_metric: The name that `test_step` logs; None: there is no test set.
+        mode: `max` if a higher score is better, `min` if a lower one is.
     """
 
     users: UsersFit
@@ -50,23 +56,54 @@ class LightningTask:
     found: Probed
     version: str = ""
     engine: ChosenEngine = ALONE
+    rates: tuple[float, ...] = ()
+    test_metric: str | None = None
+    mode: str = "max"
 
     @classmethod
     def probed(
-        cls, users: UsersFit, metric: str, version: str = "", engine: Engine = "trainer"
+        cls,
+        users: UsersFit,
+        metric: str,
+        version: str = "",
+        engine: Engine = "trainer",
+        *,
+        rates: Sequence[float] = (),
+        test_metric: str | None = None,
+        mode: str = "max",
     ) -> "LightningTask":
         """The task, after short fits that check it and choose the engine.
+
+        Args:
+            users: As the attribute, and so are most others.
+            metric: What candidates are compared by.
+            version: Part of the study's identity.
+            engine: How candidates are trained, or `auto`.
+            rates: Learning rates, of which two are tried.
+            test_metric: The name that `test_step` logs; None: that of `metric`, with `test` for `val`.
+            mode: The direction of the metric, and of the test's.
 
         Raises:
             ConfigError, DataError, ModelError: As `probe` raises them.
         """
         found = probe(users, metric)
-        return cls(users, metric, found, version, choose_engine(users, engine))
+        if rates:
+            check_rates(users, rates)
+        return cls(
+            users,
+            metric,
+            found,
+            version,
+            choose_engine(users, engine),
+            tuple(rates),
+            name_in_test(users, metric, test_metric),
+            mode,
+        )
 
     @property
-    def lr(self) -> None:
-        """The module's own optimizers have their own rates."""
-        return None
+    def lr(self) -> float | None:
+        """The rate of candidates without one, where the space has rates; None: the module's own."""
+        return self.rates[0] if self.rates else None
 
     @property
     def epochs(self) -> int:
@@ -91,8 +128,9 @@ class LightningTask:
             sizes={},
             guess={},
             steps_per_epoch=1,
-            test_score=None,
-            messages=(f"engine {self.engine.name}: {self.engine.reason}",),
+            test_score=self.test_metric,
+            test_higher_is_better=self.mode == "max",
+            messages=(f"engine {self.engine.name}: {self.engine.reason}", *self.found.notes),
         )
 
     def pinned(self) -> "LightningTask":
@@ -110,14 +148,10 @@ class LightningTask:
             ModelError: The fit ended without the metric.
             Exception: Whatever the user's code raises.
         """
-        recorder = self._recorder(budgets)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the short fit has shown them once
-            self.users.run(seed, self._callbacks(plan, seed, recorder))
-        return self._measured(recorder, budgets)
+        return self._alone(Entry(plan), seed, budgets)
 
     def train_together(
-        self, plans: Sequence[InitPlan], seed: int, budgets: Sequence[float]
+        self, entries: Sequence[Entry], seed: int, budgets: Sequence[float]
     ) -> Trained:
         """The fits of several candidates, in lockstep where the engine is `loop`.
 
@@ -125,33 +159,66 @@ class LightningTask:
             ModelError: A fit ended without the metric.
             Exception: Whatever the user's code raises.
         """
-        if len(plans) == 1 or self.engine.name == "trainer":
-            measured = [self.train(plan, seed, budgets) for plan in plans]
+        if len(entries) == 1 or self.engine.name == "trainer":
+            measured = [self._alone(entry, seed, budgets) for entry in entries]
             return Trained(measured, "trainer", self.engine.reason)
-        recorders = [self._recorder(budgets) for _ in plans]
+        recorders = [self._recorder(budgets) for _ in entries]
         callbacks = [
-            self._callbacks(plan, seed, recorder)
-            for plan, recorder in zip(plans, recorders, strict=True)
+            self._callbacks(entry.plan, seed, recorder)
+            for entry, recorder in zip(entries, recorders, strict=True)
         ]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fits = self.users.run_together(seed, callbacks)
+        with _once_warned():
+            fits = self.users.run_together(
+                seed,
+                callbacks,
+                rates=[entry.lr for entry in entries],
+                then=lambda number, trainer: _keep(entries[number], trainer),
+            )
         measured = [
             # One that left the lockstep is trained alone.
-            self.train(plan, seed, budgets) if one is None else self._measured(recorder, budgets)
-            for plan, recorder, one in zip(plans, recorders, fits, strict=True)
+            self._alone(entry, seed, budgets) if one is None else self._measured(recorder, budgets)
+            for entry, recorder, one in zip(entries, recorders, fits, strict=True)
         ]
         return Trained(measured, "loop", self.engine.reason)
+
+    def test(self, entry: Entry, seed: int, budget: float) -> Mapping[str, float]:
+        """What `Trainer.test` logs for a trained candidate.
+
+        Raises:
+            ConfigError: `test_step` logs no such metric.
+            Exception: Whatever the user's code raises.
+        """
+        with TemporaryDirectory() as folder, _once_warned():
+            if entry.kept is None or not Path(entry.kept).exists():
+                entry = replace(entry, kept=str(Path(folder) / "again.ckpt"))
+                self._alone(entry, seed, [budget])
+            callbacks = self._callbacks(entry.plan, seed)
+            logged = self.users.test(seed, callbacks, str(entry.kept))
+        name = self.test_metric or ""
+        if name not in logged:
+            raise unknown_name("test_metric, which must be one that test_step logs,", name, logged)
+        return {name: float(logged[name])}
+
+    def _alone(self, entry: Entry, seed: int, budgets: Sequence[float]) -> list[Measured]:
+        recorder = self._recorder(budgets)
+        with _once_warned():
+            self.users.run(
+                seed,
+                self._callbacks(entry.plan, seed, recorder),
+                lr=entry.lr,
+                then=lambda trainer: _keep(entry, trainer),
+            )
+        return self._measured(recorder, budgets)
 
     def _recorder(self, budgets: Sequence[float]) -> "_Recorder":
         last = step_at(budgets[-1], 1)
         return _Recorder(self.metric, None if last >= self.epochs else last)
 
-    def _callbacks(self, plan: InitPlan, seed: int, recorder: "_Recorder") -> list[CallbackBase]:
+    def _callbacks(self, plan: InitPlan, seed: int, *others: CallbackBase) -> list[CallbackBase]:
         # A plan without rules keeps what the module was built with, also where nothing could be traced.
         # It fills also what the user's own code has loaded: that is what is compared.
         first = [InitCallback(plan, seed, force=True)] if plan != InitPlan() else []
-        return [*first, recorder]
+        return [*first, *others]
 
     def _measured(self, recorder: "_Recorder", budgets: Sequence[float]) -> list[Measured]:
         """What a fit has measured."""
@@ -169,6 +236,20 @@ class LightningTask:
             if later:
                 measured.append(Measured(budget, {self.metric: scores[min(later)]}))
         return [*measured, Measured(budgets[-1], {self.metric: recorder.final})]
+
+
+def _keep(entry: Entry, trainer: "Trainer") -> None:
+    """Keep what a test needs, as Lightning keeps a checkpoint."""
+    if entry.kept is not None:
+        trainer.save_checkpoint(entry.kept)
+
+
+@contextmanager
+def _once_warned() -> Iterator[None]:
+    """Without warnings: the short fit has shown them once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 class _Recorder(CallbackBase):

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 #: Classes of callbacks that a copy of the user's Trainer does without: they write, show or search.
 OMITTED = {
     *("Checkpoint", "ProgressBar", "ModelSummary", "LearningRateMonitor", "DeviceStatsMonitor"),
-    "InitFinder",
+    *("InitFinder", "SaveConfigCallback"),
 }
 #: Where a module (`_trainer`) and a datamodule (`trainer`) refer to their Trainer.
 TRAINER = ("_trainer", "trainer")
+#: Names of a module's learning rate, as Lightning's own LearningRateFinder knows them.
+RATES = ("lr", "learning_rate")
 #: What `seed_everything` sets in the environment.
 SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 
@@ -43,11 +45,16 @@ class UsersFit:
         trainer: The user's Trainer, not used before. Its copies have no progress bar, no model summary and no
             checkpoints, log nowhere, and have a temporary `default_root_dir`; all else is as the user set it.
         data: The keywords of `fit` that give data (`datamodule`, or `train_dataloaders`, `val_dataloaders`).
+        test_dataloaders: As `Trainer.test` takes them; None: those of the datamodule or of the module.
+        configure: Sets a learning rate, `configure(module, lr)`; None: it is the module's attribute or
+            hyperparameter `lr` or `learning_rate`.
     """
 
     model: "LightningModule | Callable[[], LightningModule]"
     trainer: "Trainer"
     data: Mapping[str, Any] = field(default_factory=dict)
+    test_dataloaders: Any = None
+    configure: Callable[[Any, float], Any] | None = None
 
     @property
     def builds(self) -> bool:
@@ -59,6 +66,9 @@ class UsersFit:
         seed: int,
         callbacks: Sequence["Callback"],
         adjust: Callable[["Trainer"], None] = lambda trainer: None,
+        *,
+        lr: float | None = None,
+        then: "Callable[[Trainer], None]" = lambda trainer: None,
     ) -> "tuple[Trainer, LightningModule]":
         """Fit copies of everything, as `seed_everything(seed)` and `trainer.fit` would.
 
@@ -68,6 +78,8 @@ class UsersFit:
             seed: All randomness follows from it: a module that is built here, the order of the data, dropout.
             callbacks: Come before the user's own.
             adjust: Changes settings of the Trainer's copy.
+            lr: The learning rate; None: the module's own.
+            then: Called at the end of the fit.
 
         Returns:
             The Trainer and the module after the fit.
@@ -77,9 +89,10 @@ class UsersFit:
             Exception: Whatever the user's code raises.
         """
         with _quietly() as scratch:
-            trainer, model = self._prepared(seed, callbacks, adjust, scratch)
+            trainer, model = self._prepared(seed, callbacks, adjust, scratch, lr)
             data = {name: copied(name, value) for name, value in self.data.items()}
             fit(trainer, model, **data)
+            then(trainer)
         return trainer, model
 
     def run_together(
@@ -87,6 +100,9 @@ class UsersFit:
         seed: int,
         callbacks: Sequence[Sequence["Callback"]],
         adjust: Callable[["Trainer"], None] = lambda trainer: None,
+        *,
+        rates: Sequence[float | None] | None = None,
+        then: "Callable[[int, Trainer], None]" = lambda number, trainer: None,
     ) -> "list[tuple[Trainer, LightningModule] | None]":
         """Several fits of one seed, in lockstep on one copy of the data; see `run` for each.
 
@@ -96,6 +112,8 @@ class UsersFit:
             seed: That of all fits.
             callbacks: Those of each fit.
             adjust: Changes settings of each Trainer's copy.
+            rates: The learning rate of each; None: the module's own.
+            then: Called at the end of each fit, with its number.
 
         Returns:
             The Trainer and the module of each after its fit; None for one that needs other data.
@@ -106,12 +124,15 @@ class UsersFit:
         """
         shared = SharedData({name: copied(name, value) for name, value in self.data.items()})
 
-        def body(own: Sequence["Callback"]) -> "tuple[Trainer, LightningModule]":
-            trainer, model = self._prepared(seed, own, adjust, scratch)
+        def body(number: int) -> "tuple[Trainer, LightningModule]":
+            own = [aside(one, shared) for one in callbacks[number]]
+            lr = None if rates is None else rates[number]
+            trainer, model = self._prepared(seed, own, adjust, scratch, lr)
             fit(trainer, model, **shared.keywords_for(trainer, model))
+            then(number, trainer)
             return trainer, model
 
-        bodies = [partial(body, [aside(one, shared) for one in own]) for own in callbacks]
+        bodies = [partial(body, number) for number in range(len(callbacks))]
         device = self.trainer.strategy.root_device
         shared.lockstep = Lockstep(bodies, [device], shared.resumed)
         with _quietly() as scratch:
@@ -122,18 +143,51 @@ class UsersFit:
                 raise outcome
         return [None if isinstance(one, BaseException) else one for one in outcomes]
 
+    def test(self, seed: int, callbacks: Sequence["Callback"], kept: str) -> Mapping[str, Any]:
+        """The metrics of `Trainer.test` with the checkpoint of a fit.
+
+        Args:
+            seed: That of the fit.
+            callbacks: Those that the fit had, which may be in the checkpoint.
+            kept: The file of the checkpoint.
+
+        Raises:
+            Exception: Whatever the user's code raises.
+        """
+        with _quietly() as scratch:
+            trainer, model = self._prepared(seed, callbacks, lambda trainer: None, scratch, None)
+            if trainer.precision == "64-true":
+                model = (
+                    model.double()
+                )  # Lightning loads a checkpoint before that, and would round it
+            # The checkpoint is this project's own, and may have a user's objects in it.
+            trainer.test(
+                model, **self._test_data(), ckpt_path=kept, weights_only=False, verbose=False
+            )
+            return trainer.callback_metrics
+
+    def _test_data(self) -> dict[str, Any]:
+        """The keywords of `Trainer.test` that give data."""
+        if self.test_dataloaders is not None:
+            return {"dataloaders": copied("test_dataloaders", self.test_dataloaders)}
+        datamodule = self.data.get("datamodule")
+        return {} if datamodule is None else {"datamodule": copied("datamodule", datamodule)}
+
     def _prepared(
         self,
         seed: int,
         callbacks: Sequence["Callback"],
         adjust: Callable[["Trainer"], None],
         scratch: str,
+        lr: float | None,
     ) -> "tuple[Trainer, LightningModule]":
         """A Trainer and a module for one fit, after seeding."""
         from lightning.pytorch import seed_everything
 
         seed_everything(seed, workers=True, verbose=False)
         model = self.model() if self.builds else copied("model", self.model)
+        if lr is not None:
+            self._set_rate(model, lr)
         trainer = copied("trainer", self.trainer)
         kept = [one for one in trainer.callbacks if not _is_omitted(one)]
         trainer.callbacks = [*callbacks, *kept]
@@ -143,6 +197,23 @@ class UsersFit:
         adjust(trainer)
         return trainer, model
 
+    def _set_rate(self, model: Any, lr: float) -> None:
+        if self.configure is not None:
+            self.configure(model, lr)
+            return
+        hyperparameters = getattr(model, "hparams", {})
+        names = [name for name in RATES if hasattr(model, name) or name in hyperparameters]
+        if not names:
+            raise ConfigError(
+                f"space.lr needs a rate that can be set, but {type(model).__name__} has no attribute or "
+                f"hyperparameter {' or '.join(RATES)}: call save_hyperparameters() in it, or give "
+                "configure=lambda module, lr: ..."
+            )
+        if hasattr(model, names[0]):
+            setattr(model, names[0], lr)
+        if names[0] in hyperparameters:
+            hyperparameters[names[0]] = lr
+
 
 def aside(callback: "Callback", shared: SharedData) -> "Callback":
     """A callback that takes a batch of its own, if it needs one, without the others of a lockstep."""
@@ -150,9 +221,9 @@ def aside(callback: "Callback", shared: SharedData) -> "Callback":
         apply = callback._apply
 
         @functools.wraps(apply)
-        def apply_aside(*args: Any) -> None:
+        def apply_aside(*args: Any, **kwargs: Any) -> None:
             with shared.steps.aside():
-                apply(*args)
+                apply(*args, **kwargs)
 
         vars(callback)["_apply"] = apply_aside
     return callback

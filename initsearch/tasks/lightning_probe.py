@@ -1,10 +1,15 @@
 """A short fit of a user's own module: what it logs, how long its epochs are, and what is wrong with it."""
 
 import math
+import re
 import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.parameter import is_lazy
 
 from initsearch.callback import CallbackBase
 from initsearch.errors import (
@@ -12,6 +17,7 @@ from initsearch.errors import (
     DataError,
     InitSearchError,
     ModelError,
+    quoted,
     shortened,
     unknown_name,
 )
@@ -24,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Batches of the short fit, from the training and from the validation data.
 BATCHES = 2
+#: What a test logs for what a validation logs: `test/acc` for `val/acc`.
+TEST_FOR_VALIDATION = re.compile(r"(?<![a-zA-Z])(validation|valid|val)(?![a-zA-Z])")
 #: Lightning's stand-in for a module without optimizers.
 MOCK = "_MockOptimizer"
 
@@ -37,12 +45,14 @@ class Probed:
         dataset: What records call the data: the name of the class that gives them.
         epochs: Epochs of the user's whole fit, at least 1.
         slots: The parameters that a plan can fill.
+        notes: What the user should know, a line each.
     """
 
     name: str
     dataset: str
     epochs: int
     slots: tuple[Slot, ...]
+    notes: tuple[str, ...] = ()
 
 
 class _Watch(CallbackBase):
@@ -51,16 +61,20 @@ class _Watch(CallbackBase):
     Attributes:
         backward: Whether there was a backward pass.
         optimizers: The names of the optimizers' classes.
+        rates: The learning rate of each parameter group, as the fit starts.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.backward = False
         self.optimizers: set[str] = set()
+        self.rates: list[float] = []
 
     def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Note the optimizers."""
         self.optimizers = {type(optimizer).__name__ for optimizer in trainer.optimizers}
+        groups = [group for one in trainer.optimizers for group in one.param_groups]
+        self.rates = [float(group["lr"]) for group in groups if "lr" in group]
 
     def on_after_backward(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Note the backward pass."""
@@ -105,7 +119,93 @@ def probe(users: UsersFit, metric: str) -> Probed:
         dataset=_dataset(trainer, model),
         epochs=_epochs(users.trainer, trainer),
         slots=slots,
+        notes=(*_notes(trainer.callback_metrics, metric), *_fixed_weights(users)),
     )
+
+
+def _notes(metrics: Mapping[str, Any], metric: str) -> Iterator[str]:
+    """That the metric is no number, which is no error: another plan may make it one."""
+    value = float(metrics[metric])
+    if not math.isfinite(value):
+        yield (
+            f"{metric} is {value} after {BATCHES} batches with the weights that the module has now: candidates "
+            "for which it stays so have diverged"
+        )
+
+
+def _fixed_weights(users: UsersFit) -> Iterator[str]:
+    """That a function builds the same weights again and again, from a file or a seed of its own."""
+    if not users.builds:
+        return
+    built = []
+    for seed in (0, 1):
+        with isolated_random_state(seed=seed, devices=[users.trainer.strategy.root_device]):
+            built.append(users.model())
+    matrices = [[p for p in one.parameters() if p.ndim > 1 and not is_lazy(p)] for one in built]
+    pairs = list(zip(*matrices, strict=False))
+    if pairs and all(torch.equal(one, other) for one, other in pairs):
+        yield (
+            f"{type(built[0]).__name__} has the same weights on every seed (from a file, or by a seed of its "
+            "own): plans replace what they match, all else is the same in all seeds"
+        )
+
+
+def check_rates(users: UsersFit, rates: Sequence[float]) -> None:
+    """Check that a learning rate reaches the optimizers, by short fits with two of them.
+
+    Args:
+        users: What the user passes to `fit`.
+        rates: Those of the space, at least one.
+
+    Raises:
+        ConfigError: It cannot be set, or the optimizers have the same rate with both.
+    """
+    tried = (rates[0], rates[-1] if rates[-1] != rates[0] else 2 * rates[0])
+    seen = []
+    with isolated_random_state(seed=0, devices=[users.trainer.strategy.root_device]):
+        for lr in tried:
+            watch = _Watch()
+            users.run(0, [watch], shortened_fit, lr=lr)
+            seen.append(watch.rates)
+    if seen[0] == seen[1]:
+        raise ConfigError(
+            f"space.lr must reach the optimizer, but {_name(users)} has the same rate with lr={tried[0]:g} and "
+            f"lr={tried[1]:g}: read self.lr or self.hparams.lr in configure_optimizers, or give configure="
+        )
+
+
+def name_in_test(users: UsersFit, metric: str, asked: str | None) -> str | None:
+    """What the module logs for the test set; None if it has no test step or no test data.
+
+    Args:
+        users: What the user passes to `fit` and `test`.
+        metric: What it logs in validation.
+        asked: The name as the user gives it; None: that of `metric`, with `test` for `val`.
+
+    Raises:
+        ConfigError: A name is given, but there is no test.
+    """
+    holders = [type(users.data.get("datamodule")), type(users.model)]
+    if users.builds and isinstance(users.model, type):
+        holders[1] = users.model
+    given = users.test_dataloaders is not None or any(
+        _own(one, "test_dataloader") for one in holders
+    )
+    unknown = users.builds and not isinstance(users.model, type)  # what a function builds
+    if given and (unknown or _own(holders[1], "test_step")):
+        return asked or TEST_FOR_VALIDATION.sub("test", metric)
+    if asked is not None:
+        raise ConfigError(
+            f"test_metric={quoted(asked)} needs a test set: define test_step(), and give test_dataloaders or "
+            "define test_dataloader()"
+        )
+    return None
+
+
+def _own(kind: type, hook: str) -> bool:
+    """Whether a class has a hook of its own, not Lightning's."""
+    module = getattr(getattr(kind, hook, None), "__module__", None)
+    return module is not None and not module.startswith(("lightning.pytorch", "pytorch_lightning"))
 
 
 def described(error: Exception) -> str:

@@ -50,7 +50,7 @@ class _Shared:
 class Lockstep(Generic[Value]):
     """Trainings that take turns.
 
-    No training passes a point before all have arrived at the one before. The first to pass it makes the value,
+    No training passes a point before all have arrived there. The one that passes it first makes the value,
     which may move its random state. Every other must be in the state that the first was in, and is put into the
     state that the first was left in. So each sees what it would have seen alone, bit for bit.
 
@@ -70,7 +70,8 @@ class Lockstep(Generic[Value]):
         self._devices = tuple(devices)
         self._resumed = resumed
         self._turns = [threading.Lock() for _ in bodies]
-        self._places = [0] * len(bodies)  # how many points each has passed
+        # How many points each has passed; below 0 until it has arrived at the first.
+        self._places = [-1] * len(bodies)
         self._living = list(range(len(bodies)))
         self._made: dict[int, _Shared] = {}
         self._end = 0  # how many points anyone has passed
@@ -143,6 +144,7 @@ class Lockstep(Generic[Value]):
         member = self.member
         state = RandomState.now(self._devices)
         waited = False
+        self._places[member] = max(self._places[member], 0)
         while self._places[member] == self._end and (behind := self._behind(member)) is not None:
             self._wait(member, behind)
             waited = True

@@ -26,6 +26,9 @@ from initsearch.tasks.streams import batch_order, steps_per_epoch
 MEASURED_AT_ONCE = 500
 PREFIXES: dict[EvaluationSet, str] = {"validation": "val", "test": "test"}
 
+#: Scores of which less is better.
+ERRORS = ("bits_per_token", "loss", "mse", "rmse")
+
 #: Inputs and targets.
 Pair = tuple[Tensor, Tensor]
 
@@ -94,6 +97,7 @@ class SupervisedTask:
             guess=named | ({"train_loss": guess["loss"]} if "loss" in guess else {}),
             steps_per_epoch=steps_per_epoch(train, self.optimizer.batch_size),
             test_score=f"test_{data.main}",
+            test_higher_is_better=data.main not in ERRORS,
             scores=tuple(_score_name("val", name) for name in objective.names),
         )
 

@@ -4,6 +4,8 @@ import csv
 import json
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from initsearch.plan import InitPlan
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "own_module_example.py"
+CLI = SCRIPT.with_name("cli_example.py")
 
 
 @pytest.mark.slow
@@ -38,6 +41,23 @@ def test_the_project_finds_an_initialization_that_beats_its_own(
     assert f"take {verdict['recommended']}" in " ".join(capsys.readouterr().out.split())
 
 
-def test_the_search_adds_five_lines() -> None:
-    marked = re.findall(r"# (\d)$", SCRIPT.read_text(encoding="utf-8"), flags=re.MULTILINE)
+@pytest.mark.slow
+def test_a_project_with_lightning_cli_gains_the_search_by_its_configuration(tmp_path: Path) -> None:
+    command = [sys.executable, str(CLI), "fit", "--config", str(CLI.with_suffix(".yaml"))]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.glob("outputs/*/verdict.json")
+    verdict = json.loads(file.read_text())
+    assert verdict["recommended"] in ("he_normal", "he_uniform")
+    assert list(verdict["evidence"]["engines"]) == ["loop"]
+    assert f"take {verdict['recommended']}" in " ".join(done.stdout.split())
+    # The configuration is saved once, by the project's own fit.
+    assert [file.name for file in tmp_path.rglob("config.yaml")] == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    "script", [SCRIPT, CLI.with_suffix(".yaml")], ids=["in code", "by the CLI"]
+)
+def test_the_search_adds_five_lines(script: Path) -> None:
+    marked = re.findall(r"# (\d)$", script.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert marked == ["1", "2", "3", "4", "5"]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from initsearch.plan import InitPlan
+from initsearch.tasks import Entry
 from initsearch.tasks.lightning import LightningTask
 from initsearch.tasks.lightning_engines import choose_engine
 from initsearch.tasks.lightning_fit import UsersFit
@@ -19,6 +20,7 @@ from initsearch.tasks.lockstep import Lockstep, NotSharedError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 PLANS = [InitPlan.from_spec(name) for name in ("he_normal", "zeros", "orthogonal")]
+ENTRIES = [Entry(plan) for plan in PLANS]
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +60,8 @@ def both(model: Any, data: dict[str, Any] | None = None, **trainer: Any) -> tupl
     loop = LightningTask.probed(users, "val/loss", engine="loop")
     assert loop.engine.name == "loop", loop.engine.reason
     budgets = [1.0, float(trainer.get("max_epochs", 2))]
-    return [alone.train(plan, 3, budgets) for plan in PLANS], loop.train_together(PLANS, 3, budgets)
+    alone_measured = [alone.train(plan, 3, budgets) for plan in PLANS]
+    return alone_measured, loop.train_together(ENTRIES, 3, budgets)
 
 
 class OnPlateau(Net):
@@ -121,6 +124,28 @@ def test_scores_in_lockstep_are_those_of_each_fit_alone(
     assert len({str(one) for one in alone}) == len(PLANS)
 
 
+class BuiltInSetup(Net):
+    """It has a `setup` of its own, and takes single precision."""
+
+    def setup(self, stage: str) -> None:
+        self.stage = stage
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.body[0].weight.dtype))
+
+
+def test_a_plan_that_needs_a_batch_takes_it_without_the_others() -> None:
+    users = UsersFit(BuiltInSetup, make_trainer(max_epochs=1, precision="32-true"), loaders())
+    plans = [InitPlan.from_spec(name) for name in ("he_normal", "lsuv")]
+    entries = [Entry(plan) for plan in plans]
+    task = LightningTask.probed(users, "val/loss", engine="loop")
+    assert task.engine.name == "loop", task.engine.reason
+    Counted.loaded = 0
+    together = task.train_together(entries, 3, [1.0])
+    assert Counted.loaded < 2 * (24 + 24)  # neither of them was trained alone
+    assert together.measured == [task.train(plan, 3, [1.0]) for plan in plans]
+
+
 def test_batches_are_loaded_once_for_all_candidates() -> None:
     users = UsersFit(Net, make_trainer(max_epochs=2, num_sanity_val_steps=0), loaders())
     task = LightningTask.probed(users, "val/loss", engine="loop")
@@ -128,7 +153,7 @@ def test_batches_are_loaded_once_for_all_candidates() -> None:
     task.train(PLANS[0], 3, [2.0])
     once = Counted.loaded
     assert once == 2 * (24 + 24)
-    task.train_together(PLANS, 3, [2.0])
+    task.train_together(ENTRIES, 3, [2.0])
     assert Counted.loaded == 2 * once
 
 

@@ -147,6 +147,10 @@ class JobMaker:
         whole = len(known) == len(candidates) and all(map(has_state, known.values()))
         # Two cohorts may train a candidate on one seed at once; stacked, they differ in the last digits.
         cohort = short_hash([candidate.name for candidate in candidates])
+        if isinstance(
+            self.task, StandaloneTask
+        ):  # it cannot resume: only a test needs what is kept
+            keep = keep and exact and self.task.info().test_score is not None
         # A state that is gone (a run was stopped while it cleaned up) costs time, not the result.
         measured = [p.epoch for curve in known.values() for p in curve.points]
         return TrainJob(

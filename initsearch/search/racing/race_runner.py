@@ -104,8 +104,13 @@ class RaceRunner:
             job = context.maker.make_test(self._entrants[name], seed, end, curve)
             tickets[name, seed] = context.jobs.submit(job, TEST_WORK)
         scores: dict[str, dict[int, float]] = {name: {} for name in names}
+        failures: set[str] = set()
         for (name, seed), ticket in tickets.items():
-            tested = context.jobs.collect(ticket).curves.get(name)
+            outcome = context.jobs.collect(ticket)
+            for reason in set(outcome.failed.values()) - failures:
+                context.progress.message(f"the test set could not be scored: {reason}")
+                failures.add(reason)
+            tested = outcome.curves.get(name)
             if tested is not None and tested.test is not None:
                 scores[name][seed] = tested.test[context.test_score]
         return scores

@@ -12,7 +12,7 @@ from scipy.stats import kendalltau
 
 from initsearch.race import Decision, Result, after_races, sentence
 from initsearch.search.candidates import TrainedCandidate
-from initsearch.search.metric import METRICS, Metric
+from initsearch.search.metric import Metric
 from initsearch.search.racing.race_runner import RaceResult
 from initsearch.search.settings import StudySettings
 from initsearch.search.verdict import (
@@ -261,9 +261,16 @@ def _test_scores(found: Findings, decision: Decision, alpha: float) -> dict[str,
     if not found.test:  # the task has no test set
         return {}
     baseline = found.test[found.baseline]
-    score = found.data.test_score or "test_accuracy"
+    data = found.data
     return {
-        role: held_out(name, found.test[name], baseline, alpha, score)
+        role: held_out(
+            name,
+            found.test[name],
+            baseline,
+            alpha,
+            data.test_score or "",
+            higher_is_better=data.test_higher_is_better,
+        )
         for role, name in roles.items()
     }
 
@@ -273,7 +280,9 @@ def held_out(
     by_seed: Mapping[int, float],
     baseline: Mapping[int, float],
     alpha: float,
-    score: str = "test_accuracy",
+    metric: str = "test_accuracy",
+    *,
+    higher_is_better: bool = True,
 ) -> HeldOutScore:
     """A candidate's score on the test set, with its paired lead over the baseline.
 
@@ -282,22 +291,19 @@ def held_out(
         by_seed: Its score by seed.
         baseline: The baseline's; the same mapping for the baseline itself.
         alpha: The lead's interval has level 1 - alpha.
-        score: What was measured; its direction is that of the same score on the validation set.
+        metric: The name of the score.
+        higher_is_better: Its direction.
     """
+    sign = 1.0 if higher_is_better else -1.0
     gap = half = math.nan
-    same = METRICS.get(score.replace("test_", "val_", 1))
-    higher = same is None or same.higher_is_better
-    sign = 1.0 if higher else -1.0
-    leads = [sign * (value - baseline[seed]) for seed, value in by_seed.items() if seed in baseline]
+    leads = [sign * (score - baseline[seed]) for seed, score in by_seed.items() if seed in baseline]
     if by_seed is not baseline and leads:
         gap = _mean(leads)
         if len(leads) > 1:
             quantile = -float(stdtrit(len(leads) - 1, alpha / 2))
             half = quantile * stdev(leads) / math.sqrt(len(leads))
     mean = _mean(by_seed.values())
-    return HeldOutScore(
-        name, mean, dict(by_seed), gap, gap - half, gap + half, score=score, higher_is_better=higher
-    )
+    return HeldOutScore(name, mean, dict(by_seed), gap, gap - half, gap + half, metric)
 
 
 def search_row(candidate: TrainedCandidate, raced: bool) -> SearchRow:

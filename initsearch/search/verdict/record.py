@@ -112,15 +112,15 @@ class HeldOutScore:
 
     Attributes:
         name: The candidate.
-        test_accuracy: Mean over its seeds of the score that `score` names (an accuracy lies in [0, 1]); NaN
-            where no run reached the end.
-        by_seed: That score by seed.
-        gap: Its mean lead over the baseline, on the seeds that both have; NaN for the baseline itself.
+        test_accuracy: Mean of its score over its seeds; NaN where no run reached the end. The score is what
+            `metric` names, an accuracy in [0, 1] unless the user's own module has another.
+        by_seed: The score by seed.
+        gap: Its mean lead over the baseline, on the seeds that both have, positive if it is better; NaN for
+            the baseline itself.
         gap_low: Lower end of the lead's interval, Student's for paired differences, at level 1 - alpha; NaN for
             fewer than two seeds.
         gap_high: Its upper end.
-        score: What was measured, such as `test_accuracy` or `test_rmse`.
-        higher_is_better: Its direction; a lead is positive for a better candidate.
+        metric: The name of the score.
     """
 
     name: str
@@ -129,8 +129,7 @@ class HeldOutScore:
     gap: float = math.nan
     gap_low: float = math.nan
     gap_high: float = math.nan
-    score: str = "test_accuracy"
-    higher_is_better: bool = True
+    metric: str = "test_accuracy"
 
 
 @dataclass(frozen=True)

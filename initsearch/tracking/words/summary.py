@@ -65,7 +65,7 @@ def verdict_metrics(verdict: Verdict) -> dict[str, float]:
     if verdict.regret is not None:
         metrics["regret"] = verdict.regret
     for who, score in verdict.test.items():
-        metrics[f"test/{who}/{score.score}"] = score.test_accuracy
+        metrics[f"test/{who}/{score.metric}"] = score.test_accuracy
         metrics[f"test/{who}/lead_over_baseline"] = score.gap
     metrics |= strength_metrics(verdict)
     return {key: value for key, value in metrics.items() if math.isfinite(value)}

@@ -12,12 +12,19 @@ from initsearch.errors import visible
 from initsearch.search.verdict import HeldOutScore, Verdict
 from initsearch.tracking.words.answer import answer_lines
 from initsearch.tracking.words.dropped import dropped_table
-from initsearch.tracking.words.number_format import duration_text, format_of, level_text
+from initsearch.tracking.words.number_format import (
+    NumberFormat,
+    duration_text,
+    format_of,
+    level_text,
+)
 from initsearch.tracking.words.strength import strength_lines
 from initsearch.tracking.words.tables import rich_table
 from initsearch.tracking.words.use_it import callback_call
 from initsearch.tracking.words.wrap import Wrapped
 
+#: The score on the test set of tasks with images.
+IMAGES = "test_accuracy"
 _KEYWORD_WIDTH = 8
 
 
@@ -91,30 +98,31 @@ def _places(verdict: Verdict, folder: str | Path | None, ui: str | None) -> list
 
 def _test_line(verdict: Verdict) -> str:
     """The scores on the test set in one line; empty if there are none."""
-    known = {
-        who: score for who, score in verdict.test.items() if math.isfinite(score.test_accuracy)
-    }
-    parts = []
-    for who, score in known.items():
-        form = format_of(score.score)
-        value = f"{form.text(score.test_accuracy)}{form.unit}"
-        parts.append(f"{who} {score.name} {value}{_test_gap(verdict, score)}")
-    what = {score.score for score in known.values()} - {"test_accuracy"}
-    label = "".join(f" ({format_of(score).label.removeprefix('test ')})" for score in what)
-    return f"On the test set{label}: {'; '.join(parts)}." if parts else ""
+    parts = [
+        f"{who} {score.name} {_test_form(score).text(score.test_accuracy)}{_test_form(score).unit}"
+        f"{_test_gap(verdict, score)}"
+        for who, score in verdict.test.items()
+        if math.isfinite(score.test_accuracy)
+    ]
+    if not parts:
+        return ""
+    metric = next(iter(verdict.test.values())).metric
+    named = "" if metric == IMAGES else f" ({metric})"
+    return f"On the test set{named}: {'; '.join(parts)}."
+
+
+def _test_form(score: HeldOutScore) -> NumberFormat:
+    """An accuracy of the search's own is a share, any other score is shown as it is."""
+    return format_of("val_accuracy" if score.metric == IMAGES else score.metric)
 
 
 def _test_gap(verdict: Verdict, score: HeldOutScore) -> str:
     """A candidate's paired lead over the baseline on the test set, with its interval."""
     if math.isnan(score.gap):
         return ""
-    form = format_of(score.score)
-    # A difference of scores: a lead in an error is a smaller error.
-    gap, low, high = score.gap, score.gap_low, score.gap_high
-    if not score.higher_is_better:
-        gap, low, high = -gap, -high, -low
-    text = f"{form.gap(gap)}{form.gap_unit} to {verdict.baseline}"
-    if math.isfinite(low):
-        interval = form.gap_interval(low, high)
+    form = _test_form(score)
+    text = f"{form.gap(score.gap)}{form.gap_unit} to {verdict.baseline}"
+    if math.isfinite(score.gap_low):
+        interval = form.gap_interval(score.gap_low, score.gap_high)
         text += f", {level_text(verdict.alpha)} interval {interval}"
     return f" ({text})"
