@@ -131,3 +131,19 @@ def test_a_sum_of_scaled_matrices_has_the_fans_and_the_scale_of_what_arrives() -
     InitPlan.from_spec("lecun_normal").apply(model, batch=x)
     with torch.no_grad():
         assert model(x).var().item() == pytest.approx(1, rel=0.05)
+
+
+def test_a_weight_that_is_read_as_complex_keeps_the_size_of_its_inputs() -> None:
+    class Spectral(nn.Module):
+        """Real and imaginary parts in the last axis, as Fourier neural operators store them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(64, 48, 8, 2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.einsum("bik,iok->bok", x, torch.view_as_complex(self.weight))
+
+    model, x = Spectral(), torch.randn(64, 64, 8, dtype=torch.complex64)
+    InitPlan.from_spec("lecun_normal").apply(model, batch=x)
+    assert model(x).detach().abs().pow(2).mean().item() == pytest.approx(1.0, rel=0.05)

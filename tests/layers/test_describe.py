@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from initsearch.errors import ModelError
 from initsearch.layers import assign_, describe, read
+from initsearch.layers.model import parameters
 
 
 def sources(model: nn.Module, batch: Any = None) -> set[str]:
@@ -471,6 +472,14 @@ def test_sharded_parameters_that_are_computed_are_refused(tmp_path: Path) -> Non
 
     with pytest.raises(ModelError, match="before wrapping"):
         describe(FullyShardedDataParallel(nn.Linear(2, 2)))
+
+
+def test_a_sparse_parameter_is_listed_beside_tied_ones() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, bias=False))
+    model[1].weight = model[0].weight
+    model.register_parameter("adjacency", nn.Parameter(torch.eye(4).to_sparse()))
+    listed = [[site.name for site in each.sites] for each in parameters(model)]
+    assert listed == [["adjacency"], ["0.weight", "1.weight"], ["0.bias"]]
 
 
 def test_a_lightning_module_is_described_as_any_module() -> None:

@@ -165,7 +165,12 @@ def parameters(model: nn.Module, *, without_data: bool = False) -> list[NamedPar
 def _identity(stored: Stored) -> object:
     return tuple(
         (str(original.device), original.data_ptr(), original.numel())
-        if original.numel() and not is_absent(original) and original.data_ptr()
+        if original.numel() and _has_memory(original)
         else id(original)
         for _, original in stored.originals
     )
+
+
+def _has_memory(tensor: torch.Tensor) -> bool:
+    """Whether an address says where a tensor's entries are (not so if it is sparse, sharded or on meta)."""
+    return not is_absent(tensor) and tensor.layout == torch.strided and tensor.data_ptr() != 0

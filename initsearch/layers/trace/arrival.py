@@ -35,7 +35,7 @@ def with_arrival(layout: Layout, path: Path) -> Layout:
     values = (size * drawn).to(path.parameter)
     numbers = entries(path)
     try:
-        once, twice = arriving(path, values).float(), arriving(path, 2 * values).float()
+        once, twice = _sizes(arriving(path, values)), _sizes(arriving(path, 2 * values))
     except Exception as error:  # noqa: BLE001 - the model's own functions may refuse; the note says so
         return replace(layout, note=f"{UNKNOWN} ({type(error).__name__})")
     # What was sent for each entry; if that is not known, any of the values.
@@ -55,6 +55,11 @@ def with_arrival(layout: Layout, path: Path) -> Layout:
     gain = _rms(once[left]) / _rms(sent[left])
     # A function such as rounding changes the scale a little, at random.
     return replace(layout, density=density, gain=1.0 if abs(gain - 1) <= _TOLERANCE else gain)
+
+
+def _sizes(values: Tensor) -> Tensor:
+    """The values; of complex ones their sizes, since real parts and imaginary parts both arrive."""
+    return values.abs().float() if values.is_complex() else values.float()
 
 
 def _rms(values: Tensor) -> float:
