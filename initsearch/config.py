@@ -6,9 +6,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from initsearch.checks import check_choice, check_number
 from initsearch.chosen_groups import as_chosen
 from initsearch.dotted import allowed_names
-from initsearch.errors import ConfigError, unknown_name
+from initsearch.errors import ConfigError, quoted, unknown_name
 from initsearch.search.baselines import read_baselines
 from initsearch.search.metric import MODES, make_metric
 from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
@@ -46,6 +47,11 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
     if not plain.get("space"):
         raise no_sweep()
     metric = plain.get("metric", AUTO)
+    if not isinstance(metric, str):
+        raise ConfigError(f"metric must be a name, but got {quoted(metric)}: the default is {AUTO}")
+    if plain.get("mode") is not None:
+        check_choice("mode", plain["mode"], MODES)
+    check_number("target_accuracy", plain.get("target_accuracy", 0.9))
     task = build_task(plain, _own_score(metric, plain.get("mode")))
     metric = task.main_metric if metric == AUTO else metric
     trainer = TrainerSettings.parse("trainer", plain.get("trainer"))
