@@ -159,8 +159,7 @@ def test_a_sweep_file_of_any_shape_is_refused_in_one_line(
     (tmp_path / "sweep").mkdir()
     space = "" if text[0] in "-5" else "\nspace: {plans: {he: he_normal}}"
     (tmp_path / "sweep" / "mine.yaml").write_text(f"# @package _global_\n{text}{space}\n")
-    line = error_of(
-        monkeypatch, capsys, SEARCH, "--config-dir", str(tmp_path), "+sweep=mine", "workers=0"
-    )
+    words = ["--config-dir", str(tmp_path), "+sweep=mine", "data=digits", "workers=0"]
+    line = error_of(monkeypatch, capsys, SEARCH, *words)
     assert re.search(message, line), line
     assert len(line) < 1000
