@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from initsearch.initializers import register as register
     from initsearch.plan import InitPlan as InitPlan
     from initsearch.plan import InitReport as InitReport
+    from initsearch.plan import MupTable as MupTable
+    from initsearch.plan import mup as mup
     from initsearch.signal import SignalReport as SignalReport
     from initsearch.signal import diagnose as diagnose
     from initsearch.space import Space as Space
@@ -46,6 +48,7 @@ _MODULES = {
     "InitSearchError": "errors",
     "Initializer": "initializers",
     "ModelError": "errors",
+    "MupTable": "plan",
     "NoEffectWarning": "errors",
     "SignalReport": "signal",
     "Space": "space",
@@ -56,6 +59,7 @@ _MODULES = {
     "identify": "audit",
     "init_find": "finder",
     "list_initializers": "initializers",
+    "mup": "plan",
     "race": "",
     "register": "initializers",
     "search_app": "hydra_app",

@@ -35,7 +35,7 @@ def training_batch(trainer: "Trainer", pl_module: "LightningModule", seed: int) 
         # What was given to fit, or what the datamodule or the module makes.
         loader = trainer.fit_loop._data_source.dataloader()
         combined = _combined(loader)
-        with isolated_random_state(seed=seed, generators=list(_generators(loader))):
+        with isolated_random_state(seed=seed, generators=list(generators(loader))):
             batch = next(iter(loader)) if combined is None else next(iter(combined))[0]
             return pl_module._apply_batch_transfer_handler(batch)
     except Exception as error:  # users' data code may raise anything
@@ -64,16 +64,16 @@ def _combined(loader: Any) -> Any:
     return combine(iterables, mode)
 
 
-def _generators(loader: Any) -> Iterator[torch.Generator]:
+def generators(loader: Any) -> Iterator[torch.Generator]:
     """The generators that loaders and their samplers draw from."""
     if isinstance(loader, Mapping):
         loader = list(loader.values())
     if isinstance(loader, list | tuple):
         for each in loader:
-            yield from _generators(each)
+            yield from generators(each)
         return
     if type(loader).__name__ == "CombinedLoader":
-        yield from _generators(loader.iterables)
+        yield from generators(loader.iterables)
         return
     sampler, batches = getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)
     for holder in (loader, sampler, batches, getattr(batches, "sampler", None)):

@@ -16,6 +16,7 @@ from initsearch.callback import batches
 from initsearch.callback.bases import CallbackBase, lightning_classes
 from initsearch.callback.history import used_before
 from initsearch.callback.other_callbacks import copies_in, follow, freeze_as_they_will
+from initsearch.callback.targets import training_targets
 from initsearch.checks import check_int
 from initsearch.errors import ConfigError, ModelError, NoEffectWarning
 from initsearch.plan import InitPlan, InitReport
@@ -44,7 +45,9 @@ class InitCallback(CallbackBase):
     the module that another callback has made (`WeightAveraging`) follows.
 
     A plan that needs a batch (`lsuv`) gets the first batch of the training data, drawn with `seed` and the
-    same on every rank; this does not change the order of the training data.
+    same on every rank; this does not change the order of the training data. One that needs targets
+    (`class_prior`) gets those that the data set keeps (`targets`, `labels`, a `TensorDataset`, a `Subset` of
+    these), or those of the first 10,000 examples: the second entry of a batch, or its `labels`, `target`, `y`.
 
     Args:
         plan: The name of an initializer, a mapping, a path to a plan file, or an `InitPlan`.
@@ -169,6 +172,7 @@ class InitCallback(CallbackBase):
                 batch=batch,
                 include_frozen=self.include_frozen,
                 training_batch=from_data,
+                targets=functools.partial(training_targets, trainer, self.seed),
                 keep={name: f"{why} before, and force is not set" for name, why in used.items()},
             )
         except ModelError as error:

@@ -10,6 +10,9 @@ from initsearch.initializers.activation_scaling import ActivationScaling as Acti
 from initsearch.initializers.base import Initializer as Initializer
 from initsearch.initializers.base import compute_fans as compute_fans
 from initsearch.initializers.catalogue import catalogue_table as catalogue_table
+from initsearch.initializers.class_prior import ClassPrior as ClassPrior
+from initsearch.initializers.class_prior import FocalPrior as FocalPrior
+from initsearch.initializers.depth import DepthScaled as DepthScaled
 from initsearch.initializers.edge_of_chaos import EdgeOfChaos as EdgeOfChaos
 from initsearch.initializers.edge_of_chaos import (
     critical_weight_variance as critical_weight_variance,
@@ -17,10 +20,15 @@ from initsearch.initializers.edge_of_chaos import (
 from initsearch.initializers.fixup import FixupScaled as FixupScaled
 from initsearch.initializers.gains import gain as gain
 from initsearch.initializers.gains import list_activations as list_activations
+from initsearch.initializers.gate_biases import Chrono as Chrono
+from initsearch.initializers.gate_biases import ForgetGate as ForgetGate
 from initsearch.initializers.identity import Dirac as Dirac
 from initsearch.initializers.identity import Identity as Identity
 from initsearch.initializers.layer_scaling import LayerScaling as LayerScaling
 from initsearch.initializers.lsuv import LSUV as LSUV
+from initsearch.initializers.mamba import MambaDecay as MambaDecay
+from initsearch.initializers.mamba import MambaStep as MambaStep
+from initsearch.initializers.mimetic import Mimetic as Mimetic
 from initsearch.initializers.orthogonal import DeltaOrthogonal as DeltaOrthogonal
 from initsearch.initializers.orthogonal import Orthogonal as Orthogonal
 from initsearch.initializers.registry import InitializerSpec as InitializerSpec
@@ -34,4 +42,6 @@ from initsearch.initializers.simple import Normal as Normal
 from initsearch.initializers.simple import Uniform as Uniform
 from initsearch.initializers.siren import Siren as Siren
 from initsearch.initializers.sparse import Sparse as Sparse
+from initsearch.initializers.spectral import Spectral as Spectral
 from initsearch.initializers.truncated import TruncatedNormal as TruncatedNormal
+from initsearch.initializers.yolo import YoloHead as YoloHead

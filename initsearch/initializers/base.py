@@ -55,6 +55,54 @@ class Facts(Protocol):
     def branches(self) -> int:
         """Residual branches in the model."""
 
+    @property
+    def branch_index(self) -> int | None:
+        """The index of that branch, from 0."""
+
+    @property
+    def stack(self) -> str:
+        """`encoder` or `decoder` by the parameter's name; or empty."""
+
+    @property
+    def stack_branches(self) -> tuple[tuple[str, int], ...]:
+        """Residual branches of each stack."""
+
+    @property
+    def siblings(self) -> int:
+        """Blocks that have this parameter."""
+
+    @property
+    def name(self) -> str:
+        """The parameter's qualified name."""
+
+    @property
+    def module_name(self) -> str:
+        """That of its module."""
+
+    @property
+    def heads(self) -> int:
+        """Heads of the attention that it belongs to; 0 if that is not known."""
+
+    @property
+    def label(self) -> str:
+        """The name of its only part, as `query`; or empty."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of layer."""
+
+    @property
+    def category(self) -> str:
+        """`weight`, `bias`, ..."""
+
+    @property
+    def part(self) -> str:
+        """The part of a packed parameter that is filled; or empty."""
+
+    @property
+    def adds_to(self) -> str:
+        """The bias to which a recurrent layer adds this one; or empty."""
+
 
 @dataclass(frozen=True)
 class Initializer(CheckedFields, ABC):
@@ -65,8 +113,10 @@ class Initializer(CheckedFields, ABC):
         formula: What is drawn, for the catalogue.
         source: Paper and equation, or framework, for the catalogue.
         needs: What it needs besides the tensor; empty for all that draw from fans alone. "branch":
-            the parameter's position in a residual branch, see `resolved`. "batch": the outputs of
-            the model's layers on a batch, see `LayerScaling`. A plan refuses any other word.
+            the parameter's position in a residual branch, see `resolved`. "part": which part of a packed
+            parameter it fills; a plan then fills each part by itself. "batch": the outputs of the model's
+            layers on a batch, see `LayerScaling`. "targets": those of the training data, see `given`. A plan
+            refuses any other word.
     """
 
     name: ClassVar[str] = ""
@@ -159,6 +209,22 @@ class Initializer(CheckedFields, ABC):
         """
         return self
 
+    def given(self, targets: Tensor, outputs: int) -> "Initializer":
+        """This initializer, completed by the targets of the training data; one that needs none returns itself.
+
+        Args:
+            targets: Those of all or many training examples, in any form that a loss takes.
+            outputs: The number of entries of the parameter.
+
+        Raises:
+            ConfigError: The targets do not fit the parameter.
+        """
+        return self
+
+    def stream(self, facts: Facts) -> str:
+        """The name of the random stream that it draws from, if it shares one with another parameter or part."""
+        return ""
+
     def bias(self) -> "Initializer | None":
         """What this scheme prescribes for the bias of the same layer; None: nothing."""
         return None
@@ -177,23 +243,36 @@ class Initializer(CheckedFields, ABC):
         A setting that has a name of its own is written by that name: `{"name": "he_normal"}`.
         """
         preset = _preset_names.get(self)
-        return {"name": preset} if preset else {"name": self.name, **self.tunables()}
+        if preset:
+            return {"name": preset}
+        return {"name": self.name, **{key: _plain(value) for key, value in self.tunables().items()}}
 
     def label(self) -> str:
         """Short and readable: `he_normal`, or `variance_scaling(factor=0.5, mode=fan_out)`."""
         preset = _preset_names.get(self)
         if preset:
             return preset
-        settings = ", ".join(
-            f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in self.tunables().items()
-        )
+        settings = ", ".join(f"{key}={_short(value)}" for key, value in self.tunables().items())
         return f"{self.name}({settings})" if settings else self.name
 
     @classmethod
     def translate(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Rewrite another framework's spelling of `settings` into this class's fields."""
         return dict(settings)
+
+
+def _plain(value: Any) -> Any:
+    """A field's value as YAML and JSON have it."""
+    if isinstance(value, Initializer):
+        spec = value.spec()
+        return spec["name"] if set(spec) == {"name"} else spec
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Initializer):
+        return value.label()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def name_setting(initializer: Initializer, name: str) -> None:

@@ -62,6 +62,13 @@ class Distribution:
             mean, std, low, high = self.numbers
             draws.truncated_normal_(out, mean, std, low, high, generator)
 
+    def scaled(self, factor: float) -> "Distribution":
+        """The distribution of entries multiplied by a positive factor."""
+        if self.kind == "truncated_normal":  # its bounds are in standard deviations
+            mean, std, low, high = self.numbers
+            return Distribution(self.kind, (mean * factor, std * factor, low, high))
+        return Distribution(self.kind, tuple(number * factor for number in self.numbers))
+
     @property
     def key(self) -> str:
         """The same text for equal distributions, numbers rounded to `DIGITS`."""

@@ -1,5 +1,7 @@
 """`describe`: everything about a model's parameters that an initialization needs."""
 
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +11,7 @@ from torch import nn
 from initsearch.layers.model.absent import is_absent, standing_in
 from initsearch.layers.model.deliberate import why_deliberate, without_placeholders
 from initsearch.layers.model.kinds import nature_of
+from initsearch.layers.model.projections import heads_of
 from initsearch.layers.model.slots import Slot
 from initsearch.layers.model.stored import Stored
 from initsearch.layers.model.walk import NamedParameter, Site, parameters, unwrap
@@ -20,6 +23,9 @@ from initsearch.layers.usage import as_used
 
 # What is done with a table of positions or tokens, and not with a weight.
 _TABLES = frozenset({"add", "sub", "cat", "concat", "concatenate", "stack", "where", "setitem"})
+
+_INDEX = re.compile(r"(?:^|\.)\d+(?=\.)")
+_STACKS = ("encoder", "decoder")
 
 
 def describe(
@@ -90,6 +96,10 @@ def _slots(model: nn.Module, named: Sequence[NamedParameter], seen: Seen) -> lis
     slots: list[Slot] = []
     branches = residual_branches(found)
     in_branch = places_in(branches, found.calls)
+    # The name of one layer shows a branch's stack.
+    ends = (_stack(found.calls[branch.layers[0]].weight) for branch in branches)
+    alike = Counter(_without_index(parameter.name) for parameter in named)
+    stacks = tuple(sorted(Counter(filter(None, ends)).items()))
     for parameter in named:
         first, *rest = (_slot(site) for site in parameter.sites)
         calls = found.of(parameter.name)
@@ -117,12 +127,26 @@ def _slots(model: nn.Module, named: Sequence[NamedParameter], seen: Seen) -> lis
                 rest,
                 branch=where and where.branch,
                 branch_layers=where.branch_layers if where else first.branch_layers,
+                branch_index=where.branch_index if where else None,
                 branches=len(branches),
+                stack=_stack(first.name),
+                stack_branches=stacks,
+                siblings=alike[_without_index(first.name)],
                 deliberate=why_deliberate(stored, first.category, first.torch_default),
             )
         )
     slots = without_placeholders(slots)
     return [slots[i] for i in _order(slots, found)]
+
+
+def _stack(name: str) -> str:
+    """The stack of an encoder-decoder by the first word in a name that says so."""
+    return next((word for word in name.split(".") if word in _STACKS), "")
+
+
+def _without_index(name: str) -> str:
+    """A name without its first index: that of its block."""
+    return _INDEX.sub(".*", name, count=1)
 
 
 def _beside(slot: Slot, found: Trace) -> tuple[Slot, Position]:
@@ -162,6 +186,8 @@ def _slot(site: Site) -> Slot:
         parts=found.parts,
         torch_default=found.default,
         note="; ".join(notes),
+        heads=heads_of(site.stored.module)
+        or heads_of(site.ancestors[-1] if site.ancestors else None),
         stored_as=tuple(f"{prefix}{original}" for original, _ in stored.originals),
     )
 

@@ -11,3 +11,5 @@ from initsearch.plan.report import InitReport as InitReport
 from initsearch.plan.report import ParameterRow as ParameterRow
 from initsearch.plan.rules import Rule as Rule
 from initsearch.plan.rules import Where as Where
+from initsearch.plan.width import MupTable as MupTable
+from initsearch.plan.width import mup as mup

@@ -3,13 +3,16 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from initsearch.errors import ConfigError
 from initsearch.initializers import (
+    ClassPrior,
     Constant,
     DeltaOrthogonal,
+    DepthScaled,
     Dirac,
     Identity,
     Initializer,
@@ -221,6 +224,12 @@ def _structure(slot: Slot, part: ParameterPart, initializer: Initializer) -> lis
             f"q[order < {zeros}] = 0.0",
             store,
         ]
+    if isinstance(initializer, DepthScaled):
+        lines = _structure(slot, part, initializer.base)
+        return lines if initializer.factor is None else [*lines, f"t.mul_({initializer.factor!r})"]
+    if isinstance(initializer, ClassPrior) and initializer.frequencies is not None:
+        values = initializer.fill_(torch.empty(slot.shape, dtype=torch.float64))
+        return [f"t.copy_(torch.tensor({values.tolist()!r}))"]
     raise ConfigError(
         f"{slot.name}: to_code writes initializers that draw from fans alone, but got {initializer.label()}: "
         "keep this parameter in the plan, and call that initializer yourself"

@@ -1,6 +1,7 @@
 """Carrying out a resolved plan: fill all parameters, then scale layers that need a batch."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,10 @@ from initsearch.layers import Slot, assign_, mark_filled, rescale_
 from initsearch.layers.model.assign import backup
 from initsearch.plan.rules import KEEP
 
+#: The targets of training examples, or what gives them if they are needed.
+Targets = Any | Callable[[], Any]
 # The words of `Initializer.needs` that a plan can provide.
-_PROVIDED = frozenset({"branch", "batch"})
+_PROVIDED = frozenset({"branch", "part", "batch", "targets"})
 
 
 @dataclass
@@ -39,7 +42,13 @@ class Assignment:
     notes: list[str] = field(default_factory=list)
 
 
-def carry_out(model: nn.Module, assignments: Sequence[Assignment], seed: int, batch: Any) -> None:
+def carry_out(
+    model: nn.Module,
+    assignments: Sequence[Assignment],
+    seed: int,
+    batch: Any,
+    targets: Targets = None,
+) -> None:
     """Fill all parameters, then scale the layers whose initializer needs a batch.
 
     It is an error if an initializer refuses a parameter (`identity` a convolution) that a rule names by a
@@ -51,6 +60,7 @@ def carry_out(model: nn.Module, assignments: Sequence[Assignment], seed: int, ba
         ModelError: A parametrization refuses, or a batch is needed but missing or not an input of the model.
     """
     scalings = _check_needs(assignments, batch)
+    labels = _labels(assignments, targets)
     filled: set[Initializer | str] = set()
     refused: dict[Initializer | str, Exception] = {}
     for each in assignments:
@@ -58,7 +68,7 @@ def carry_out(model: nn.Module, assignments: Sequence[Assignment], seed: int, ba
             continue
         choice = each.choice
         try:
-            _fill(model, each, each.initializer, seed)
+            _fill(model, each, each.initializer, seed, labels)
             filled.add(choice)
         except (ConfigError, ModelError) as error:
             if each.named:
@@ -82,15 +92,15 @@ def parameter_generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(f"{seed}:{name}"))
 
 
-def _generators(slot: Slot, seed: int) -> list[torch.Generator]:
-    """The random generator of each part.
+def _generators(slot: Slot, seed: int, stream: str) -> list[torch.Generator]:
+    """The random generator of each part; of a single one, that of the name `stream`, if it is given.
 
     A named part of several has its own: it draws the same values whatever fills the others.
     """
     pieces = slot.pieces()
     if len(pieces) > 1:
         return [parameter_generator(seed, piece.title) for piece in pieces]
-    return [parameter_generator(seed, slot.title)] * len(slot.parts)
+    return [parameter_generator(seed, stream or slot.title)] * len(slot.parts)
 
 
 def canonical_form(assignments: Sequence[Assignment]) -> str:
@@ -143,11 +153,23 @@ def _check_needs(
     return scalings
 
 
-def _fill(model: nn.Module, each: Assignment, initializer: Initializer, seed: int) -> None:
+def _labels(assignments: Sequence[Assignment], targets: Targets) -> Tensor | None:
+    """The targets of the training data, if some initializer needs them."""
+    if not any(each.initializer and "targets" in each.initializer.needs for each in assignments):
+        return None
+    found = targets() if callable(targets) else targets
+    return None if found is None else torch.as_tensor(found)
+
+
+def _fill(
+    model: nn.Module, each: Assignment, initializer: Initializer, seed: int, labels: Tensor | None
+) -> None:
     """Fill one parameter; if it is refused, it stays as it was."""
     slot = each.slot
     complete = initializer.resolved(slot)
-    generators = _generators(slot, seed)
+    if labels is not None:
+        complete = complete.given(labels, math.prod(slot.shape))
+    generators = _generators(slot, seed, complete.stream(slot))
     restore = backup(model, slot)
 
     def fill(view: Tensor, fan_in: float, fan_out: float, part: int) -> None:

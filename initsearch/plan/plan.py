@@ -26,7 +26,7 @@ from initsearch.initializers import Initializer, list_initializers
 from initsearch.layers import Slot, Twin, describe, find_twins
 from initsearch.layers.description import describe_with_trace
 from initsearch.plan.code import code_for
-from initsearch.plan.fill import Assignment, canonical_form, carry_out
+from initsearch.plan.fill import Assignment, Targets, canonical_form, carry_out
 from initsearch.plan.materialize import (
     allocate_buffers,
     allocate_parameters,
@@ -34,7 +34,7 @@ from initsearch.plan.materialize import (
     set_kept,
     set_refused,
 )
-from initsearch.plan.presets import PLANS
+from initsearch.plan.presets import ALIASES, PLANS
 from initsearch.plan.report import InitReport, ParameterRow
 from initsearch.plan.rules import (
     KEEP,
@@ -62,6 +62,7 @@ class InitPlan:
         rules: The rules, the most specific first.
         weight: The default for weights: an initializer, or `"keep"` (as the framework made it).
         bias: The default for biases. If it is not given, what `weight` prescribes for them, or else `"keep"`.
+        recipe: The name of the named plan that it was made from, for warnings; empty if it has none.
 
     Example:
         >>> plan = InitPlan.from_spec("he_normal")
@@ -71,6 +72,7 @@ class InitPlan:
     rules: tuple[Rule, ...] = ()
     weight: Initializer | str = KEEP
     bias: Initializer | str = field(default=KEEP)
+    recipe: str = field(default="", compare=False)
 
     @classmethod
     def from_spec(
@@ -84,7 +86,7 @@ class InitPlan:
                 - the name of an initializer, or a mapping with its `name` and fields: it fills all weights,
                   biases are zero or as it prescribes, norms are kept. `torch_default`: weights and biases as
                   torch draws them. `keep`: everything stays as it is;
-                - the name of a plan (`fixup`, `zero_gamma`, `zero_last`);
+                - the name of a plan (`fixup`, `gpt2`, ...; see `list_plans`);
                 - a mapping with `rules` and `default`;
                 - the path to a YAML file with any of these;
                 - a plan, which is returned unchanged.
@@ -101,12 +103,12 @@ class InitPlan:
             return cls.load(spec, allow_code)
         if isinstance(spec, Mapping) and "name" not in spec:
             return cls._from_mapping(spec)
-        if isinstance(spec, str) and spec in PLANS:
-            return cls._from_mapping(PLANS[spec])
+        if isinstance(spec, str) and spec in (*PLANS, *ALIASES):
+            return replace(cls._from_mapping(PLANS[ALIASES.get(spec, spec)]), recipe=spec)
         if isinstance(spec, str) and spec != KEEP and "." not in spec:
             known = list_initializers()
             if spec not in known:
-                raise unknown_name("initializer or plan", spec, (*known, *PLANS, KEEP))
+                raise unknown_name("initializer or plan", spec, (*known, *PLANS, *ALIASES, KEEP))
         choice = read_choice(spec)
         if choice is None:
             raise ConfigError(
@@ -234,6 +236,7 @@ class InitPlan:
         include_frozen: bool = False,
         training_batch: Callable[[], Any] | None = None,
         keep: Mapping[str, str] | None = None,
+        targets: Targets = None,
     ) -> InitReport:
         """Fill the parameters of a model in place.
 
@@ -254,6 +257,8 @@ class InitPlan:
                 and `forward` does not run all layers.
             keep: Parameters to leave alone whatever the rules say, each with the reason for the report, by the
                 names of `named_parameters`.
+            targets: The targets of the training data, or a function that gives them, for what needs them
+                (`class_prior`): a tensor, array or list of classes, of rows of labels, or of numbers.
 
         Returns:
             A report with a row per parameter.
@@ -269,7 +274,7 @@ class InitPlan:
             NoEffectWarning: A rule applies to no parameter.
         """
         slots = describe(model, batch, training_batch)
-        return self._applied(model, slots, seed, batch, include_frozen, keep=keep)
+        return self._applied(model, slots, seed, batch, include_frozen, keep=keep, targets=targets)
 
     def materialize(
         self,
@@ -323,6 +328,7 @@ class InitPlan:
         include_frozen: bool,
         absent: Sequence[str] = (),
         keep: Mapping[str, str] | None = None,
+        targets: Targets = None,
     ) -> InitReport:
         """Fill a model that was described; those parameters too that have no values yet."""
         assignments = self._assignments(slots, include_frozen)
@@ -335,23 +341,31 @@ class InitPlan:
             )
         twins = find_twins(model, slots)
         set_kept(model, assignments, absent, seed)
-        carry_out(model, assignments, seed, batch)
+        carry_out(model, assignments, seed, batch, targets)
         set_refused(model, assignments, absent, seed)
         _follow(twins, assignments)
-        used = {each.rule for each in assignments}
-        for number, rule in enumerate(self.rules):
-            if number not in used:
-                skipped = [
-                    each.slot
-                    for each in assignments
-                    if any(note.startswith(_SKIPPED.format(number + 1)) for note in each.notes)
-                ]
-                warnings.warn(_no_effect(number, rule, skipped), NoEffectWarning, stacklevel=3)
+        for line in self._without_effect(assignments):
+            warnings.warn(line, NoEffectWarning, stacklevel=3)
         rows = (
             ParameterRow.of(model, each.slot, each.choice, each.rule, "; ".join(each.notes))
             for each in assignments
         )
         return InitReport(tuple(rows), seed)
+
+    def _without_effect(self, assignments: Sequence[Assignment]) -> Iterator[str]:
+        """A line for each rule that applies to no parameter; one line for all of a named plan."""
+        used = {each.rule for each in assignments}
+        lines = {
+            number: _no_effect(number, rule, _skipped_by(number, assignments))
+            for number, rule in enumerate(self.rules)
+            if number not in used
+        }
+        unseen = any(_skipped_by(number, assignments) for number in lines)
+        if self.recipe and len(lines) > 1 and not unseen:
+            wanted = "; ".join(str(self.rules[number].where.spec()) for number in lines)
+            yield f"the plan {self.recipe} has rules that apply to no parameter of this model: {wanted}"
+        else:
+            yield from lines.values()
 
     def canonical(self, slots: Sequence[Slot]) -> tuple[str, ...]:
         """What the plan fills each parameter with, in canonical form.
@@ -486,6 +500,12 @@ def _follow(twins: Sequence[Twin], assignments: Sequence[Assignment]) -> None:
             copy.notes[:] = [note for note in copy.notes if note != _FROZEN]
             copy.notes.append(f"follows {twin.of}, of which it is a copy")
         twin.follow()
+
+
+def _skipped_by(number: int, assignments: Sequence[Assignment]) -> list[Slot]:
+    """The parameters to which a rule might apply, but of which too little is known."""
+    start = _SKIPPED.format(number + 1)
+    return [each.slot for each in assignments if any(note.startswith(start) for note in each.notes)]
 
 
 def _no_effect(number: int, rule: Rule, skipped: Sequence[Slot]) -> str:

@@ -126,6 +126,14 @@ class Block(Protocol):
 
 
 @runtime_checkable
+class LabelledBlock(Protocol):
+    """A `Block` whose targets are known, for plans that need them (`class_prior`)."""
+
+    def targets(self) -> Tensor:
+        """The targets of all training examples: classes, rows of labels, or numbers."""
+
+
+@runtime_checkable
 class Task(Protocol):
     """What is trained: a frozen description. To train in several processes, it must be picklable."""
 

@@ -183,6 +183,10 @@ class ImageBlock:
         """All training images once, in batches of `size` or a few more."""
         return iter(self.train.tensor_split(max(1, len(self.train) // size)))
 
+    def targets(self) -> Tensor:
+        """The class of each training image, int64 (N,)."""
+        return self.images.train_y[self.train]
+
     def measure(
         self, models: Sequence[nn.Module], part: EvaluationSet, form: BatchFormat
     ) -> list[dict[str, float]]:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from initsearch.plan import InitPlan
-from initsearch.tasks.base import BatchFormat, Block
+from initsearch.tasks.base import BatchFormat, Block, LabelledBlock
 from initsearch.tasks.streams import derive_seed
 from initsearch.training.job import Job
 
@@ -19,12 +19,14 @@ def build_members(job: Job, block: Block) -> list[nn.Module]:
     candidate, and what it draws scales the same noise. A candidate with a checkpoint keeps the framework's
     weights, which the checkpoint replaces.
     """
+    targets = block.targets if isinstance(block, LabelledBlock) else None
     batch = job.cohort_task.inputs(block.ready(block.example(INIT_EXAMPLES), BatchFormat()))
     members = []
     for candidate in job.candidates:
         torch.manual_seed(derive_seed("model", job.seed))
         model = job.cohort_task.build_model()
         if candidate.name not in job.states:
-            InitPlan.from_spec(candidate.plan).apply(model, seed=job.seed, batch=batch)
+            plan = InitPlan.from_spec(candidate.plan)
+            plan.apply(model, seed=job.seed, batch=batch, targets=targets)
         members.append(model)
     return members

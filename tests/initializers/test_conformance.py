@@ -124,13 +124,45 @@ def sparse_columns(tensor: Tensor) -> None:
     assert stats.kstest(kept, stats.norm(0, 0.01).cdf).pvalue > FALSE_ALARM
 
 
+def log_of_steps(most: float) -> Property:
+    def check(tensor: Tensor) -> None:
+        steps = tensor.double().exp().flatten().numpy()
+        assert stats.kstest(steps, stats.uniform(1, most - 1).cdf).pvalue > FALSE_ALARM
+
+    return check
+
+
+def steps_of_time(tensor: Tensor) -> None:
+    steps = nn.functional.softplus(tensor.double()).flatten().numpy()
+    assert stats.kstest(steps, stats.loguniform(0.001, 0.1).cdf).pvalue > FALSE_ALARM
+
+
+def counted_decays(tensor: Tensor) -> None:
+    expected = torch.arange(1.0, tensor.shape[-1] + 1).log().expand(tensor.shape)
+    torch.testing.assert_close(tensor, expected)
+
+
 DENSE_ONLY = {"identity"}
 CONVOLUTION_ONLY = {"dirac", "delta_orthogonal"}
-NOT_RANDOM = {"constant", "zeros", "ones", "identity", "dirac"}
+NOT_RANDOM = {
+    "constant",
+    "zeros",
+    "ones",
+    "identity",
+    "dirac",
+    "forget_gate",
+    "focal_prior",
+    "mamba_decay",
+}
+# It needs labels, and has its tests in tests/plan/test_biases_from_data.py.
+WITH_DATA = {"class_prior"}
+# Bare shapes do not suit them; tests/plan/test_recipes.py has their tests.
+OF_A_SHAPE = {"mimetic", "yolo_head"}
 
 ORACLES: dict[str, Law] = {
     "activation_scaling": normal(he_std),  # its default activation is ReLU
     "caffe": uniform(lecun_limit),
+    "depth_scaled": normal(lambda fan_in, fan_out: 0.02),  # outside of a plan: its base
     "edge_of_chaos": normal(lambda fan_in, fan_out: math.sqrt(1.76095 / fan_in)),
     # For a tensor outside of branches.
     "fixup_scaled": normal(lambda fan_in, fan_out: math.sqrt(2 / fan_out)),
@@ -158,6 +190,7 @@ ORACLES: dict[str, Law] = {
     "selu_lecun": normal(lecun_std),
     "siren": uniform(lambda fan_in, fan_out: math.sqrt(6 / fan_in) / 30),
     "siren_first": uniform(lambda fan_in, fan_out: 1 / fan_in),
+    "spectral": normal(lambda fan_in, fan_out: min(1, math.sqrt(fan_out / fan_in)) / fan_in**0.5),
     "tf1_caffe": uniform(lecun_limit),
     "tf1_msra": truncated(lambda fan_in, fan_out: math.sqrt(1.3 * 2 / fan_in)),
     "tf1_variance_scaling": truncated(lambda fan_in, fan_out: math.sqrt(1.3 * 2 / fan_in)),
@@ -173,25 +206,36 @@ ORACLES: dict[str, Law] = {
     "xavier_uniform": uniform(glorot_limit),
 }
 PROPERTIES: dict[str, Property] = {
+    "chrono": log_of_steps(99),  # t_max is 100
     "constant": all_equal(0.0),
     "delta_orthogonal": orthonormal_centre,
     "dirac": passes_channels,
     "identity": eye,
+    "focal_prior": all_equal(math.log(0.01 / 0.99)),
+    "forget_gate": all_equal(1.0),
     "lsuv": orthonormal,  # before a plan scales it on a batch: see tests/plan/test_lsuv.py
+    "mamba_decay": counted_decays,
+    "mamba_step": steps_of_time,
     "ones": all_equal(1.0),
     "orthogonal": orthonormal,
     "sparse": sparse_columns,
     "zeros": all_equal(0.0),
 }
 # The needs of some initializers besides a tensor and its fans.
-NEEDS = {"fixup_scaled": {"branch"}, "lsuv": {"batch"}}
+NEEDS = {
+    "chrono": {"part"},
+    "depth_scaled": {"branch"},
+    "fixup_scaled": {"branch"},
+    "forget_gate": {"part"},
+    "lsuv": {"batch"},
+}
 NAMES = sorted(ORACLES | PROPERTIES)
 RANDOM = [name for name in NAMES if name not in NOT_RANDOM]
 
 
 def builtin_names() -> set[str]:
     """The built-in names: other tests may have registered their own."""
-    return {name for name, entry in registry.entries() if entry.builtin}
+    return {name for name, entry in registry.entries() if entry.builtin} - WITH_DATA - OF_A_SHAPE
 
 
 def without_oracle() -> set[str]:

@@ -139,7 +139,7 @@ def test_the_position_in_a_branch_is_a_condition() -> None:
 
 
 def test_named_plans_are_listed_suggested_and_written_out(tmp_path) -> None:
-    assert list_plans() == ["fixup", "zero_gamma", "zero_last"]
+    assert {"fixup", "zero_gamma", "zero_last"} <= set(list_plans())
     for name in list_plans():
         plan = InitPlan.from_spec(name)
         plan.save(tmp_path / f"{name}.yaml")
@@ -156,7 +156,10 @@ def test_named_plans_are_listed_suggested_and_written_out(tmp_path) -> None:
 @pytest.mark.parametrize("name", ["fixup", "zero_gamma", "zero_last"])
 def test_without_branches_the_rules_warn_and_all_weights_are_he_s(name: str) -> None:
     model = nn.Sequential(nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 4))
-    with pytest.warns(NoEffectWarning, match="branch.*applies to no parameter"):
+    with pytest.warns(
+        NoEffectWarning,
+        match="branch.*applies to no parameter|fixup.*apply to no parameter.*branch",
+    ):
         InitPlan.from_spec(name).apply(model, batch=torch.randn(2, 300))
     assert model[0].weight.std().item() == pytest.approx(math.sqrt(2 / 300), rel=0.03)
 

@@ -102,7 +102,7 @@ def blocks_of(owner: nn.Module | None, name: str, inputs: int, outputs: int) -> 
 
 def _blocks(owner: nn.Module, name: str, inputs: int, outputs: int) -> Blocks | None:
     title = type(owner).__name__
-    heads = _number(owner, "num_attention_heads", "num_heads", "n_heads", "n_head", "heads")
+    heads = heads_of(owner)
     shared = _number(owner, "num_key_value_heads", "num_kv_heads", "n_kv_heads", "kv_n_heads")
     if title.startswith("CodeGen"):
         return _repeated(_CODEGEN_DEVICES, (QUERY, VALUE, KEY), outputs)
@@ -123,6 +123,11 @@ def _blocks(owner: nn.Module, name: str, inputs: int, outputs: int) -> Blocks | 
     if outputs % 3:
         return _grouped(inputs, outputs)
     return _repeated(1, PROJECTIONS, outputs)
+
+
+def heads_of(owner: nn.Module | None) -> int:
+    """The number of heads that an attention module says it has; 0 if it says none."""
+    return _number(owner, "num_attention_heads", "num_heads", "n_heads", "n_head", "heads")
 
 
 def _falcon(owner: nn.Module, heads: int, shared: int, outputs: int) -> Blocks | None:

@@ -130,6 +130,13 @@ class Slot:
             known. `initsearch.layers.trace.branches` defines what a branch is.
         branch_layers: The number of weight layers in the longest chain of that branch.
         branches: The number of residual branches of the model.
+        branch_index: The index of that branch in the model, from 0; `None` outside branches.
+        stack: `encoder` or `decoder`, if its name has that word; else empty.
+        stack_branches: The number of residual branches of each stack that the model has.
+        siblings: The parameters whose names differ from its in the first index only, itself included: the
+            number of blocks that have it.
+        heads: The heads of the attention that its layer belongs to, by an attribute of the module that holds
+            it; 0 if that is not known.
         deliberate: Why its values are thought to be set by the model on purpose; empty if they are not. See
             `initsearch.layers.model.deliberate`.
         part: For a slot from `pieces`, the label of the part that it is; its `shape` is still that of the
@@ -161,8 +168,18 @@ class Slot:
     branch: str | None = None
     branch_layers: int = 0
     branches: int = 0
+    branch_index: int | None = None
+    stack: str = ""
+    stack_branches: tuple[tuple[str, int], ...] = ()
+    siblings: int = 1
+    heads: int = 0
     deliberate: str = ""
     part: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name of its only part; empty if it has several, or one without a name."""
+        return self.parts[0].label if len(self.parts) == 1 else ""
 
     @property
     def title(self) -> str:

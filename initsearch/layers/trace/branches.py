@@ -45,6 +45,7 @@ class InBranch:
 
     branch: str
     branch_layers: int
+    branch_index: int
 
 
 def residual_branches(found: Trace) -> list[Branch]:
@@ -63,13 +64,13 @@ def residual_branches(found: Trace) -> list[Branch]:
 def places_in(branches: Sequence[Branch], calls: Sequence[LayerCall]) -> dict[str, InBranch]:
     """The place of each parameter of a branch; if it is used more than once, of its first use."""
     places: dict[str, InBranch] = {}
-    for branch in branches:
+    for number, branch in enumerate(branches):
         for index in branch.layers:
-            place = InBranch("last" if index in branch.last else "inner", branch.depth)
+            place = InBranch("last" if index in branch.last else "inner", branch.depth, number)
             for name in calls[index].parameters:
                 places.setdefault(name, place)
         for name in branch.norm:
-            places.setdefault(name, InBranch("last_norm", branch.depth))
+            places.setdefault(name, InBranch("last_norm", branch.depth, number))
     return places
 
 
