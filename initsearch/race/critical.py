@@ -21,7 +21,7 @@ TRUSTS_SKEW = 24
 #: independent scores it is a ratio of standard deviations of 1.5.
 MORE_VARIABLE = 0.4
 #: The level of a lead of the more variable candidate is divided by this.
-STRICTER = 8.0
+STRICTER = 10.0
 
 
 def critical_values(blocks: Ints, level: Floats, skew: Floats, excess: Floats) -> Floats:
@@ -52,7 +52,7 @@ def critical_values(blocks: Ints, level: Floats, skew: Floats, excess: Floats) -
 
 
 def student_values(blocks: Ints, level: Floats, excess: Floats) -> Floats:
-    """Student's t value, at an eighth of the level for a lead of a more variable candidate in 6 to 23 blocks.
+    """Student's t value, at a tenth of the level for a lead of a more variable candidate in 6 to 23 blocks.
 
     So few blocks do not show the skewness of differences, but its cause: the candidate with rare low values
     varies more than the other one.

@@ -27,9 +27,9 @@ The rules:
   candidate. To exclude a candidate for one divergence would name one of two equal candidates the winner.
 
 How well alpha holds, by simulation of two equal candidates without a margin and 12 seeds: 4.7 % false winners
-for normal scores, 3.9 % for heavy-tailed, 4.4 % where both are skewed to low values, 5 to 6 % where one is and
-varies four to eight times as much (see `critical`), 5.3 % where one run in ten collapses and 6 to 7 % where a
-third or more do (see `sign_flips`). A margin lowers all of these. `docs/verdict.md` has more figures.
+for normal scores, 3.8 % for heavy-tailed, 4.4 % where both are skewed to low values, 4.5 to 6 % where one is
+and varies four to eight times as much (see `critical`), 5.3 % where one run in ten collapses and 6 to 7 % where
+a third or more do (see `sign_flips`). A margin lowers all of these. `docs/verdict.md` has more figures.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -31,8 +31,8 @@ def test_few_blocks_and_skewness_to_high_values_leave_students_value() -> None:
         assert found == pytest.approx(stats.t.isf(0.02, blocks - 1))
 
 
-def test_a_lead_of_the_more_variable_candidate_has_an_eighth_of_the_level_below_24_blocks() -> None:
-    for blocks, level in ((5, 0.02), (6, 0.0025), (12, 0.0025), (23, 0.0025), (24, 0.02)):
+def test_a_lead_of_the_more_variable_candidate_has_a_tenth_of_the_level_below_24_blocks() -> None:
+    for blocks, level in ((5, 0.02), (6, 0.002), (12, 0.002), (23, 0.002), (24, 0.02)):
         found = critical_values(np.array(blocks), np.array(0.04), np.array(0.0), np.array(0.5))
         assert found == pytest.approx(stats.t.isf(level, blocks - 1))
 
