@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,11 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import (
+    JournalFileBackend,
+    JournalFileOpenLock,
+    JournalFileSymlinkLock,
+)
 from optuna.trial import FrozenTrial, TrialState
 
 from initsearch.errors import ConfigError
@@ -31,6 +36,12 @@ MAX_GRID = 10_000
 PRUNERS = ("halving", "median", "none")
 
 
+def journal_lock(journal: Path) -> JournalFileOpenLock | JournalFileSymlinkLock:
+    """The lock of a journal's writers: a symbolic link, which Windows does not let everybody make."""
+    kind = JournalFileOpenLock if sys.platform == "win32" else JournalFileSymlinkLock
+    return kind(str(journal))
+
+
 def mend_journal(journal: Path, report: Callable[[str], None]) -> None:
     """Cut a damaged journal after its last whole record, and keep a copy of what it was.
 
@@ -43,7 +54,7 @@ def mend_journal(journal: Path, report: Callable[[str], None]) -> None:
     """
     if not journal.exists() or _whole_length(journal.read_bytes()) is None:
         return
-    lock = JournalFileSymlinkLock(str(journal))  # as Optuna's own writers do
+    lock = journal_lock(journal)
     lock.acquire()
     try:
         data = journal.read_bytes()
@@ -103,7 +114,9 @@ class TrialStore:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._name = name
         mend_journal(journal, report)
-        self._storage = JournalStorage(JournalFileBackend(str(journal)))
+        self._storage = JournalStorage(
+            JournalFileBackend(str(journal), lock_obj=journal_lock(journal))
+        )
         self._pruner = make_pruner(pruner)
         self._study = optuna.create_study(
             study_name=name,

@@ -1,5 +1,7 @@
 """Optuna's part: trials are found by number, whatever state an earlier run left them in."""
 
+import os
+import sys
 from pathlib import Path
 
 import optuna
@@ -7,7 +9,14 @@ import pytest
 from optuna.trial import TrialState
 
 from initsearch.errors import ConfigError
-from initsearch.search.trials import PRUNERS, TrialStore, make_pruner, make_sampler, resolve_sampler
+from initsearch.search.trials import (
+    PRUNERS,
+    TrialStore,
+    make_pruner,
+    make_sampler,
+    mend_journal,
+    resolve_sampler,
+)
 from initsearch.space import Space
 
 
@@ -24,6 +33,23 @@ def store_in(folder: Path, pruner: str = "none") -> TrialStore:
 
 def random(seed: int) -> optuna.samplers.BaseSampler:
     return make_sampler("random", seed, lambda params: True)
+
+
+def test_no_symbolic_link_is_made_where_they_need_privileges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(1314, "A required privilege is not held by the client")
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "symlink", refuse)
+    store_in(tmp_path).open(0, random(3)).report(0.5, 4)
+    with (tmp_path / "optuna.journal").open("ab") as file:
+        file.write(b'{"torn')
+    reports: list[str] = []
+    mend_journal(tmp_path / "optuna.journal", reports.append)
+    assert len(reports) == 1
+    assert store_in(tmp_path).count == 1
 
 
 def test_a_waiting_trial_is_opened_by_its_number_with_its_parameters(tmp_path) -> None:
