@@ -1,4 +1,4 @@
-"""Where work runs: in this process, in worker processes, or in a program per call, behind one interface.
+"""Where work runs: in this process, in worker processes, or in a program of its own, behind one interface.
 
 An executor is a `concurrent.futures.Executor` that can also be ended at once; `make_executor` finds one by
 name, so that an installed package can add its own. Begin reading at `base` and `local`; `processes` and

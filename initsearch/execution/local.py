@@ -12,7 +12,7 @@ from initsearch.execution.serial import SerialExecutor
 def make(
     *, workers: int, devices: Sequence[int], distributed: bool, preload: Sequence[str]
 ) -> JobExecutor:
-    """Runs calls in worker processes, in this process (no worker), or, distributed, in a program per call.
+    """Runs calls in worker processes, in this process (no worker), or, distributed, in a program of their own.
 
     Also one worker is a process of its own: code that hangs or ends its process costs its own job, not the
     search. In this process, a debugger works as usual.
@@ -20,7 +20,7 @@ def make(
     Args:
         workers: Worker processes; 0: calls run in this process, inside `submit`.
         devices: The GPUs that workers use, in turn; empty: the CPU.
-        distributed: Each call runs as a program of its own, one after another.
+        distributed: Calls run in a program of their own, one after another; see `ProgramExecutor`.
         preload: Modules that worker processes import before their first call.
 
     Raises:

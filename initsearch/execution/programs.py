@@ -1,4 +1,4 @@
-"""`ProgramExecutor`: each call in a program of its own, for calls that start themselves again."""
+"""`ProgramExecutor`: calls in a program of their own, for calls that start themselves again."""
 
 import os
 import pickle
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -18,7 +19,9 @@ from initsearch.execution.base import ATTEMPTS, JobExecutor, TimeLimit
 from initsearch.execution.call import Answer, pack
 from initsearch.execution.environment import same_imports
 from initsearch.execution.exit_status import SIGKILL, describe_exit, probably_out_of_memory
+from initsearch.execution.questions import answer_file, question_file
 from initsearch.execution.time_limit import TICK, CallTime, no_limit
+from initsearch.files import write_whole
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,21 +31,25 @@ PROGRAM = "initsearch.execution.program"
 #: Remedies for a job whose program is killed each time.
 LESS_MEMORY = "lower optimizer.batch_size=, or raise trainer.devices="
 FIND_THE_CAUSE = "set PYTHONFAULTHANDLER=1 in the environment to see where it happens"
+#: Seconds between two looks for an answer.
+LOOK = 0.01
 #: How much of a failed program's output its error quotes, in characters.
 QUOTED = 4000
 
 
 class ProgramExecutor(JobExecutor):
-    """Runs each call by `python -m initsearch.execution.program`, one after another.
+    """Runs calls by `python -m initsearch.execution.program`, one after another.
 
     Lightning starts the ranks of a DDP training by running this process's command again. As the program's
-    command, that is one call and nothing else; as a search's, it would be the whole search, once per rank.
+    command, that is the calls and nothing else; as a search's, it would be the whole search, once per rank.
+
+    A program whose ranks a call has joined runs the calls that follow too; see there.
     """
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="program")
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._program: _Program | None = None
         self._killed = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -60,8 +67,7 @@ class ProgramExecutor(JobExecutor):
     ) -> T:
         question = pack(fn, args, kwargs)
         for _ in range(ATTEMPTS):
-            with tempfile.TemporaryDirectory(prefix="initsearch-") as folder:
-                status, log, answer = self._attempt(question, Path(folder), limit)
+            status, log, answer = self._attempt(question, limit)
             if self._killed:
                 raise CancelledError
             if answer is not None:
@@ -74,59 +80,117 @@ class ProgramExecutor(JobExecutor):
             f"the program of a job {describe_exit(status)}, {ATTEMPTS} times: {remedy}"
         )
 
-    def _attempt(
-        self, question: bytes, folder: Path, limit: TimeLimit
-    ) -> tuple[int, str, Answer | None]:
-        """Run the program once: its exit status, the end of its output, and its answer if it gave one."""
-        asked, answered, log = folder / "question", folder / "answer", folder / "log.txt"
-        asked.write_bytes(question)
-        with log.open("wb") as out:
-            with self._lock:
-                if self._killed:
-                    raise CancelledError
-                # In a session (on Windows: a group) of its own: Ctrl-C in the terminal does not reach it, and
-                # a kill reaches all ranks.
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", PROGRAM, str(asked), str(answered), "--lifeline"],
-                    env={**os.environ, **same_imports()},
-                    stdin=subprocess.PIPE,
-                    stdout=out,
-                    stderr=out,
-                    start_new_session=True,
-                    creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-                )
-            with self._process:  # closes its lifeline, after the wait
-                status = _wait(self._process, limit)
-        answer: Answer | None = pickle.loads(answered.read_bytes()) if answered.exists() else None
-        text = log.read_text(encoding="utf-8", errors="replace")[-QUOTED:]
-        return _signal_of(status), text, answer
+    def _attempt(self, question: bytes, limit: TimeLimit) -> tuple[int, str, Answer | None]:
+        """Ask the program once: its exit status, the end of its output, and its answer if it gave one."""
+        with self._lock:
+            if self._killed:
+                raise CancelledError
+            if self._program is None:
+                self._program = _Program(question)
+            else:
+                self._program.ask(question)
+            program = self._program
+        try:
+            answer, stays = program.answer(limit)
+        except JobEndedError:
+            self._close()
+            raise
+        status, log = (0, "") if stays else program.ended()
+        if not stays:
+            self._close()
+        return status, log, answer
+
+    def _close(self) -> None:
+        """Let the program end, if there is one; it is waiting, or has ended."""
+        program, self._program = self._program, None
+        if program is not None:
+            program.close()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls; with `wait`, return when all are done."""
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
+        if wait:
+            self._close()
 
     def terminate(self) -> None:
         """End the running program with all its ranks; calls that have not started are cancelled."""
         with self._lock:
             self._killed = True
-            if self._process is not None and self._process.poll() is None:
-                _end_group(self._process)
+            if self._program is not None:
+                self._program.kill()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _wait(process: "subprocess.Popen[bytes]", limit: TimeLimit) -> int:
-    """The exit status of a program; one that takes too long is ended.
+class _Program:
+    """A program that runs, with the folder of its questions and answers.
 
-    Raises:
-        JobEndedError: It took too long.
+    Args:
+        question: Its first question.
     """
-    taken = CallTime(limit)
-    while True:
-        with suppress(subprocess.TimeoutExpired):
-            return process.wait(TICK)
-        if (too_long := taken.overrun()) is not None:
-            _end_group(process)
-            raise too_long
+
+    def __init__(self, question: bytes) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="initsearch-")
+        self._folder = Path(self._temporary.name)
+        self._number = -1
+        self._log = self._folder / "log.txt"
+        self.ask(question)
+        with self._log.open("wb") as out:
+            # In a session (on Windows: a group) of its own: Ctrl-C in the terminal does not reach it, and a
+            # kill reaches all ranks.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", PROGRAM, str(self._folder), "--lifeline"],
+                env={**os.environ, **same_imports()},
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+
+    def ask(self, question: bytes) -> None:
+        """Give it a question; it has answered the one before, and waits."""
+        self._number += 1
+        write_whole(question_file(self._folder, self._number), question)
+
+    def answer(self, limit: TimeLimit) -> tuple[Answer | None, bool]:
+        """The answer to the last question, None if it ended without; and whether it waits for another.
+
+        Raises:
+            JobEndedError: It took too long, and was ended.
+        """
+        taken, looked = CallTime(limit), time.monotonic()
+        path = answer_file(self._folder, self._number)
+        answer: Answer | None = None
+        while True:
+            ended = self._process.poll() is not None
+            if answer is None and path.exists():
+                answer, stays = pickle.loads(path.read_bytes())
+                if stays:
+                    return answer, True
+            if ended:  # also after an answer: a rank that failed may have given it, before the first has ended
+                return answer, False
+            time.sleep(LOOK)
+            if time.monotonic() - looked >= TICK:
+                looked = time.monotonic()
+                if (too_long := taken.overrun()) is not None:
+                    self.kill()
+                    raise too_long
+
+    def ended(self) -> tuple[int, str]:
+        """The exit status and the end of the output of a program that ends by itself."""
+        status = _signal_of(self._process.wait())
+        return status, self._log.read_text(encoding="utf-8", errors="replace")[-QUOTED:]
+
+    def kill(self) -> None:
+        """End it with all its ranks, at once."""
+        if self._process.poll() is None:
+            _end_group(self._process)
+
+    def close(self) -> None:
+        """Cut its lifeline, which ends all ranks, and remove its folder."""
+        with self._process:
+            pass
+        self._temporary.cleanup()
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

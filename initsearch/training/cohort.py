@@ -23,6 +23,8 @@ from initsearch.training.stacked_engine import StackedEngine, why_not_stacked
 
 # Steps between looks at the losses on a GPU, which works ahead of the processor: a look waits for it.
 LOOK_EVERY = 25
+#: Of this process's time, what earlier trainings have counted: ranks stay up for many.
+_counted = 0.0
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,7 @@ class CohortModule(LightningModule):
             for member in self.engine.living:
                 self.tracks[member].state = self._save(member, self.job.state_dir)
 
-        own = time.process_time()
+        own = _uncounted_seconds()
         seconds = torch.tensor(own, dtype=torch.float64, device=self.device)
         self.cpu_seconds_elsewhere = float(self.form.ranks.total(seconds)) - own
 
@@ -294,6 +296,13 @@ class CohortModule(LightningModule):
             )
             for candidate, track in zip(self.job.candidates, self.tracks, strict=True)
         )
+
+
+def _uncounted_seconds() -> float:
+    """The processor time of this process since it was counted last."""
+    global _counted
+    before, _counted = _counted, time.process_time()
+    return _counted - before
 
 
 def _stretch(job: TrainJob, block: Block) -> _Stretch:

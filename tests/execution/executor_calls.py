@@ -142,3 +142,22 @@ def nap_in_two(folder: str, seconds: float) -> None:
         with subprocess.Popen(command, env={**os.environ, RANK: "1"}):
             nap(folder, seconds)
     nap(folder, seconds)
+
+
+def pids_of_joined_ranks(store: str, failing: bool = False) -> list[int]:
+    """Start this program a second time and join it, as Lightning's DDP does; join only once."""
+    import torch
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        rank = int(os.environ.setdefault(RANK, "0"))
+        if rank == 0:
+            command = [sys.executable, "-m", "initsearch.execution.program", *sys.argv[1:]]
+            subprocess.Popen(command, env={**os.environ, RANK: "1"})
+        method = f"file://{store}/{os.environ['INITSEARCH_ANSWERED'].rpartition('-')[2]}"
+        distributed.init_process_group("gloo", init_method=method, rank=rank, world_size=2)
+    pids = [torch.zeros(1, dtype=torch.int64) for _ in range(2)]
+    distributed.all_gather(pids, torch.tensor([os.getpid()]))
+    if failing:
+        raise ConfigError("no data")
+    return [int(pid) for pid in pids]

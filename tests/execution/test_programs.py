@@ -1,5 +1,7 @@
 """Calls in programs of their own, which start themselves again."""
 
+import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -10,6 +12,7 @@ from executor_calls import (
     exit_at_once,
     exit_with_words,
     nap_in_two,
+    pids_of_joined_ranks,
     rank_of_two,
     segfault,
 )
@@ -81,3 +84,23 @@ def test_a_program_is_ended_at_once_with_all_its_ranks(tmp_path: Path) -> None:
     for unanswered in (future, waiting):
         with pytest.raises(CancelledError):
             unanswered.result()
+
+
+@pytest.mark.slow
+def test_ranks_that_a_call_has_joined_run_the_calls_that_follow(tmp_path: Path) -> None:
+    with ProgramExecutor() as executor:
+        futures = [executor.submit(pids_of_joined_ranks, str(tmp_path)) for _ in range(3)]
+        first, *others = (future.result() for future in futures)
+        assert len({*first}) == 2
+        assert others == [first, first]
+        # A failure ends them; the call after it has new ones.
+        with pytest.raises(ConfigError, match="no data"):
+            executor.submit(pids_of_joined_ranks, str(tmp_path), failing=True).result()
+        after = executor.submit(pids_of_joined_ranks, str(tmp_path)).result()
+        assert not {*after} & {*first}
+        wait_for(lambda: not any(is_running(pid) for pid in first), 20)
+        # So does a death between two calls.
+        os.kill(after[0], signal.SIGKILL)
+        assert not {*executor.submit(pids_of_joined_ranks, str(tmp_path)).result()} & {*after}
+        last = executor.submit(pids_of_joined_ranks, str(tmp_path)).result()
+    wait_for(lambda: not any(is_running(pid) for pid in (*after, *last)), 20)
