@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from initsearch.errors import ConfigError, InitSearchError, visible
+from initsearch.errors import ConfigError, InitSearchError, shortened, visible
 from initsearch.yaml_file import read_yaml
 
 if TYPE_CHECKING:
@@ -73,11 +74,14 @@ def search_app(cfg: DictConfig) -> "InitFindResult":
         )
     model, data, trainer = (_plain(cfg, names[name]) for name in ("model", "data", "trainer"))
     callbacks, plan = _callbacks(_plain(cfg, names["callbacks"], required=False) or {})
-    instantiate = hydra.utils.instantiate
     return init_find(
-        functools.partial(instantiate, model),
-        datamodule=instantiate(data),
-        trainer=instantiate(trainer, callbacks=[instantiate(each) for each in callbacks]),
+        functools.partial(hydra.utils.instantiate, model),
+        datamodule=_made(names["data"], data),
+        trainer=_made(
+            names["trainer"],
+            trainer,
+            callbacks=[_made(names["callbacks"], each) for each in callbacks],
+        ),
         metric=metric,
         space=own.get("space"),
         baselines=None if plan is None else {"configured": plan},
@@ -161,6 +165,26 @@ def _plain(cfg: DictConfig, name: str, *, required: bool = True) -> Any:
             f"{', '.join(map(str, cfg)) or 'none'}: name it, initsearch.search.nodes.{name}=NAME"
         )
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _made(name: str, node: Any, **arguments: Any) -> Any:
+    """What a node of the configuration instantiates.
+
+    Raises:
+        ConfigError: It cannot be made, such as a Trainer for a GPU where there is none.
+    """
+    try:
+        return hydra.utils.instantiate(node, **arguments)
+    except InstantiationException as error:
+        why = shortened(" ".join(str(error.__cause__ or error).split()))
+        remedy = (
+            f"correct it; {name}.accelerator=cpu {name}.devices=1 trains without a GPU"
+            if "accelerator" in node
+            else "correct it"
+        )
+        raise ConfigError(
+            f"{name} must be a node that can be instantiated, but {node.get('_target_')} raised {why}: {remedy}"
+        ) from error
 
 
 def _callbacks(nodes: Mapping[str, Any]) -> tuple[list[Any], Any]:

@@ -79,6 +79,17 @@ def test_what_is_missing_is_an_error_of_one_line(app: Any) -> None:
         search_app(cfg)
 
 
+def test_a_trainer_for_a_gpu_that_is_not_there_is_an_error_of_one_line(
+    app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLE)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    gpu = ["trainer.accelerator=cuda", "trainer.default_root_dir=.", "callbacks=init"]
+    with pytest.raises(ConfigError, match=r"trainer must .*trainer\.accelerator=cpu") as raised:
+        search_app(app("+initsearch/search=default", *gpu))
+    assert "\n" not in str(raised.value)
+
+
 def failure(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     with pytest.raises(SystemExit) as raised:
         main(words)
