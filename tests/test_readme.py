@@ -65,6 +65,8 @@ class Data(pl.LightningDataModule):
         return DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), 16)
     val_dataloader = train_dataloader
 model, batch = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(16, 4)
+with torch.device("meta"):
+    meta_model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
 space = initsearch.Space.from_spec({"groups": {"all": {"weight": ["he_normal", "lecun_normal"]}}})
 trial = optuna.create_study().ask()
 short = {"n_trials": 3, "race": {"max_seeds": 2, "looks": [2]}}
