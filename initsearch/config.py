@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from initsearch.checks import check_choice, check_number
@@ -52,13 +54,13 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
     if plain.get("mode") is not None:
         check_choice("mode", plain["mode"], MODES)
     check_number("target_accuracy", plain.get("target_accuracy", 0.9))
-    task = build_task(plain, _own_score(metric, plain.get("mode")))
-    metric = task.main_metric if metric == AUTO else metric
+    task = _task(plain, metric)
+    metric = _main_metric(task) if metric == AUTO else metric
     trainer = TrainerSettings.parse("trainer", plain.get("trainer"))
     allow_code = allowed_names(plain.get("allow_code", ()))
     own = {key: value for key, value in plain.items() if key in StudySettings.model_fields}
     parsed = {
-        "architecture": task.model.label,
+        "architecture": task.model.label if hasattr(task, "model") else type(task).__name__,
         "task": task,
         "metric": metric,
         "trainer": trainer,
@@ -70,6 +72,39 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
         "composed": plain,
     }
     return StudySettings.parse("", own | parsed)
+
+
+def _task(plain: Mapping[str, Any], metric: object) -> Task:
+    """The task of the configuration's groups, or the one that `task._target_` builds."""
+    given = plain.get("task")
+    if not isinstance(given, Mapping) or "_target_" not in given:
+        return build_task(plain, _own_score(metric, plain.get("mode")))
+    # The settings of the shipped tasks stand beside a `_target_` that is set on the command line.
+    shipped = {"name", *(["loss"] if given.get("loss") == AUTO else [])}
+    arguments = {key: value for key, value in given.items() if key not in shipped}
+    try:
+        task = instantiate(arguments, _convert_="all")
+    except InstantiationException as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ConfigError(
+            f"task._target_ {given['_target_']!r} cannot be built ({reason}): correct the settings under task"
+        ) from error
+    if not isinstance(task, Task):
+        raise ConfigError(
+            f"task._target_ {given['_target_']!r} must build an initsearch.tasks.Task, but built a "
+            f"{type(task).__name__}: give it the methods of the protocol"
+        )
+    return task
+
+
+def _main_metric(task: Task) -> str:
+    """The metric that suits a task."""
+    found = getattr(task, "main_metric", None)
+    if not isinstance(found, str):
+        raise ConfigError(
+            f"metric must be set for {type(task).__name__}, which names no main_metric: metric=val_mse mode=min"
+        )
+    return found
 
 
 def _own_score(metric: object, mode: object) -> str | None:

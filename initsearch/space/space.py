@@ -189,7 +189,7 @@ class Space:
         """The conditions of groups and rules that match no parameter of a model."""
         wheres = [Where.from_spec(group.where) for group in self.groups]
         wheres += [rule.where for plan in (self.plans or {}).values() for rule in plan.rules]
-        named = [name for slot in slots for name in (slot, *slot.aliases)]
+        named = [piece for slot in slots for piece in _names(slot)]
         unmatched = [where for where in wheres if not any(map(where.matches, named))]
         return [where.spec() for where in dict.fromkeys(unmatched)]
 
@@ -198,9 +198,10 @@ class Space:
         wheres = [Where.from_spec(group.where) for group in self.groups]
         applied = set[int]()
         for slot in slots:
-            names = (slot, *slot.aliases)
-            first = (i for i, where in enumerate(wheres) if any(map(where.matches, names)))
-            applied |= set(itertools.islice(first, 1))
+            for piece in slot.pieces():
+                names = (piece, *piece.aliases)
+                first = (i for i, where in enumerate(wheres) if any(map(where.matches, names)))
+                applied |= set(itertools.islice(first, 1))
         return [group for i, group in enumerate(self.groups) if i not in applied]
 
     def key(self) -> str:
@@ -260,3 +261,8 @@ def _read_rate(spec: Any) -> Domain:
     for value in domain.examples():
         check_number("space.lr", value, above=0.0)
     return domain
+
+
+def _names(slot: Slot) -> list[Slot]:
+    """A parameter, its named parts, and the same under its other names."""
+    return [name for one in (slot, *slot.pieces()) for name in (one, *one.aliases)]

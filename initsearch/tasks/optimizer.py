@@ -60,7 +60,8 @@ class OptimizerSettings(Settings):
     """The config group `optimizer`; what is not listed here is passed to the optimizer.
 
     Attributes:
-        name: `sgd`, `adam`, `adamw`, ... or the dotted path of a `torch.optim.Optimizer`.
+        name: `sgd`, `adam`, `adamw`, ... or the dotted path of a `torch.optim.Optimizer`; `_target_` in the
+            configuration is the same.
         lr: Learning rate of candidates whose space has none; results depend on each candidate's own.
         batch_size: Examples per step.
         clip_norm: Largest Euclidean norm of one member's gradient; None: no clipping.
@@ -76,6 +77,9 @@ class OptimizerSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _gather_arguments(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        if "_target_" in values:  # as Hydra names a class
+            values = {**values, "name": values["_target_"]}
+            del values["_target_"]
         own = {key: value for key, value in values.items() if key in OWN_SETTINGS}
         rest = {key: value for key, value in values.items() if key not in OWN_SETTINGS}
         return own | {"arguments": {**own.get("arguments", {}), **rest}}

@@ -1,7 +1,7 @@
 """Tables, text, sequences and functions: what is loaded, and scores against a plain training loop."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from initsearch.errors import ConfigError, DataError, InitSearchError
 from initsearch.plan import InitPlan
 from initsearch.search.settings import StudySettings
 from initsearch.shipped_configs import conf_dir
-from initsearch.tasks import CohortTask, derive_seed
-from initsearch.tasks.data.examples import split_examples
+from initsearch.space import Space
+from initsearch.tasks import CohortTask, ModelSettings, OptimizerSettings, derive_seed
+from initsearch.tasks.data.examples import ExampleSettings, split_examples
 from initsearch.tasks.objective import Objective, TargetScale
 from initsearch.tasks.registry import build_task
 from initsearch.tasks.sequence import adding_problem
@@ -345,6 +346,43 @@ def test_a_loss_and_a_score_of_ones_own_are_used_by_their_dotted_paths() -> None
     scores = trained.curves[0].points[-1].scores
     assert 0 < scores[found.metric] < float("inf")
     assert scores["val_loss"] != scores["val_mse"]
+
+
+@dataclass(frozen=True)
+class OwnTask(SupervisedTask):
+    data: ExampleSettings = TASKS["sine"].data
+    model: ModelSettings = TASKS["sine"].model
+    optimizer: OptimizerSettings = TASKS["sine"].optimizer
+    size: int = 0
+
+
+def test_a_task_of_ones_own_is_built_from_its_target() -> None:
+    words = (f"+task._target_={HERE}.OwnTask", "+task.size=3")
+    found = settings("+sweep=sine_regression", *words)
+    assert type(found.task) is OwnTask
+    assert found.task.size == 3
+    assert (found.metric, found.architecture) == ("val_mse", "mlp-1x8")
+    for wrong, expected in (("OwnTask", "sise"), ("pinball", "pinball"), ("none", "none")):
+        with pytest.raises(ConfigError, match=expected) as error:
+            settings("+sweep=sine_regression", f"+task._target_={HERE}.{wrong}", "+task.sise=3")
+        assert "\n" not in str(error.value)
+
+
+def test_an_optimizer_is_named_by_its_target() -> None:
+    words = ("+optimizer._target_=torch.optim.RMSprop", "optimizer.lr=0.01")
+    found = settings("+sweep=relu_mlp", *words).task.optimizer  # type: ignore[attr-defined]
+    assert type(found.build([nn.Parameter(torch.zeros(1))], found.lr)) is torch.optim.RMSprop
+    assert (found.lr, found.arguments) == (0.01, {})
+
+
+def test_a_sweep_knows_that_the_gates_of_a_layer_are_matched() -> None:
+    space = Space.from_spec(
+        {"plans": {"open": {"rules": [{"where": {"part": "forget_gate"}, "bias": "ones"}]}}}
+    )
+    assert space.without_effect(TASKS["adding"].slots()) == []
+    group = {"where": {"part": "forget_gate"}, "weight": ["orthogonal", "glorot_uniform"]}
+    space = Space.from_spec({"groups": {"gate": group, "rest": {"weight": ["he_normal"]}}})
+    assert space.idle_groups(TASKS["adding"].slots()) == []
 
 
 @pytest.mark.parametrize(
