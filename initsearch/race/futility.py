@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from initsearch.race import sign_flips
-from initsearch.race.pairs import Evidence
+from initsearch.race.pairs import JudgedPairs
 from initsearch.race.rules import RaceRules
 
 DRAWS = 2000  # a probability of 5 % has a standard error of half a percentage point
 
 
 def chance_of_decision(
-    evidence: Evidence, trained: NDArray[np.bool_], look: int, rules: RaceRules
+    evidence: JudgedPairs, trained: NDArray[np.bool_], look: int, rules: RaceRules
 ) -> float:
     """Predict the probability that the last look names a winner or a tie; an upper bound of it.
 
@@ -53,7 +53,7 @@ def chance_of_decision(
 
 
 def chance_of_beating(
-    evidence: Evidence, trained: NDArray[np.bool_], baseline: int, look: int, rules: RaceRules
+    evidence: JudgedPairs, trained: NDArray[np.bool_], baseline: int, look: int, rules: RaceRules
 ) -> float:
     """Predict the probability that some candidate beats the baseline at the last look.
 
@@ -79,7 +79,7 @@ def chance_of_beating(
 
 
 def _chance_by_signs(
-    evidence: Evidence, look: int, rules: RaceRules, level: float
+    evidence: JudgedPairs, look: int, rules: RaceRules, level: float
 ) -> NDArray[np.float64]:
     """(K, K) the probability that i is ahead of j on all blocks to come, if it was on all so far, else 0.
 
@@ -95,7 +95,7 @@ def _chance_by_signs(
 
 
 def _predict(
-    evidence: Evidence, trained: NDArray[np.bool_], look: int, rules: RaceRules
+    evidence: JudgedPairs, trained: NDArray[np.bool_], look: int, rules: RaceRules
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Draws of each pair's gap at the last look and of its standard error, (K, K, DRAWS)."""
     draw, blocks = np.random.default_rng(0), rules.max_seeds

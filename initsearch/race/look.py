@@ -15,7 +15,7 @@ from initsearch.race import pairs
 from initsearch.race.critical import Floats
 from initsearch.race.failures import fails_more_often
 from initsearch.race.futility import chance_of_beating, chance_of_decision
-from initsearch.race.pairs import Evidence, weigh
+from initsearch.race.pairs import JudgedPairs, weigh
 from initsearch.race.power import needed_leads, seeds_to_decide
 from initsearch.race.recommendation import baseline_gaps, recommend, regrets
 from initsearch.race.rules import BaselineGap, Decision, RaceRules, Status
@@ -46,7 +46,7 @@ class Look:
     simplicity: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
-    def evidence(self) -> Evidence:
+    def evidence(self) -> JudgedPairs:
         """All pairwise comparisons."""
         return weigh(self.scores, self.blocks, self.rules)
 

@@ -147,7 +147,7 @@ def compare(scores: Floats) -> Pairs:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class JudgedPairs:
     """All comparisons at one look; arrays over pairs are (K, K).
 
     Attributes:
@@ -198,7 +198,7 @@ class Evidence:
         )
 
 
-def weigh(scores: Floats, look: int, rules: RaceRules) -> Evidence:
+def weigh(scores: Floats, look: int, rules: RaceRules) -> JudgedPairs:
     """Compare all candidates after `look` blocks.
 
     Args:
@@ -222,7 +222,7 @@ def weigh(scores: Floats, look: int, rules: RaceRules) -> Evidence:
             family_low[i, j] = max(family_low[i, j], _flip_bound(table, i, j, family_levels))
             p_value = sign_flips.p_value(_seen(table, i, j))
             p_values[[i, j], [j, i]] = min(float(p_values[i, j]), p_value)
-    return Evidence(
+    return JudgedPairs(
         level=float(level_of[look]),
         tie_level=rules.tie_levels[rules.schedule.index(look)],
         margin=rules.margin,

@@ -7,12 +7,12 @@ all looks (Bonferroni's inequality; Dunnett's levels are slightly less strict, b
 
 from collections.abc import Mapping, Sequence
 
-from initsearch.race.pairs import Evidence
+from initsearch.race.pairs import JudgedPairs
 from initsearch.race.rules import BaselineGap, Status
 
 
 def baseline_gaps(
-    evidence: Evidence, names: Sequence[str], baseline: int, beaten_by: int | None
+    evidence: JudgedPairs, names: Sequence[str], baseline: int, beaten_by: int | None
 ) -> tuple[BaselineGap, ...]:
     """Each candidate's lead over the baseline with its interval, the largest lead first.
 
@@ -45,7 +45,7 @@ def baseline_gaps(
     return tuple(sorted(gaps, key=lambda gap: -gap.gap))
 
 
-def regrets(evidence: Evidence, candidates: Sequence[int]) -> list[float]:
+def regrets(evidence: JudgedPairs, candidates: Sequence[int]) -> list[float]:
     """Upper bound of how much the best candidate is better than each of these, in units of the metric.
 
     Multiple comparisons with the best (Hsu, Multiple Comparisons, 1996, chapter 4), on paired differences. If

@@ -230,7 +230,7 @@ def test_the_room_loads_neither_torch_nor_any_of_the_upper_rooms() -> None:
     heavy = {"torch", "optuna", "mlflow", "lightning", "pandas", "rich", "hydra", "matplotlib"}
     assert not packages & heavy
     rooms = {name.split(".")[1] for name in modules}
-    assert rooms <= {"race", "errors", "checks", "lazy"}
+    assert rooms <= {"race", "errors", "checks", "ctrl_c", "lazy"}
 
 
 def test_the_example_in_the_readme_prints_what_it_says() -> None:
