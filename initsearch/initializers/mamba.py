@@ -64,4 +64,4 @@ class MambaDecay(Initializer):
     ) -> None:
         states = out.shape[-1] if out.ndim else 1
         decays = torch.arange(1, states + 1, dtype=out.real.dtype, device=out.device)
-        out.copy_(decays.log().expand(out.shape))
+        out.copy_(decays.log().reshape(out.shape[-1:]))

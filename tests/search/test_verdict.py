@@ -152,6 +152,7 @@ def test_the_file_has_the_documented_names_and_no_nan(tmp_path: Path) -> None:
     assert plain["evidence"]["images"] == {"train": 128, "validation": 64, "test": 300}
     assert plain["test"]["baseline"] == {
         "name": "torch_default",
+        "metric": "test_accuracy",
         "test_accuracy": None,
         "by_seed": {},
         **dict.fromkeys(("gap", "gap_low", "gap_high")),
