@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
@@ -75,6 +76,7 @@ initsearch.InitPlan.from_spec("he_normal").save("outputs/<study>/winner.yaml")
 """
 
 
+@pytest.mark.slow
 def test_the_python_examples_run(tmp_path: Path) -> None:
     examples = blocks("python")
     assert len(examples) >= 3

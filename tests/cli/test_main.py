@@ -131,6 +131,7 @@ def test_as_many_workers_as_there_are_places_to_train(monkeypatch, overrides, wo
     assert settings.workers == workers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", shipped_sweeps())
 def test_a_shipped_sweep_runs_to_its_verdict(
     monkeypatch, capsys, here, shared_output, sweep: str

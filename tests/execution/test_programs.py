@@ -22,6 +22,8 @@ from initsearch.errors import ConfigError, InitSearchError
 from initsearch.execution import ProgramExecutor
 from initsearch.execution.base import ATTEMPTS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def programs() -> Iterator[ProgramExecutor]:

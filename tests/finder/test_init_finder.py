@@ -12,7 +12,10 @@ from own_module import Blobs, Net, make_trainer
 from initsearch import InitCallback, InitFinder
 from initsearch.errors import ConfigError
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning"),
+]
 
 SPACE = {"plans": {"he": "he_normal", "orthogonal": "orthogonal"}}
 

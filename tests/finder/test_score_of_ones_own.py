@@ -16,6 +16,8 @@ from initsearch.finder import InitFindResult
 from initsearch.plan import InitPlan
 from initsearch.race import RaceRules, decide
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[InitFindResult, Scored, Path]:

@@ -15,6 +15,8 @@ from scipy import stats
 from initsearch.race.__main__ import main
 from initsearch.race.score_file import read_scores
 
+pytestmark = pytest.mark.slow
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # deprecations inside its own dependencies
     from statsmodels.stats.multitest import multipletests

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from study_runs import Call, Listener, numbers, run, settings
 
+pytestmark = pytest.mark.slow
+
 #: A study whose training is real, and takes a second.
 SMALL: dict[str, Any] = {"n_trials": 6, "search": {"seeds": 1}, "race": {"max_seeds": 3}}
 

@@ -16,6 +16,8 @@ from initsearch.search.jobs.time_limits import LEAST, MULTIPLE, PER_STEP, TimeLi
 from initsearch.search.verdict import Verdict
 from initsearch.training import TestJob
 
+pytestmark = pytest.mark.slow
+
 #: What becomes of a candidate whose initializer does this, in a process of its own.
 REASONS = {
     "hangs": r"ended after 4 s.*job_timeout=",

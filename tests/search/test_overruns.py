@@ -15,6 +15,8 @@ from initsearch.search.study import Study
 from initsearch.search.verdict import Verdict
 from initsearch.training import CohortResult, Job
 
+pytestmark = pytest.mark.slow
+
 #: The seconds that each training of the slow baseline takes.
 NEEDED = 100.0
 SLOW = "he_normal"

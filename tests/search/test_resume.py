@@ -19,6 +19,8 @@ from initsearch.search.jobs import job_book
 from initsearch.search.study import Study
 from initsearch.training import TestJob, run_job
 
+pytestmark = pytest.mark.slow
+
 #: A study whose training is real, and takes a second.
 SMALL: dict[str, Any] = {"n_trials": 6, "search": {"seeds": 1}, "race": {"max_seeds": 3}}
 #: Two schemes at two rates: TPE soon repeats itself, and the grid has 4 points.

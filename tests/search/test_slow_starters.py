@@ -17,6 +17,8 @@ from initsearch.search.slow_starters import Reserve, projection
 from initsearch.search.verdict import Verdict
 from initsearch.training import Candidate, CohortResult, Curve, Job, Point, TrainJob, run_job
 
+pytestmark = pytest.mark.slow
+
 ACCURACY, LOSS = METRICS["val_accuracy"], METRICS["val_loss"]
 
 

@@ -13,6 +13,8 @@ from initsearch.digests import short_hash
 from initsearch.search.settings import FIRST_RACE_BLOCK, StudySettings
 from initsearch.training import CohortResult, Job, Point
 
+pytestmark = pytest.mark.slow
+
 #: A race that goes to its end: nothing is significant at this level.
 TO_THE_END = {"max_seeds": 12, "looks": (4, 6, 8, 12), "margin": 0.0, "alpha": 1e-6}
 #: One in which candidates are dropped at the looks.

@@ -24,6 +24,8 @@ from initsearch.tracking.store.database import open_client
 from initsearch.tracking.store.mlflow_tracker import MlflowTracker
 from initsearch.tracking.store.places import tracking_uri
 
+pytestmark = pytest.mark.slow
+
 OPEN = "from initsearch.tracking import MlflowTracker; MlflowTracker.in_folder(sys.argv[1])"
 
 
