@@ -227,6 +227,10 @@ def one_study(seed: int, output_dir: Path, luck: random.Random, count: Count) ->
     if numbers(folder) != numbers(whole.output_dir / folder.name):
         count.wrong.append(folder.name)
     count.doubled += twice_or_missing(settings, folder)
+    doubled = output_dir / "killed" / DOUBLED
+    if doubled.exists():
+        count.doubled += doubled.read_text().splitlines()
+        doubled.unlink()
     count.studies += 1
 
 
@@ -249,8 +253,6 @@ def main() -> int:
         while count.kills < arguments.kills and time.monotonic() - start < arguments.seconds:
             one_study(arguments.seed * 1000 + count.studies, Path(folder), luck, count)
             print(count, flush=True)
-        doubled = Path(folder) / "killed" / DOUBLED
-        count.doubled += doubled.read_text().splitlines() if doubled.exists() else []
     print(count)
     for problem in (*count.lost, *count.doubled, *count.wrong):
         print(problem)

@@ -191,6 +191,13 @@ def test_an_output_dir_that_cannot_be_written(monkeypatch, capsys, tmp_path) -> 
     assert "output_dir" in line
 
 
+def test_an_empty_output_dir_is_not_the_current_folder(monkeypatch, capsys, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = run(monkeypatch, capsys, *DIGITS, "workers=0", "output_dir=")
+    assert "output_dir must be the path of a folder; the current one is output_dir=." in line
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_program_itself_ends_with_one_line_and_status_1(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "initsearch", "+sweep=nothing", f"output_dir={tmp_path}"],
