@@ -17,16 +17,16 @@ from initsearch.errors import (
     ModelError,
     NoEffectWarning,
     quoted,
-    shortened,
     unknown_name,
     visible,
 )
 from initsearch.files import write_whole
 from initsearch.initializers import Initializer, list_initializers
-from initsearch.layers import Slot, Twin, describe, find_twins
+from initsearch.layers import Slot, describe, find_twins
 from initsearch.layers.description import describe_with_trace
+from initsearch.plan import resolution
 from initsearch.plan.code import code_for
-from initsearch.plan.fill import Assignment, Targets, canonical_form, carry_out
+from initsearch.plan.fill import Targets, canonical_form, carry_out
 from initsearch.plan.materialize import (
     allocate_buffers,
     allocate_parameters,
@@ -38,6 +38,7 @@ from initsearch.plan.presets import ALIASES, PLANS
 from initsearch.plan.report import InitReport, ParameterRow
 from initsearch.plan.rules import (
     KEEP,
+    TORCH_DEFAULT,
     Rule,
     Spec,
     Where,
@@ -47,11 +48,6 @@ from initsearch.plan.rules import (
     read_choice,
 )
 from initsearch.yaml_file import read_yaml
-
-TORCH_DEFAULT = "torch_default"
-_FROZEN = "frozen: kept"
-_SKIPPED = "rule {} was not applied, since no pass has shown what follows the layer"
-_REMEDY = "pass a batch that reaches it (InitCallback(..., batch=...)), or name it in a rule"
 
 
 @dataclass(frozen=True)
@@ -331,8 +327,8 @@ class InitPlan:
         targets: Targets = None,
     ) -> InitReport:
         """Fill a model that was described; those parameters too that have no values yet."""
-        assignments = self._assignments(slots, include_frozen)
-        _keep(assignments, keep or {})
+        assignments = resolution.assignments(self, slots, include_frozen)
+        resolution.keep(assignments, keep or {})
         kept = all(each.rule is None and each.choice == KEEP for each in assignments)
         if kept and self.rules:  # a plan without rules keeps everything on purpose
             raise ModelError(
@@ -343,29 +339,14 @@ class InitPlan:
         set_kept(model, assignments, absent, seed)
         carry_out(model, assignments, seed, batch, targets)
         set_refused(model, assignments, absent, seed)
-        _follow(twins, assignments)
-        for line in self._without_effect(assignments):
+        resolution.follow(twins, assignments)
+        for line in resolution.without_effect(self, assignments):
             warnings.warn(line, NoEffectWarning, stacklevel=3)
         rows = (
             ParameterRow.of(model, each.slot, each.choice, each.rule, "; ".join(each.notes))
             for each in assignments
         )
         return InitReport(tuple(rows), seed)
-
-    def _without_effect(self, assignments: Sequence[Assignment]) -> Iterator[str]:
-        """A line for each rule that applies to no parameter; one line for all of a named plan."""
-        used = {each.rule for each in assignments}
-        lines = {
-            number: _no_effect(number, rule, _skipped_by(number, assignments))
-            for number, rule in enumerate(self.rules)
-            if number not in used
-        }
-        unseen = any(_skipped_by(number, assignments) for number in lines)
-        if self.recipe and len(lines) > 1 and not unseen:
-            wanted = "; ".join(str(self.rules[number].where.spec()) for number in lines)
-            yield f"the plan {self.recipe} has rules that apply to no parameter of this model: {wanted}"
-        else:
-            yield from lines.values()
 
     def canonical(self, slots: Sequence[Slot]) -> tuple[str, ...]:
         """What the plan fills each parameter with, in canonical form.
@@ -380,7 +361,7 @@ class InitPlan:
         Raises:
             ConfigError: A parameter is tied, and its names match rules that disagree.
         """
-        return tuple(canonical_form(self._of(slot, False)) for slot in slots)
+        return tuple(canonical_form(resolution.assignments(self, [slot])) for slot in slots)
 
     def to_code(self, model: nn.Module, batch: Any = None) -> str:
         """Plain PyTorch code that draws what the plan draws for a model, and needs no initsearch.
@@ -400,7 +381,7 @@ class InitPlan:
         Example:
             >>> print(InitPlan.from_spec("he_normal").to_code(model))
         """
-        assignments = self._assignments(describe(model, batch), False)
+        assignments = resolution.assignments(self, describe(model, batch))
         return code_for(
             model,
             [
@@ -423,96 +404,6 @@ class InitPlan:
         """
         return [
             (each.slot, each.initializer.resolved(each.slot))
-            for each in self._of(replace(slot, deliberate=""), include_frozen)
+            for each in resolution.assignments(self, [replace(slot, deliberate="")], include_frozen)
             if each.initializer is not None
         ]
-
-    def _assignments(self, slots: Sequence[Slot], include_frozen: bool) -> list[Assignment]:
-        return [each for slot in slots for each in self._of(slot, include_frozen)]
-
-    def _of(self, slot: Slot, include_frozen: bool) -> list[Assignment]:
-        """The assignment of a parameter; one for each part if rules or an initializer tell its parts apart."""
-        whole = self._assignment(slot, include_frozen)
-        pieces = slot.pieces()
-        if len(pieces) == 1:
-            return [whole]
-        by_part = whole.initializer is not None and "part" in whole.initializer.needs
-        if not by_part and not any(rule.where.part for rule in self.rules):
-            return [whole]
-        apart = [self._assignment(piece, include_frozen) for piece in pieces]
-        if not by_part and len({(each.choice, each.rule) for each in apart}) == 1:
-            return [whole]
-        return apart
-
-    def _assignment(self, slot: Slot, include_frozen: bool) -> Assignment:
-        choice, number = self.resolve(slot)
-        named = number is not None and self.rules[number].where != Where()
-        notes = [slot.note] if slot.note else []
-        before = self.rules if number is None else self.rules[:number]
-        for place, rule in enumerate(before):
-            if rule.where.may_match(slot) and rule.choice(slot) is not None:
-                notes.append(f"{_SKIPPED.format(place + 1)}: {_REMEDY}")
-        if slot.deliberate and not named and choice != KEEP:
-            notes.append(
-                f"kept, since the model set it ({slot.deliberate}): a rule that names it fills it"
-            )
-            choice = KEEP
-        if choice != KEEP and number is not None and _carried(slot, self.rules[number]):
-            notes.append(f"zero, since {slot.adds_to} is added to it and carries the value")
-            choice = read_choice("zeros") or KEEP
-        if not slot.requires_grad and not include_frozen and choice != KEEP:
-            notes.append(_FROZEN)
-            choice = KEEP
-        initializer = None if isinstance(choice, str) else choice
-        if initializer is not None and initializer.name == TORCH_DEFAULT:
-            initializer = slot.torch_default or initializer
-        return Assignment(slot, choice, initializer, number, named, notes)
-
-
-def _keep(assignments: Sequence[Assignment], reasons: Mapping[str, str]) -> None:
-    """Leave parameters alone, by the names under which they are stored, each with its reason."""
-    for each in assignments:
-        why = next((reasons[name] for name in each.slot.stored_as if name in reasons), "")
-        if why and each.initializer is not None:
-            each.choice, each.initializer = KEEP, None
-            each.notes.append(f"kept: {why}")
-
-
-def _carried(slot: Slot, rule: Rule) -> bool:
-    """Whether a rule for a part fills the bias that is added to this one as well: that one has the value."""
-    partner = slot.adds_to
-    return bool(partner and rule.where.part) and rule.where.matches(replace(slot, name=partner))
-
-
-def _follow(twins: Sequence[Twin], assignments: Sequence[Assignment]) -> None:
-    """Copies of filled parameters follow them, unless a rule that names a copy fills it."""
-    by_name: dict[str, list[Assignment]] = {}
-    for each in assignments:
-        by_name.setdefault(each.slot.name, []).append(each)
-    for twin in twins:
-        copies = by_name.get(twin.name, [])
-        if all(original.initializer is None for original in by_name[twin.of]):
-            continue
-        if any(copy.initializer is not None and copy.named for copy in copies):
-            continue
-        for copy in copies:
-            copy.choice, copy.initializer = KEEP, None
-            copy.notes[:] = [note for note in copy.notes if note != _FROZEN]
-            copy.notes.append(f"follows {twin.of}, of which it is a copy")
-        twin.follow()
-
-
-def _skipped_by(number: int, assignments: Sequence[Assignment]) -> list[Slot]:
-    """The parameters to which a rule might apply, but of which too little is known."""
-    start = _SKIPPED.format(number + 1)
-    return [each.slot for each in assignments if any(note.startswith(start) for note in each.notes)]
-
-
-def _no_effect(number: int, rule: Rule, skipped: Sequence[Slot]) -> str:
-    start = f"rule {number + 1} of the plan ({rule.where.spec() or 'any parameter'}) applies to no parameter: "
-    if skipped:
-        names = ", ".join(slot.name for slot in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
-        _, _, why = skipped[0].note.rpartition("from the order of modules: ")
-        reason = f" ({shortened(why)})" if why else ""
-        return f"{start}no pass has shown what follows {names}{reason}; {_REMEDY}"
-    return f"{start}the model has no such parameter, or the rules above match all of them"

@@ -12,6 +12,8 @@ from initsearch.layers import BRANCH_PLACES, PARTS, Slot
 
 #: Leaves a parameter as the framework made it. A word of plans, not an initializer.
 KEEP = "keep"
+#: Draws as torch does, by the kind of the layer.
+TORCH_DEFAULT = "torch_default"
 ROLES = ("first", "hidden", "head")
 # Conditions with a fixed set of values.
 _CLOSED = {"role": ROLES, "branch": BRANCH_PLACES, "part": PARTS}

@@ -6,16 +6,17 @@ Everything here is a frozen dataclass of plain values, so that `verdict.json` is
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_type_hints
+from typing import Any, Literal, Self, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from initsearch.errors import ConfigError
 from initsearch.files import write_whole
 from initsearch.race import BaselineGap, BaselineStatus, Decision, Status
+from initsearch.search.verdict.plain_data import to_plain, with_nan
 
 #: How a candidate ended in the search: with the full budget, dropped at a rung or before training, with a loss
 #: or weights that are not finite, or with an error.
@@ -338,7 +339,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as plain JSON data; NaN and infinity become None, seeds and epochs become strings."""
-        plain: dict[str, Any] = _plain(self)
+        plain: dict[str, Any] = to_plain(self)
         return plain
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -365,7 +366,7 @@ class Verdict:
         """
         try:
             plain = json.loads(Path(path).read_text(encoding="utf-8"))
-            return TypeAdapter(cls).validate_python(_with_nan(cls, plain))
+            return TypeAdapter(cls).validate_python(with_nan(cls, plain))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"])) or "its content"
@@ -383,40 +384,3 @@ def _unreadable(path: str | os.PathLike[str], problem: str) -> ConfigError:
         f"cannot read the verdict file {os.fspath(path)!r} ({cut}): delete it, then run the same command "
         "again: the study is judged again from its kept trainings"
     )
-
-
-def _with_nan(kind: Any, plain: Any) -> Any:
-    """The plain data with NaN for None wherever `kind` declares a float: JSON has no NaN."""
-    if plain is None:
-        return math.nan if kind is float else None
-    if type(None) in get_args(kind):
-        (kind,) = (given for given in get_args(kind) if given is not type(None))
-    if isinstance(plain, Mapping) and is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return {key: _with_nan(hints.get(key), value) for key, value in plain.items()}
-    entry = next((a for a in reversed(get_args(kind)) if a not in (Ellipsis, type(None))), None)
-    if isinstance(plain, Mapping):
-        return {key: _with_nan(entry, value) for key, value in plain.items()}
-    if isinstance(plain, list):
-        return [_with_nan(entry, value) for value in plain]
-    return plain
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON data: NaN and infinity as None, string keys, lists."""
-    if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {_key(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_plain(entry) for entry in value]
-    if hasattr(value, "tolist"):  # a NumPy scalar or array, or a tensor
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _key(key: Any) -> str:
-    """A mapping's key as JSON has it: an epoch of 1.0 is "1"."""
-    return repr(key).removesuffix(".0") if isinstance(key, float) else str(key)
