@@ -18,7 +18,7 @@ from initsearch.tasks.base import BatchFormat, EvaluationSet, TaskInfo
 from initsearch.tasks.data import DataSettings, ImageData, Split, load_data, split, split_sizes
 from initsearch.tasks.models import ModelSettings, build_model
 from initsearch.tasks.optimizer import OptimizerSettings
-from initsearch.tasks.streams import batch_order, steps_per_epoch
+from initsearch.tasks.streams import IndexedBlock, steps_per_epoch
 
 # Images that are measured at a time, the same for every cohort and number of devices: the sums, and so the
 # last digits of scores, depend on it.
@@ -116,7 +116,13 @@ class ImageClassification:
         parts = _split(self.data, seed)
         train, validation = parts.train.to(device), parts.val.to(device)
         images = _load_on(self.data, device)
-        return ImageBlock(images, train, validation, seed, self.optimizer.batch_size)
+        return ImageBlock(
+            images=images,
+            train=train,
+            validation=validation,
+            seed=seed,
+            batch_size=self.optimizer.batch_size,
+        )
 
     def example_inputs(self) -> Tensor:
         """Two normalised images."""
@@ -137,32 +143,16 @@ class ImageClassification:
         return F.cross_entropy(class_scores(model, x), y)
 
 
-@dataclass(frozen=True, eq=False)
-class ImageBlock:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageBlock(IndexedBlock):
     """One seed's images; a `Block`. A raw batch is indices into the training images, int64 (N,).
 
     Attributes:
-        images: All images, on the device that trains.
-        train: int64, which of the training images are trained on, on the same device.
-        validation: int64, which of them are validated on, on the same device.
-        seed: The block's seed.
-        batch_size: Images per step.
+        images: All images, on the device that trains; `train` and `validation` are indices into its training
+            part.
     """
 
     images: ImageData
-    train: Tensor
-    validation: Tensor
-    seed: int
-    batch_size: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of one epoch."""
-        return steps_per_epoch(len(self.train), self.batch_size)
-
-    def batches(self, first: int, last: int) -> Iterator[Tensor]:
-        """The training batches of steps `first` to `last - 1`."""
-        return batch_order(self.train, self.seed, self.batch_size, first, last)
 
     def ready(self, batch: Tensor, form: BatchFormat) -> Images:
         """Normalised images with their classes, this process's share of a batch."""
@@ -174,14 +164,6 @@ class ImageBlock:
         if form.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images.to(form.device), y.to(form.device)
-
-    def example(self, size: int) -> Tensor:
-        """The first `size` training images."""
-        return self.train[:size]
-
-    def examples(self, size: int) -> Iterator[Tensor]:
-        """All training images once, in batches of `size` or a few more."""
-        return iter(self.train.tensor_split(max(1, len(self.train) // size)))
 
     def targets(self) -> Tensor:
         """The class of each training image, int64 (N,)."""

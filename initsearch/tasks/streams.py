@@ -6,6 +6,7 @@ candidates train together, nor on the number of processes, nor on where a traini
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -71,3 +72,37 @@ def batch_order(
             order = epoch_order(pool, seed, epoch)
         start = step % per_epoch * batch_size
         yield order[start : start + batch_size]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class IndexedBlock:
+    """The part of a `Block` whose raw batches are indices into examples in memory, int64 (N,).
+
+    Attributes:
+        train: int64, which examples are trained on, on the device that trains.
+        validation: int64, which are validated on, on the same device.
+        seed: The block's seed.
+        batch_size: Examples per step.
+    """
+
+    train: Tensor
+    validation: Tensor
+    seed: int
+    batch_size: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one epoch."""
+        return steps_per_epoch(len(self.train), self.batch_size)
+
+    def batches(self, first: int, last: int) -> Iterator[Tensor]:
+        """The training batches of steps `first` to `last - 1`."""
+        return batch_order(self.train, self.seed, self.batch_size, first, last)
+
+    def example(self, size: int) -> Tensor:
+        """The first `size` training examples."""
+        return self.train[:size]
+
+    def examples(self, size: int) -> Iterator[Tensor]:
+        """All training examples once, in batches of `size` or a few more."""
+        return iter(self.train.tensor_split(max(1, len(self.train) // size)))

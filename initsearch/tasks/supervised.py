@@ -1,6 +1,6 @@
 """`SupervisedTask`: examples in memory, a model, a loss and scores: tables, text, sequences, functions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -20,7 +20,7 @@ from initsearch.tasks.data.examples import (
 from initsearch.tasks.models import ModelSettings, build_model
 from initsearch.tasks.objective import Objective, TargetScale
 from initsearch.tasks.optimizer import OptimizerSettings
-from initsearch.tasks.streams import batch_order, steps_per_epoch
+from initsearch.tasks.streams import IndexedBlock, steps_per_epoch
 
 # Examples that are measured at a time, the same for every cohort: the last digits of scores depend on it.
 MEASURED_AT_ONCE = 500
@@ -140,8 +140,8 @@ class SupervisedTask:
         return self.objective.loss_of(outputs_of(model, x), y)
 
 
-@dataclass(frozen=True, eq=False)
-class SupervisedBlock:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SupervisedBlock(IndexedBlock):
     """One seed's examples; a `Block`. A raw batch is indices into the examples, int64 (N,).
 
     Attributes:
@@ -150,11 +150,7 @@ class SupervisedBlock:
         test_x: The test set's inputs, treated alike.
         test_y: Its targets.
         scale: How targets were standardised.
-        train: int64, which examples are trained on.
-        validation: int64, which are validated on.
         objective: Gives the scores.
-        seed: The block's seed.
-        batch_size: Examples per step.
     """
 
     x: Tensor
@@ -162,33 +158,12 @@ class SupervisedBlock:
     test_x: Tensor
     test_y: Tensor
     scale: TargetScale
-    train: Tensor
-    validation: Tensor
     objective: Objective
-    seed: int
-    batch_size: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of one epoch."""
-        return steps_per_epoch(len(self.train), self.batch_size)
-
-    def batches(self, first: int, last: int) -> Iterator[Tensor]:
-        """The training batches of steps `first` to `last - 1`."""
-        return batch_order(self.train, self.seed, self.batch_size, first, last)
 
     def ready(self, batch: Tensor, form: BatchFormat) -> Pair:
         """Inputs with their targets, this process's share of a batch."""
         index = form.ranks.share(batch)
         return _as(self.x[index], form), _as(self.y[index], form)
-
-    def example(self, size: int) -> Tensor:
-        """The first `size` training examples."""
-        return self.train[:size]
-
-    def examples(self, size: int) -> Iterator[Tensor]:
-        """All training examples once, in batches of `size` or a few more."""
-        return iter(self.train.tensor_split(max(1, len(self.train) // size)))
 
     def measure(
         self, models: Sequence[nn.Module], part: EvaluationSet, form: BatchFormat

@@ -1,5 +1,6 @@
 """`Examples`: a data set in memory that is no set of images: inputs, targets, and how they are split."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -34,6 +35,7 @@ class ExampleSettings(Settings):
         """Plain data that say which examples these are."""
         return self.model_dump()
 
+    @abstractmethod
     def load(self) -> "Examples":
         """The data set, in memory.
 
@@ -41,7 +43,6 @@ class ExampleSettings(Settings):
             ConfigError: A setting does not fit the data.
             DataError: The data are missing or damaged.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define load()")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """A multilayer perceptron."""
 
 import math
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -34,15 +35,28 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         self.example_input_array = torch.zeros(2, *input_shape)
-        layers: list[nn.Module] = []
         features = math.prod(input_shape)
-        for _ in range(depth):
-            layers += [nn.Linear(features, width), make_activation(activation)]
-            features = width
-        self.hidden = nn.Sequential(*layers)
-        self.head = nn.Linear(features, num_classes)
+        self.hidden = hidden_layers(features, depth, width, lambda: make_activation(activation))
+        self.head = nn.Linear(width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, num_classes) of images (N, C, H, W)."""
         logits: Tensor = self.head(self.hidden(x.flatten(1)))
         return logits
+
+
+def hidden_layers(
+    features: int, depth: int, width: int, activation: Callable[[], nn.Module]
+) -> nn.Sequential:
+    """Linear layers, each with an activation behind it.
+
+    Args:
+        features: Inputs of the first layer.
+        depth: Number of layers, >= 1.
+        width: Units in each.
+        activation: Makes an activation.
+    """
+    layers: list[nn.Module] = []
+    for inputs in (features, *[width] * (depth - 1)):
+        layers += [nn.Linear(inputs, width), activation()]
+    return nn.Sequential(*layers)

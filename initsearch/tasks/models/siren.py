@@ -7,6 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from initsearch.tasks.models.mlp import hidden_layers
+
 
 class Sine(nn.Module):
     """sin(omega x)."""
@@ -44,13 +46,9 @@ class Siren(nn.Module):
     ) -> None:
         super().__init__()
         self.example_input_array = torch.zeros(2, *input_shape)
-        layers: list[nn.Module] = []
         features = math.prod(input_shape)
-        for _ in range(depth):
-            layers += [nn.Linear(features, width), Sine(omega)]
-            features = width
-        self.hidden = nn.Sequential(*layers)
-        self.head = nn.Linear(features, num_outputs)
+        self.hidden = hidden_layers(features, depth, width, lambda: Sine(omega))
+        self.head = nn.Linear(width, num_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (N, num_outputs) of inputs (N, ...)."""
