@@ -182,9 +182,8 @@ def prescribed_bias(weight: Initializer | str | None) -> Initializer | None:
 
 
 def code_of(choice: Initializer | str | None) -> set[str]:
-    """The dotted paths of Python code that a choice names, as an initializer or as an activation."""
-    spec = choice.spec() if isinstance(choice, Initializer) else {}
-    return {path for key in ("name", "activation") if "." in (path := str(spec.get(key, "")))}
+    """The dotted paths of Python code that a choice names, as an initializer, a base or an activation."""
+    return code_in(choice.spec()) if isinstance(choice, Initializer) else set()
 
 
 def code_in(spec: Any) -> set[str]:
@@ -192,7 +191,7 @@ def code_in(spec: Any) -> set[str]:
     if not isinstance(spec, Mapping):
         return {spec} if isinstance(spec, str) and "." in spec else set()
     # The conditions of a rule hold names of layers, which have dots as well.
-    chosen = [spec.get(key) for key in ("name", "activation", "weight", "bias", "default")]
+    chosen = [spec.get(key) for key in ("name", "activation", "base", "weight", "bias", "default")]
     return set[str]().union(*map(code_in, [*chosen, *(spec.get("rules") or ())]))
 
 

@@ -60,6 +60,8 @@ SPECS = {
     "bias": {"rules": [{"weight": "zeros", "bias": {"name": NAMED}}]},
     "default": {"default": {"weight": NAMED}},
     "activation": {"name": "activation_scaling", "activation": "someones_package.init.squared"},
+    "base": {"name": "depth_scaled", "base": NAMED},
+    "base in a rule": {"rules": [{"weight": {"name": "depth_scaled", "base": {"name": NAMED}}}]},
     "edge": {"name": "edge_of_chaos", "activation": "someones_package.init.squared"},
 }
 
@@ -206,3 +208,11 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path, name:
     with pytest.raises(ConfigError, match="cannot be read") as raised:
         InitPlan.load(tmp_path / name)
     assert "\n" not in str(raised.value)
+
+
+def test_a_plan_names_the_code_of_a_base(package: Path) -> None:
+    plan = InitPlan.from_spec({"name": "depth_scaled", "base": NAMED})
+    assert plan.code == (NAMED,)
+    assert code_in(plan.spec()) == {NAMED}
+    plan.save(package / "base.yaml")
+    assert InitPlan.load(package / "base.yaml", plan.code) == plan
