@@ -59,7 +59,7 @@ def run_command(
         print(stopped, file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
     if error is not None:
-        _fail(error)
+        fail(error)
 
 
 def leave() -> NoReturn:
@@ -101,15 +101,15 @@ def _compose_and_run(config_name: str, task: "Callable[[DictConfig], None]") -> 
         check_words(words, config_name)
         compose_and_run()
     except Exception as error:
-        if composed and not isinstance(
-            error, HydraException
-        ):  # an error of the task keeps its traceback
+        # An error of the task keeps its traceback.
+        if composed and not isinstance(error, HydraException):
             raise
         return str(composition_error(error, config_name, words))
     return str(errors[0]) if errors else None
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
+    """Print an error in one line, and end this process with status 1."""
     # Hydra quotes what it was given as it is.
     print(f"error: {visible(' '.join(message.split()))}", file=sys.stderr)  # noqa: T201
     sys.exit(1)

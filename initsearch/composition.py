@@ -80,15 +80,12 @@ def _misplaced(
     if found is None:
         return None
     key = found[1]
-    given, _ = get_args_parser().parse_known_args(list(arguments))
-    others = [word for word in given.overrides if re.split("[=@]", word.lstrip("+~"))[0] != key]
-    names = [name for name, _ in _settings(_composed(config_name, others, given.config_dir))]
+    names = list(_settings_without(key, config_name, arguments))
     if not names:  # the next mistake hides them
         return None
     inside = str(getattr(error.__cause__, "full_key", ""))
-    if key in names and inside.startswith(
-        f"{key}."
-    ):  # a mapping whose own keys are right but for this one
+    # A mapping whose own keys are right but for this one.
+    if key in names and inside.startswith(f"{key}."):
         place, _, wrong = inside.rpartition(".")
         parts = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == place]
         near = get_close_matches(wrong, parts, n=1, cutoff=0.7)
@@ -104,14 +101,13 @@ def _misplaced(
 
 def _misshapen(message: str, config_name: str, arguments: Sequence[str]) -> InitSearchError | None:
     """The setting that is a list where it must be a mapping, or the other way; None for another error."""
-    given, _ = get_args_parser().parse_known_args(list(arguments))
     if (found := _NO_MERGE.match(message)) is not None:
         key, text = found[1].lstrip("+~"), found[2]
-        others = [word for word in given.overrides if not word.lstrip("+~").startswith(f"{key}=")]
-        settings = dict(_settings(_composed(config_name, others, given.config_dir)))
+        settings = _settings_without(key, config_name, arguments)
         return _rule(key, text, settings[key]) if key in settings else None
     if (found := _IN_FILE.match(message)) is None or "Cannot merge" not in message:
         return None
+    given, _ = get_args_parser().parse_known_args(list(arguments))
     folders = [conf_dir(), *([] if given.config_dir is None else [Path(given.config_dir)])]
     files = [folder / f"{found[1]}.yaml" for folder in folders]
     file = next((file for file in files if file.is_file()), None)
@@ -123,8 +119,7 @@ def _misshapen(message: str, config_name: str, arguments: Sequence[str]) -> Init
             f"{str(file)!r} must be a mapping of settings, but is {quoted(content)}: write KEY: VALUE"
         )
     group = found[1].rpartition("/")[0]
-    others = [word for word in given.overrides if not word.lstrip("+~").startswith(f"{group}=")]
-    settings = dict(_settings(_composed(config_name, others, given.config_dir)))
+    settings = _settings_without(group, config_name, arguments)
     for key, value in _settings(content):
         if isinstance(value, Mapping | list) and key in settings:
             base = settings[key]
@@ -141,6 +136,13 @@ def _rule(key: str, value: str, base: Any) -> ConfigError:
         )
     shown = f"[{', '.join(map(str, base))}]"
     return ConfigError(f"{key} must be a list, but got {shortened(value)}: the default is {shown}")
+
+
+def _settings_without(key: str, config_name: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """The settings by dotted name, without the overrides of one key; empty if another one has an error."""
+    given, _ = get_args_parser().parse_known_args(list(arguments))
+    others = [word for word in given.overrides if re.split("[=@]", word.lstrip("+~"))[0] != key]
+    return dict(_settings(_composed(config_name, others, given.config_dir)))
 
 
 def _composed(

@@ -13,7 +13,7 @@ from initsearch.chosen_groups import as_chosen
 from initsearch.dotted import allowed_names
 from initsearch.errors import ConfigError, quoted, unknown_name
 from initsearch.search.baselines import read_baselines
-from initsearch.search.metric import MODES, make_metric
+from initsearch.search.metric import EQUIVALENT_SHARE, MODES, make_metric
 from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
 from initsearch.shipped_configs import no_sweep
 from initsearch.space import Space
@@ -125,7 +125,10 @@ def _with_margin(plain: Mapping[str, Any], metric: str, task: Task) -> object:
     if not isinstance(race, Mapping) or race.get("margin", AUTO) != AUTO:
         return race
     known = make_metric(metric, plain.get("target_accuracy", 0.9), plain.get("mode"))
-    return {**race, "margin": known.usual(task.info().guess)}
+    margin = known.usual
+    if margin is None:  # only this needs the data
+        margin = EQUIVALENT_SHARE * task.info().guess.get(known.name, 0.0)
+    return {**race, "margin": margin}
 
 
 def _workers(trainer: TrainerSettings) -> int:

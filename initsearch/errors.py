@@ -93,6 +93,11 @@ def quoted(value: object) -> str:
     return shortened(_quoting.repr(value))
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type if it has none."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def shortened(text: str) -> str:
     """A text of at most `LONGEST` characters; a longer one ends in an ellipsis."""
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

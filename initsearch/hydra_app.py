@@ -12,14 +12,15 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from initsearch.errors import ConfigError, InitSearchError, shortened, visible
+from initsearch.command import fail
+from initsearch.errors import ConfigError, InitSearchError, shortened
 from initsearch.yaml_file import read_yaml
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         words = _with_groups(words, folder / name)
     except ConfigError as error:
-        _fail(str(error))
+        fail(str(error))
     sys.argv = [sys.argv[0], *words]
     sys.path.insert(0, str(Path.cwd()))  # the project's own code
     os.environ.setdefault(ROOT_VARIABLE, str(Path.cwd()))
@@ -118,9 +119,9 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         start(run)()
     except (hydra.errors.HydraException, OmegaConfBaseException) as error:
-        _fail(str(error))
+        fail(str(error))
     if errors:
-        _fail(str(errors[0]))
+        fail(str(errors[0]))
 
 
 def _taken(words: list[str], *flags: str) -> str:
@@ -136,9 +137,9 @@ def _taken(words: list[str], *flags: str) -> str:
 def _config_folder(path: str) -> Path:
     folder = Path(path).resolve()
     if not folder.is_dir():
-        _fail(
-            f"the configuration must be in a folder, but {path!r} is none: run this in the project's folder, "
-            "or give --config-path=FOLDER and --config-name=NAME"
+        fail(
+            f"--config-path must be a folder, but {path!r} is not one: run this in the project's folder, or "
+            "give --config-path=FOLDER and --config-name=NAME"
         )
     return folder
 
@@ -198,11 +199,6 @@ def _callbacks(nodes: Mapping[str, Any]) -> tuple[list[Any], Any]:
         elif target:
             found.append(node)
     return found, plan
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {visible(' '.join(message.split()))}", file=sys.stderr)  # noqa: T201
-    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ import pkgutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+#: The two packages, which are copies of one another.
+PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
@@ -25,10 +28,16 @@ else:
 
 def lightning_classes(path: str) -> Iterator[Any]:
     """A class of every installed Lightning, by its path in `lightning.pytorch` (`callbacks:Callback`)."""
-    for package in ("lightning.pytorch", "pytorch_lightning"):
+    for package in PACKAGES:
         if importlib.util.find_spec(package.partition(".")[0]) is not None:
             dot = "" if path.startswith(":") else "."
             yield pkgutil.resolve_name(f"{package}{dot}{path}")
+
+
+def overrides(kind: type, hook: str) -> bool:
+    """Whether a class has a hook of its own, not Lightning's."""
+    module = getattr(getattr(kind, hook, None), "__module__", None)
+    return module is not None and not module.startswith(PACKAGES)
 
 
 if not TYPE_CHECKING:

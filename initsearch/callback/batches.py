@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from initsearch.callback.bases import lightning_classes
-from initsearch.errors import ModelError, shortened
+from initsearch.errors import ModelError, first_line, shortened
 from initsearch.random_state import isolated_random_state
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def is_collection(trainer: "Trainer") -> bool:
 
 def reason(error: Exception) -> str:
     """The first line of an error, shortened."""
-    return shortened((str(error) or type(error).__name__).splitlines()[0])
+    return shortened(first_line(error))
 
 
 def _combined(loader: Any) -> Any:

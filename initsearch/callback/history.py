@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from initsearch.layers import FILLED, unwrap
+from initsearch.layers import FILLED, is_absent, unwrap
 
 TRAINED, LOADED = "trained", "trained or loaded"
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
@@ -34,14 +34,10 @@ def used_before(model: nn.Module) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     core = unwrap(model)
-    if not any(_has_no_values(each) for each in core.parameters()):
+    # A plan refuses what has no values here.
+    if not any(is_lazy(each) or is_absent(each) for each in core.parameters()):
         _judge(core, "", False, found)
     return found
-
-
-def _has_no_values(parameter: nn.Parameter) -> bool:
-    """Whether a parameter is lazy, meta or sharded: a plan refuses it."""
-    return is_lazy(parameter) or parameter.is_meta or hasattr(parameter, "full_tensor")
 
 
 def _judge(module: nn.Module, name: str, copied: bool, found: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from weakref import WeakSet
 from torch import nn
 
 from initsearch.callback import batches
-from initsearch.callback.bases import CallbackBase, lightning_classes
+from initsearch.callback.bases import CallbackBase, overrides
 from initsearch.callback.history import used_before
 from initsearch.callback.other_callbacks import copies_in, follow, freeze_as_they_will
 from initsearch.callback.targets import training_targets
@@ -99,9 +99,9 @@ class InitCallback(CallbackBase):
         """Apply the plan now, or right after a model that is built later."""
         if stage != "fit" or pl_module in self._initialized:
             return
-        if _overrides(pl_module, "configure_model"):
+        if overrides(type(pl_module), "configure_model"):
             self._apply_after("configure_model", trainer, pl_module)
-        elif not _overrides(pl_module, "setup"):
+        elif not overrides(type(pl_module), "setup"):
             self._apply(trainer, pl_module)
         elif next(pl_module.parameters(), None) is None:
             self._apply_after("setup", trainer, pl_module)
@@ -234,12 +234,6 @@ class InitCallback(CallbackBase):
 
 class _NotYetError(Exception):
     """The training data may exist only after the module's own `setup`."""
-
-
-def _overrides(pl_module: "LightningModule", hook: str) -> bool:
-    """Whether the module has its own version of a hook."""
-    inherited = {getattr(each, hook) for each in lightning_classes(":LightningModule")}
-    return getattr(type(pl_module), hook) not in inherited
 
 
 def _is_command_line() -> bool:

@@ -50,9 +50,8 @@ def _modules_of(callback: "Callback") -> Iterator[nn.Module]:
     for value in vars(callback).values():
         if isinstance(value, nn.Module):
             yield value
-            inner = value._modules.get(
-                "module"
-            )  # as `torch.optim.swa_utils.AveragedModel` holds its copy
+            # As `torch.optim.swa_utils.AveragedModel` holds its copy.
+            inner = value._modules.get("module")
             if inner is not None:
                 yield inner
 

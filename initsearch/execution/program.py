@@ -18,7 +18,7 @@ from pathlib import Path
 
 from initsearch.execution.call import Answer, answer
 from initsearch.execution.memory import keep_freed_memory
-from initsearch.execution.questions import answer_file, question_file
+from initsearch.execution.questions import answer_file, last_question, question_file
 from initsearch.execution.worker import die_with
 from initsearch.files import write_whole
 
@@ -42,7 +42,7 @@ def main() -> int:
     is_first = os.environ.get(ANSWERED) != str(folder)
     os.environ[ANSWERED] = str(folder)
     # A rank that is started in the middle joins the call that is running.
-    number = max(int(path.name.rpartition("-")[2]) for path in folder.glob("question-*"))
+    number = last_question(folder)
     while True:
         result = answer(_question(folder, number))
         stays = not result.failed and _is_joined()

@@ -90,19 +90,19 @@ class ProgramExecutor(JobExecutor):
             else:
                 self._program.ask(question)
             program = self._program
+        stays = False
         try:
             answer, stays = program.answer(limit)
-        except JobEndedError:
-            self._close()
-            raise
-        status, log = (0, "") if stays else program.ended()
-        if not stays:
-            self._close()
+            status, log = (0, "") if stays else program.ended()
+        finally:
+            if not stays:
+                self._close()
         return status, log, answer
 
     def _close(self) -> None:
         """Let the program end, if there is one; it is waiting, or has ended."""
-        program, self._program = self._program, None
+        with self._lock:  # `terminate` may want to end it
+            program, self._program = self._program, None
         if program is not None:
             program.close()
 

@@ -1,6 +1,7 @@
 """Biases of the gates of an LSTM: a constant forget bias, and chrono initialization."""
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -17,17 +18,28 @@ from initsearch.initializers.simple import Constant
 _FORGET, _INPUT = "forget_gate", "input_gate"
 
 
-def _check_gate(name: str, facts: Facts) -> None:
-    if facts.kind != "lstm" or facts.category != "bias":
-        raise ConfigError(
-            f"{name}: must fill the bias of an LSTM, but got the {facts.category} of {facts.kind}: "
-            "use where: {kind: lstm} (for a GRU, where: {part: update_gate} with a constant)"
-        )
+class _LstmBias(Initializer):
+    """A bias that differs by gate; of the two that torch adds, one has the values and the other is zero."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"part"})
+
+    def resolved(self, facts: Facts) -> Initializer:
+        """What fills the gate; 0 in the bias that is added to one with the values."""
+        if facts.kind != "lstm" or facts.category != "bias":
+            raise ConfigError(
+                f"{self.name}: must fill the bias of an LSTM, but got the {facts.category} of {facts.kind}: "
+                "use where: {kind: lstm} (for a GRU, where: {part: update_gate} with a constant)"
+            )
+        return Constant(0.0) if facts.adds_to else self._of_gate(facts.part)
+
+    @abstractmethod
+    def _of_gate(self, gate: str) -> Initializer:
+        """What fills a gate."""
 
 
 @register("forget_gate")
 @dataclass(frozen=True)
-class ForgetGate(Initializer):
+class ForgetGate(_LstmBias):
     """The bias of an LSTM: `value` in the forget gate, 0 in all others, as Keras's `unit_forget_bias`.
 
     torch adds two biases: `bias_ih` carries the value, and `bias_hh` is zero. On a bare tensor, which is then
@@ -42,18 +54,14 @@ class ForgetGate(Initializer):
 
     formula: ClassVar[str] = "value in the forget gate, 0 in the others"
     source: ClassVar[str] = "Jozefowicz et al. 2015, section 2.2; Keras `unit_forget_bias`"
-    needs: ClassVar[frozenset[str]] = frozenset({"part"})
 
     value: float = 1.0
 
     def __post_init__(self) -> None:
         self._number("value")
 
-    def resolved(self, facts: Facts) -> Initializer:
-        """The constant of the gate that is filled."""
-        _check_gate(self.name, facts)
-        carries = facts.part == _FORGET and not facts.adds_to
-        return Constant(self.value if carries else 0.0)
+    def _of_gate(self, gate: str) -> Initializer:
+        return Constant(self.value if gate == _FORGET else 0.0)
 
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None
@@ -71,7 +79,7 @@ class ForgetGate(Initializer):
 
 @register("chrono")
 @dataclass(frozen=True)
-class Chrono(Initializer):
+class Chrono(_LstmBias):
     """The bias of an LSTM for memories of up to `t_max` steps.
 
     b_forget = log U(1, t_max - 1) and b_input = -b_forget, unit by unit; the others are 0. A unit with forget
@@ -88,7 +96,6 @@ class Chrono(Initializer):
 
     formula: ClassVar[str] = "forget gate: log U(1, t_max − 1); input gate: minus that; others 0"
     source: ClassVar[str] = "Tallec and Ollivier 2018 (arXiv:1804.11188), eq. 16"
-    needs: ClassVar[frozenset[str]] = frozenset({"part"})
 
     t_max: float = 100.0
     gate: str = _FORGET
@@ -101,12 +108,8 @@ class Chrono(Initializer):
         """Both gates draw the same values."""
         return f"{facts.name}[{_FORGET}]"
 
-    def resolved(self, facts: Facts) -> Initializer:
-        """With the gate that is filled; 0 for gates that have no time scale."""
-        _check_gate(self.name, facts)
-        if facts.adds_to or facts.part not in (_FORGET, _INPUT):
-            return Constant(0.0)
-        return replace(self, gate=facts.part)
+    def _of_gate(self, gate: str) -> Initializer:
+        return replace(self, gate=gate) if gate in (_FORGET, _INPUT) else Constant(0.0)
 
     def _draw_(
         self, out: Tensor, fan_in: float, fan_out: float, generator: torch.Generator | None

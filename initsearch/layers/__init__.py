@@ -11,6 +11,7 @@ from initsearch.layers.model import Fill as Fill
 from initsearch.layers.model import ParameterPart as ParameterPart
 from initsearch.layers.model import Slot as Slot
 from initsearch.layers.model import assign_ as assign_
+from initsearch.layers.model import is_absent as is_absent
 from initsearch.layers.model import mark_filled as mark_filled
 from initsearch.layers.model import preserved as preserved
 from initsearch.layers.model import read as read

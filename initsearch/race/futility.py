@@ -89,7 +89,7 @@ def _chance_by_signs(
     """
     ahead = (evidence.table.differences > rules.margin) | np.isnan(evidence.table.differences)
     usable = rules.sign_flips and rules.max_seeds <= sign_flips.MOST_BLOCKS
-    shows = usable and sign_flips.SHARE * level * 2.0**rules.max_seeds >= 1.0
+    shows = usable and sign_flips.rank(level, rules.max_seeds) >= 1
     chance = (look + 1.0) / (rules.max_seeds + 1.0) if shows else 0.0
     return np.where(ahead.all(axis=-1), chance, 0.0)
 

@@ -10,10 +10,9 @@ to change the test for this reason leaves the sign-flip test exact.
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-Floats = NDArray[np.float64]
+from initsearch.race.critical import Floats
 
 #: Beyond this number of blocks there are too many sign patterns to list them.
 MOST_BLOCKS = 16
@@ -35,6 +34,11 @@ def t_is_blind(differences: Floats, level: float) -> bool:
     return bool(sizes.mean() < -float(stdtrit(len(sizes) - 1, level)) * error)
 
 
+def rank(level: float, blocks: int) -> int:
+    """Which of the ordered means of subsets is the bound at a one-sided level; 0: too few blocks for any."""
+    return int(SHARE * level * 2.0**blocks)
+
+
 def lower_bound(differences: Floats, level: float) -> float:
     """Lower bound of the mean difference by the sign-flip test: the k-th smallest mean of a subset of them.
 
@@ -48,7 +52,7 @@ def lower_bound(differences: Floats, level: float) -> float:
     Returns:
         Minus infinity if n is too small for the level.
     """
-    k = int(SHARE * level * 2.0 ** len(differences))
+    k = rank(level, len(differences))
     if k < 1:
         return -np.inf
     return float(np.partition(_subset_means(differences), k - 1)[k - 1])

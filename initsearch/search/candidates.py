@@ -90,9 +90,11 @@ class TrainedCandidate:
             self.trial.set_user_attr(PASSED, epoch)
 
     @property
-    def failed_before(self) -> bool:
-        """Whether it failed in an earlier run; it is trained again if it took too long there."""
-        return self.stored is not None and self.stored.state is TrialState.FAIL
+    def failure_before(self) -> str | None:
+        """Why it failed in an earlier run; None if it did not. It trains again if it took too long there."""
+        if self.stored is None or self.stored.state is not TrialState.FAIL:
+            return None
+        return str(self.stored.user_attrs.get(REASON, ""))
 
     def was_pruned_here(self) -> bool:
         """Whether an earlier run pruned it at the step of its last measurement."""

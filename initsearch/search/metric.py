@@ -29,8 +29,8 @@ class Metric:
         has_bounds: Whether a score of all steps or more is only a bound.
         remedy: What to change if all scores are bounds.
         widest: The largest sensible margin, in the metric's unit, from the scores of a guess.
-        usual: The margin where none is set, as the configuration has it (points of a share), from the scores of
-            a guess.
+        usual: The margin where none is set, as the configuration has it (points of a share); None:
+            `EQUIVALENT_SHARE` of what a guess scores.
         needs: The score of the task that it is computed from.
     """
 
@@ -43,7 +43,7 @@ class Metric:
     has_bounds: bool = False
     remedy: str = ""
     widest: Callable[[Mapping[str, float]], float] = lambda guess: math.inf
-    usual: Callable[[Mapping[str, float]], float] = lambda guess: 0.1
+    usual: float | None = 0.1
     needs: str = "val_accuracy"
 
     def score(self, points: Sequence[Point], diverged: bool) -> float:
@@ -140,7 +140,7 @@ def _guess(guess: Mapping[str, float], steps: int) -> float | None:
 
 def _last_share(name: str) -> Metric:
     """A share of right answers at the end of the budget, in percentage points."""
-    return replace(task_metric(name, "max"), unit=POINTS, usual=lambda guess: 0.1)
+    return replace(task_metric(name, "max"), unit=POINTS, usual=0.1)
 
 
 def _last_error(name: str, unit: Unit = PLAIN) -> Metric:
@@ -149,7 +149,7 @@ def _last_error(name: str, unit: Unit = PLAIN) -> Metric:
         task_metric(name, "min"),
         unit=unit,
         widest=lambda guess: guess.get(name, math.inf) / 10,
-        usual=lambda guess: EQUIVALENT_SHARE * guess.get(name, 0.0),
+        usual=None,
     )
 
 
@@ -166,7 +166,7 @@ def task_metric(name: str, mode: str) -> Metric:
         lambda points: points[-1].scores[name],
         # What a guess scores is rarely known: the race then has a rule of its own, see `RaceRules`.
         lambda guess, steps: guess.get(name),
-        usual=lambda guess: 0.0,
+        usual=0.0,
         needs=name,
     )
 
@@ -181,7 +181,7 @@ METRICS = {
         _last_error("val_mse"),
         _last_error("val_rmse"),
         _last_error("val_bits_per_token", BITS),
-        replace(task_metric("val_psnr", "max"), unit=DECIBELS, usual=lambda guess: 0.1),
+        replace(task_metric("val_psnr", "max"), unit=DECIBELS, usual=0.1),
         Metric("learning_curve_area", True, _area, _guess, POINTS, whole_curve=True),
         Metric(
             "steps_to_target",

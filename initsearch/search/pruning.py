@@ -149,7 +149,7 @@ class Judge:
         # A decision of an earlier run stands, whatever has been reported since.
         if candidate.passed(epoch):
             return False
-        if candidate.trial is None and not candidate.failed_before:
+        if candidate.trial is None and candidate.failure_before is None:
             return candidate.was_pruned_here()
         if self._reserve is not None and self._reserve.keep(candidate, epoch):
             return False

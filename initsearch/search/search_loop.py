@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from optuna.trial import TrialState
-
-from initsearch.search.candidates import REASON, TrainedCandidate
+from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.context import StudyContext
 from initsearch.search.jobs.job_book import Ticket
 from initsearch.search.jobs.job_maker import has_state
@@ -105,10 +103,9 @@ class SearchLoop:
         for candidate in new:
             self._context.tracker.start_candidate(candidate.candidate)
         for candidate in new:
-            stored = candidate.stored
-            if stored is not None and stored.state is TrialState.FAIL and self._stands(candidate):
-                candidate.status = "failed"
-                candidate.reason = stored.user_attrs.get(REASON, "")
+            failure = candidate.failure_before
+            if failure is not None and self._stands(candidate):
+                candidate.status, candidate.reason = "failed", failure
                 self._context.progress.skip(self._left(0.0))
             elif candidate.candidate.twin_of is None:
                 self._waiting[0 if self._ends[0] else 1].append(candidate)

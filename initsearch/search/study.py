@@ -93,9 +93,11 @@ class Study:
         """
         verdict = self._last_verdict()
         request = self.settings.request(self._data.contents)
-        same = verdict is not None and verdict.evidence.request == request
-        late = OverrunBook(self._jobs, TimeLimits(self.settings.job_timeout)).may_end_now
-        return verdict if same and not late else None
+        if verdict is None or verdict.evidence.request != request:
+            return None
+        limits = TimeLimits(self.settings.job_timeout)
+        late = OverrunBook(self._jobs, limits, self._progress.message).may_end_now
+        return None if late else verdict
 
     @property
     def has_results(self) -> bool:

@@ -157,9 +157,8 @@ class UsersFit:
         with _quietly() as scratch:
             trainer, model = self._prepared(seed, callbacks, lambda trainer: None, scratch, None)
             if trainer.precision == "64-true":
-                model = (
-                    model.double()
-                )  # Lightning loads a checkpoint before that, and would round it
+                # Lightning loads a checkpoint before that, and would round it.
+                model = model.double()
             # The checkpoint is this project's own, and may have a user's objects in it.
             trainer.test(
                 model, **self._test_data(), ckpt_path=kept, weights_only=False, verbose=False

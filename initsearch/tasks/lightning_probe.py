@@ -12,6 +12,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from initsearch.callback import CallbackBase
+from initsearch.callback.bases import overrides
 from initsearch.errors import (
     ConfigError,
     DataError,
@@ -189,10 +190,10 @@ def name_in_test(users: UsersFit, metric: str, asked: str | None) -> str | None:
     if users.builds and isinstance(users.model, type):
         holders[1] = users.model
     given = users.test_dataloaders is not None or any(
-        _own(one, "test_dataloader") for one in holders
+        overrides(one, "test_dataloader") for one in holders
     )
     unknown = users.builds and not isinstance(users.model, type)  # what a function builds
-    if given and (unknown or _own(holders[1], "test_step")):
+    if given and (unknown or overrides(holders[1], "test_step")):
         return asked or TEST_FOR_VALIDATION.sub("test", metric)
     if asked is not None:
         raise ConfigError(
@@ -200,12 +201,6 @@ def name_in_test(users: UsersFit, metric: str, asked: str | None) -> str | None:
             "define test_dataloader()"
         )
     return None
-
-
-def _own(kind: type, hook: str) -> bool:
-    """Whether a class has a hook of its own, not Lightning's."""
-    module = getattr(getattr(kind, hook, None), "__module__", None)
-    return module is not None and not module.startswith(("lightning.pytorch", "pytorch_lightning"))
 
 
 def described(error: Exception) -> str:

@@ -6,6 +6,7 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from initsearch.callback.bases import overrides
 from initsearch.tasks.lockstep import Lockstep
 
 if TYPE_CHECKING:
@@ -176,9 +177,7 @@ class _Batches:
 
 def _overrides(holder: Any, name: str) -> bool:
     """Whether a module or datamodule has a hook of its own."""
-    packages = ("lightning.pytorch", "pytorch_lightning")
-    own = getattr(getattr(type(holder), name, None), "__module__", "")
-    return name in vars(holder) or not own.startswith(packages)
+    return name in vars(holder) or overrides(type(holder), name)
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:

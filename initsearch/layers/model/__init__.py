@@ -4,6 +4,7 @@ It knows nothing of forward passes; `layers.trace` builds on it. Begin reading w
 lists a model's parameters, and `kinds.nature_of`, which gives each its kind, fans and parts.
 """
 
+from initsearch.layers.model.absent import is_absent as is_absent
 from initsearch.layers.model.assign import Fill as Fill
 from initsearch.layers.model.assign import assign_ as assign_
 from initsearch.layers.model.assign import mark_filled as mark_filled

@@ -13,7 +13,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from initsearch.errors import ModelError
+from initsearch.errors import ModelError, first_line
 from initsearch.layers.model.absent import is_sharded, store, whole
 
 # The number of power iterations with which torch itself sets up spectral_norm.
@@ -92,7 +92,7 @@ class Stored:
             self._restore(before, held)
             raise ModelError(
                 f"{name}: its {self.by} must be one that can be set, but failed with "
-                f"{_first_line(error)}; leave it as it is (keep)"
+                f"{first_line(error)}; leave it as it is (keep)"
             ) from error
         if not good:
             self._restore(before, held)
@@ -260,7 +260,3 @@ def _checked(stored: Stored) -> Stored:
                 "initialize the model before fully_shard or parallelize_module"
             )
     return stored
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -38,9 +38,7 @@ class OverrunBook:
         report: Gets one line about a damaged file.
     """
 
-    def __init__(
-        self, folder: Path, limits: TimeLimits, report: Callable[[str], None] = lambda _: None
-    ) -> None:
+    def __init__(self, folder: Path, limits: TimeLimits, report: Callable[[str], None]) -> None:
         self._folder = folder
         self._limits = limits
         self._report = report

@@ -13,7 +13,6 @@ from initsearch.search.verdict import HeldOutScore, Verdict
 from initsearch.tracking.words.answer import answer_lines
 from initsearch.tracking.words.dropped import dropped_table
 from initsearch.tracking.words.number_format import (
-    NumberFormat,
     duration_text,
     format_of,
     level_text,
@@ -98,12 +97,12 @@ def _places(verdict: Verdict, folder: str | Path | None, ui: str | None) -> list
 
 def _test_line(verdict: Verdict) -> str:
     """The scores on the test set in one line; empty if there are none."""
-    parts = [
-        f"{who} {score.name} {_test_form(score).text(score.test_accuracy)}{_test_form(score).unit}"
-        f"{_test_gap(verdict, score)}"
-        for who, score in verdict.test.items()
-        if math.isfinite(score.test_accuracy)
-    ]
+    parts = []
+    for who, score in verdict.test.items():
+        if math.isfinite(score.test_accuracy):
+            form = format_of(score.metric)
+            shown = f"{form.text(score.test_accuracy)}{form.unit}{_test_gap(verdict, score)}"
+            parts.append(f"{who} {score.name} {shown}")
     if not parts:
         return ""
     metric = next(iter(verdict.test.values())).metric
@@ -111,16 +110,11 @@ def _test_line(verdict: Verdict) -> str:
     return f"On the test set{named}: {'; '.join(parts)}."
 
 
-def _test_form(score: HeldOutScore) -> NumberFormat:
-    """An accuracy of the search's own is a share, any other score is shown as it is."""
-    return format_of("val_accuracy" if score.metric == IMAGES else score.metric)
-
-
 def _test_gap(verdict: Verdict, score: HeldOutScore) -> str:
     """A candidate's paired lead over the baseline on the test set, with its interval."""
     if math.isnan(score.gap):
         return ""
-    form = _test_form(score)
+    form = format_of(score.metric)
     text = f"{form.gap(score.gap)}{form.gap_unit} to {verdict.baseline}"
     if math.isfinite(score.gap_low):
         interval = form.gap_interval(score.gap_low, score.gap_high)
