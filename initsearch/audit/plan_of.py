@@ -35,8 +35,7 @@ def plan_of(slots: Sequence[Slot], found: Sequence[Identified]) -> tuple[InitPla
             apart.append(slot)
         else:
             drawn[slot.name] = KEEP
-    kept = [name for name, choice in drawn.items() if choice == KEEP]
-    kept = [slot.name for slot in slots if slot.name in kept and 0 not in slot.shape]
+    kept = [slot.name for slot in slots if drawn.get(slot.name) == KEEP and 0 not in slot.shape]
     rules = list(_part_rules(apart, units))
     for bias in (False, True):
         side = [

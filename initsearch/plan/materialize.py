@@ -61,7 +61,9 @@ def allocate_parameters(model: nn.Module, device: torch.device) -> None:
         if not tensor.is_meta:
             return tensor
         # A sharded one becomes a sharded one, of which each process holds its own shard.
-        return made.setdefault(id(tensor), torch.empty_like(tensor, device=device))
+        if id(tensor) not in made:  # a tied one is there already
+            made[id(tensor)] = torch.empty_like(tensor, device=device)
+        return made[id(tensor)]
 
     core._apply(empty)  # type: ignore[no-untyped-call]
     first: dict[int, nn.Parameter] = {}
@@ -116,8 +118,9 @@ def set_refused(
     Raises:
         ModelError: It is not known.
     """
+    waiting = set(absent)
     refused = [
-        each for each in assignments if each.initializer is None and each.slot.name in absent
+        each for each in assignments if each.initializer is None and each.slot.name in waiting
     ]
     late = [each for each in refused if AS_FRAMEWORK not in each.notes]
     for each in late:

@@ -382,14 +382,7 @@ class InitPlan:
             >>> print(InitPlan.from_spec("he_normal").to_code(model))
         """
         assignments = resolution.assignments(self, describe(model, batch))
-        return code_for(
-            model,
-            [
-                (each.slot, each.initializer.resolved(each.slot))
-                for each in assignments
-                if each.initializer is not None
-            ],
-        )
+        return code_for(model, resolution.completed(assignments))
 
     def initializers_of(
         self, slot: Slot, *, include_frozen: bool = False
@@ -402,8 +395,5 @@ class InitPlan:
         Raises:
             ConfigError: The parameter is tied, and its names match rules that disagree.
         """
-        return [
-            (each.slot, each.initializer.resolved(each.slot))
-            for each in resolution.assignments(self, [replace(slot, deliberate="")], include_frozen)
-            if each.initializer is not None
-        ]
+        whole = replace(slot, deliberate="")
+        return resolution.completed(resolution.assignments(self, [whole], include_frozen))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from initsearch.errors import shortened
+from initsearch.initializers import Initializer
 from initsearch.layers import Slot, Twin
 from initsearch.plan.fill import Assignment
 from initsearch.plan.rules import KEEP, TORCH_DEFAULT, Rule, Where, read_choice
@@ -70,6 +71,15 @@ def _assignment(plan: "InitPlan", slot: Slot, include_frozen: bool) -> Assignmen
     if initializer is not None and initializer.name == TORCH_DEFAULT:
         initializer = slot.torch_default or initializer
     return Assignment(slot, choice, initializer, number, named, notes)
+
+
+def completed(assignments: Sequence[Assignment]) -> list[tuple[Slot, Initializer]]:
+    """What fills each parameter, completed by its position; those that are kept are left out."""
+    return [
+        (each.slot, each.initializer.resolved(each.slot))
+        for each in assignments
+        if each.initializer is not None
+    ]
 
 
 def keep(assignments: Sequence[Assignment], reasons: Mapping[str, str]) -> None:

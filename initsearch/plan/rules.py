@@ -112,10 +112,10 @@ class Where:
 
         True only if no pass has shown that, and `matches` is not true.
         """
-        if slot.category not in ("weight", "bias") or self.matches(slot):
+        if slot.category not in ("weight", "bias") or not (self.activation or self.branch):
             return False
-        unknown = slot.activation is None or slot.activation_source != "trace"
-        if not unknown or not (self.activation or self.branch):
+        known = slot.activation is not None and slot.activation_source == "trace"
+        if known or self.matches(slot):
             return False
         open_activation = () if slot.activation is None else self.activation
         return replace(self, activation=open_activation, branch=()).matches(slot)

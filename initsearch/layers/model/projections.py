@@ -86,7 +86,7 @@ def blocks_of(owner: nn.Module | None, name: str, inputs: int, outputs: int) -> 
         inputs: Its inputs.
         outputs: Its outputs.
     """
-    if owner is None:
+    if owner is None or name not in _FUSED | _KEYS_AND_VALUES:
         return None
     elsewhere = any(getattr(owner, flag, False) is True for flag in _QUERIES_ELSEWHERE)
     if name in _KEYS_AND_VALUES or (name in _FUSED and elsewhere and outputs == 2 * inputs):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from initsearch.errors import ConfigError
 from initsearch.settings import Settings
-from initsearch.tasks.data.split import MOST_VALIDATION, Split, draw_stratified
+from initsearch.tasks.data.split import Split, draw_stratified, usual_validation
 from initsearch.tasks.streams import derive_seed
 
 #: What a target is: the class of an example, a class at each of its positions, or numbers.
@@ -110,8 +110,8 @@ def example_counts(data: Examples, settings: ExampleSettings) -> tuple[int, int]
         ConfigError: More are asked for than there are.
     """
     pool = len(data.y)
-    fewest = max(1, len(data.classes) if data.kind == "class" else 1)
-    usual = min(max(pool // 6, fewest), MOST_VALIDATION)
+    fewest = len(data.classes) if data.kind == "class" else 1
+    usual = usual_validation(pool, fewest)
     val = usual if settings.val_size is None else settings.val_size
     train = pool - val if settings.train_size is None else settings.train_size
     if val < fewest or train < fewest or train + val > pool:

@@ -25,6 +25,11 @@ class Split:
     val: Tensor
 
 
+def usual_validation(pool: int, fewest: int) -> int:
+    """Validation examples if no number is asked for: a sixth of the pool, at least `fewest`."""
+    return min(max(pool // 6, fewest), MOST_VALIDATION)
+
+
 def split_sizes(
     data: ImageData, train_size: int | None = None, val_size: int | None = None
 ) -> tuple[int, int]:
@@ -42,7 +47,7 @@ def split_sizes(
         ConfigError: Fewer images are asked for than there are classes, or the data set is too small.
     """
     pool, fewest = len(data.train_y), data.num_classes
-    usual = min(max(pool // 6, fewest), MOST_VALIDATION)
+    usual = usual_validation(pool, fewest)
     val = usual if val_size is None else val_size
     if val + (fewest if train_size is None else train_size) > pool:
         val = min(val, usual)
