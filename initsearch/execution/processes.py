@@ -5,21 +5,21 @@ import os
 import pickle
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from initsearch.errors import JobEndedError
-from initsearch.execution.base import ATTEMPTS, JobExecutor, TimeLimit
+from initsearch.execution.base import ATTEMPTS, TimeLimit
 from initsearch.execution.call import Answer, pack
 from initsearch.execution.exit_status import describe_exit, probably_out_of_memory
 from initsearch.execution.fork_server import sigint_blocked, start_preloading, worker_context
-from initsearch.execution.time_limit import TICK, CallTime, no_limit
+from initsearch.execution.threaded import ThreadedExecutor
+from initsearch.execution.time_limit import TICK, CallTime
 from initsearch.execution.worker import serve
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Remedies for a job whose process dies each time.
@@ -40,7 +40,7 @@ UNKNOWN = 255
 _processes = threading.Lock()
 
 
-class ProcessExecutor(JobExecutor):
+class ProcessExecutor(ThreadedExecutor):
     """Worker processes, each with one call at a time; one that dies is replaced and its call repeated.
 
     Ctrl-C is for this process to handle: the workers ignore it. They end when this process ends, however it
@@ -54,7 +54,7 @@ class ProcessExecutor(JobExecutor):
     def __init__(self, devices: Sequence[int | None], preload: Sequence[str] = ()) -> None:
         if None in devices:
             start_preloading(preload)
-        self._threads = ThreadPoolExecutor(len(devices), thread_name_prefix="worker")
+        super().__init__(len(devices), "worker")
         self._workers = [_Worker(device, preload) for device in devices]
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         atexit.register(self.terminate)  # before `multiprocessing` waits for all processes to end
@@ -65,16 +65,6 @@ class ProcessExecutor(JobExecutor):
         except BaseException:  # Ctrl-C, before the executor is in a `with` block
             self.terminate()
             raise
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Pass a call to the next idle worker; function, arguments and result must be picklable."""
-        return self._threads.submit(self._run, no_limit, fn, args, kwargs)
-
-    def submit_limited(
-        self, limit: TimeLimit, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[T]:
-        """The same; the worker of a call that takes too long is ended and replaced."""
-        return self._threads.submit(self._run, limit, fn, args, kwargs)
 
     def _run(
         self, limit: TimeLimit, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -9,21 +9,21 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from initsearch.errors import JobEndedError
-from initsearch.execution.base import ATTEMPTS, JobExecutor, TimeLimit
+from initsearch.execution.base import ATTEMPTS, TimeLimit
 from initsearch.execution.call import Answer, pack
 from initsearch.execution.environment import same_imports
 from initsearch.execution.exit_status import SIGKILL, describe_exit, probably_out_of_memory
 from initsearch.execution.questions import answer_file, question_file
-from initsearch.execution.time_limit import TICK, CallTime, no_limit
+from initsearch.execution.threaded import ThreadedExecutor
+from initsearch.execution.time_limit import TICK, CallTime
 from initsearch.files import write_whole
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 #: The module that runs a call as a program.
@@ -37,7 +37,7 @@ LOOK = 0.01
 QUOTED = 4000
 
 
-class ProgramExecutor(JobExecutor):
+class ProgramExecutor(ThreadedExecutor):
     """Runs calls by `python -m initsearch.execution.program`, one after another.
 
     Lightning starts the ranks of a DDP training by running this process's command again. As the program's
@@ -47,20 +47,10 @@ class ProgramExecutor(JobExecutor):
     """
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="program")
+        super().__init__(1, "program")
         self._lock = threading.Lock()
         self._program: _Program | None = None
         self._killed = False
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a call after those before it; function, arguments and result must be picklable."""
-        return self._threads.submit(self._run, no_limit, fn, args, kwargs)
-
-    def submit_limited(
-        self, limit: TimeLimit, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[T]:
-        """The same; a program that takes too long is ended with all its ranks."""
-        return self._threads.submit(self._run, limit, fn, args, kwargs)
 
     def _run(
         self, limit: TimeLimit, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from initsearch.race.rules import Comparison, Decision, Result
-from initsearch.race.sentence import Unit
+from initsearch.race.sentences import Unit
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pressed import pressed
 
 from initsearch import diagnosis
 from initsearch.model_report import DiagnosisSettings, look, name_draws
@@ -134,27 +135,10 @@ def test_an_output_that_cannot_be_written_is_one_line(monkeypatch, capsys, tmp_p
 
 
 #: Runs the module as `python -m` does, with Ctrl-C at one of the modules that it looks for.
-PRESSED = """
-import runpy, signal, sys
-import initsearch.__main__
-class Press:
-    left = int(sys.argv.pop(1))
-    def find_spec(self, name, path=None, target=None):
-        Press.left -= 1
-        if Press.left == 0:
-            signal.raise_signal(signal.SIGINT)
-sys.meta_path.insert(0, Press())
-runpy.run_module("initsearch.diagnosis", run_name="__main__", alter_sys=True)
-"""
-
-
 @pytest.mark.parametrize("at", [10, 100, 400])
 def test_ctrl_c_in_the_first_moments_is_one_line(at: int) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PRESSED, str(at), "data=digits", "model=mlp"],
-        capture_output=True, text=True, check=False, cwd=Path(__file__).resolve().parents[2],
-    )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
+    words = ("data=digits", "model=mlp")
+    assert pressed(at, "initsearch.diagnosis", *words) == (130, "", "stopped\n")
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from PIL import Image
+from pressed import pressed
 
 from initsearch import cli
 from initsearch.config import read_settings
@@ -253,39 +254,30 @@ def test_ctrl_c_ends_the_program_and_its_workers(monkeypatch, here, out) -> None
     assert only_study(out)
 
 
-#: Runs the search as its entry point does, with Ctrl-C at one of the modules that it looks for.
-PRESSED = """
-import signal, sys
-from initsearch.__main__ import search
-class Press:
-    left = int(sys.argv.pop(1))
-    def find_spec(self, name, path=None, target=None):
-        Press.left -= 1
-        if Press.left == 0:
-            signal.raise_signal(signal.SIGINT)
-sys.meta_path.insert(0, Press())
-search()
-"""
-
-
 @pytest.mark.parametrize("at", [1, 10, 100, 400])
 def test_ctrl_c_in_the_first_moments_is_one_line(here, at: int) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PRESSED, str(at), "+sweep=relu_mlp", *SMALL_DIGITS, "output_dir=out"],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{STOPPED}\n")
+    words = ("+sweep=relu_mlp", *SMALL_DIGITS, "output_dir=out")
+    assert pressed(at, "initsearch", *words) == (130, "", f"{STOPPED}\n")
     assert not list(here.iterdir())
 
 
-@pytest.mark.parametrize("module", ["initsearch.__main__", "initsearch.diagnosis"])
+@pytest.mark.parametrize(
+    "module", ["initsearch.__main__", "initsearch.diagnosis", "initsearch.race.__main__"]
+)
 def test_little_is_loaded_before_ctrl_c_is_one_line(module: str) -> None:
     code = f"import sys; old = {{*sys.modules}}; import {module}; print(*{{*sys.modules}} - old)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "initsearch" in loaded
-    assert not loaded & {"importlib_metadata", "email", "zipfile", "pathlib", "hydra", "torch"}
+    assert not loaded & {
+        "importlib_metadata",
+        "email",
+        "zipfile",
+        "pathlib",
+        "hydra",
+        "torch",
+        "scipy",
+    }
 
 
 def test_a_program_that_is_to_ignore_ctrl_c_ignores_it() -> None:

@@ -219,7 +219,7 @@ def test_a_declared_number_of_seeds_makes_a_small_table_a_whole_race() -> None:
 
 def test_the_room_loads_neither_torch_nor_any_of_the_upper_rooms() -> None:
     code = (
-        "import initsearch.race, initsearch.race.__main__, sys\n"
+        "import initsearch.race, initsearch.race.program, sys\n"
         "initsearch.race.decide({n: dict.fromkeys(range(4), 0.5) for n in 'ab'})\n"
         "print(*{name.partition('.')[0] for name in sys.modules})\n"
         "print(*(name for name in sys.modules if name.startswith('initsearch.')))"

@@ -32,7 +32,7 @@ from simulated_races import (
 )
 
 from initsearch.race.rules import RaceRules
-from initsearch.race.sentence import after_races
+from initsearch.race.sentences import after_races
 
 pytestmark = pytest.mark.slow
 

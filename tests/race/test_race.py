@@ -15,7 +15,7 @@ from initsearch.errors import ConfigError
 from initsearch.race import pairs
 from initsearch.race.race import Race
 from initsearch.race.rules import Decision, RaceRules
-from initsearch.race.sentence import PLAIN, POINTS, STEPS, sentence
+from initsearch.race.sentences import PLAIN, POINTS, STEPS, sentence
 from initsearch.race.spending import t_levels
 
 with warnings.catch_warnings():

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pressed import pressed
 from scipy import stats
 
-from initsearch.race.__main__ import main
+from initsearch.race.program import main
 from initsearch.race.score_file import read_scores
 
 pytestmark = pytest.mark.slow
@@ -333,3 +334,8 @@ def test_the_example_in_the_readme_prints_what_it_says(tmp_path: Path) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     done = run_program(tmp_path / name, *options.split(), PYTHONIOENCODING="utf-8")
     assert done.stdout.decode("utf-8") == printed
+
+
+@pytest.mark.parametrize("at", [1, 10, 100])
+def test_ctrl_c_in_the_first_moments_is_one_line(at: int) -> None:
+    assert pressed(at, "initsearch.race", str(README)) == (130, "", "stopped\n")

@@ -11,7 +11,7 @@ from study_runs import Trained, numbers, run, settings
 from initsearch.errors import ConfigError
 from initsearch.race.race import Race
 from initsearch.race.rules import Decision, RaceRules
-from initsearch.race.sentence import STEPS, sentence
+from initsearch.race.sentences import STEPS, sentence
 from initsearch.search.metric import METRICS, make_metric, steps_to
 from initsearch.training import Point
 

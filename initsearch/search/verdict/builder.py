@@ -19,7 +19,6 @@ from initsearch.search.verdict import (
     BaselineAnswer,
     Evidence,
     HeldOutScore,
-    ImageCounts,
     SearchRow,
     Speed,
     Standing,
@@ -28,6 +27,7 @@ from initsearch.search.verdict import (
 from initsearch.search.verdict.rates import best_rates, rate_gaps
 from initsearch.search.verdict.search_counts import count_search
 from initsearch.search.verdict.speed import speeds
+from initsearch.search.verdict.study_fields import evidence_fields, study_fields
 from initsearch.tasks import TaskInfo
 
 PACKAGES = (
@@ -100,13 +100,7 @@ def build_verdict(found: Findings, *, settings: StudySettings, metric: Metric) -
         status=status,
         winner=decision.leader if status == "winner" else None,
         baseline=found.baseline,
-        architecture=settings.architecture,
-        dataset=found.data.dataset,
-        requested_dataset=found.data.requested,
-        metric=metric.name,
-        higher_is_better=metric.higher_is_better,
-        alpha=settings.race.alpha,
-        margin=settings.race.margin,
+        **study_fields(settings, metric, found.data),
         n_seeds=len(race.seeds),
         candidates=_standings(
             race.results(),
@@ -143,9 +137,7 @@ def _evidence(found: Findings, settings: StudySettings, metric: Metric) -> Evide
     race = settings.race_key(found.data.contents, (entrant.name for entrant in found.entrants))
     races = {**found.earlier_races, race: settings.race.alpha}
     return Evidence(
-        request=settings.request(found.data.contents),
-        race_request=settings.race_request(found.data.contents),
-        images=ImageCounts(**found.data.sizes) if found.data.sizes else None,
+        **evidence_fields(settings, found.data),
         alphas=tuple(races.values()),
         races=races,
         looks=tuple(found.race.race.decisions),

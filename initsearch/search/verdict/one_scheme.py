@@ -9,9 +9,10 @@ from scipy.stats import ttest_1samp
 from initsearch.search.candidates import TrainedCandidate
 from initsearch.search.metric import Metric
 from initsearch.search.settings import StudySettings
-from initsearch.search.verdict import Evidence, ImageCounts, Standing, Verdict
+from initsearch.search.verdict import Evidence, Standing, Verdict
 from initsearch.search.verdict.builder import other_names, search_row, versions
 from initsearch.search.verdict.rates import best_rates
+from initsearch.search.verdict.study_fields import evidence_fields, study_fields
 from initsearch.tasks import TaskInfo
 
 
@@ -46,22 +47,14 @@ def one_scheme_verdict(
         status="tie",
         winner=None,
         baseline=best.name,
-        architecture=settings.architecture,
-        dataset=data.dataset,
-        requested_dataset=data.requested,
-        metric=metric.name,
-        higher_is_better=metric.higher_is_better,
-        alpha=settings.race.alpha,
-        margin=settings.race.margin,
+        **study_fields(settings, metric, data),
         n_seeds=0,
         candidates=(_standing(best, candidates, metric, settings.race.alpha),),
         tie_set=(best.name,),
         sentence=_sentence(candidates, f"{settings.architecture}/{data.dataset}"),
         test={},
         evidence=Evidence(
-            request=settings.request(data.contents),
-            race_request=settings.race_request(data.contents),
-            images=ImageCounts(**data.sizes) if data.sizes else None,
+            **evidence_fields(settings, data),
             alphas=tuple(earlier_races.values()),
             races=earlier_races,
             search=tuple(search_row(candidate, candidate is best) for candidate in candidates),

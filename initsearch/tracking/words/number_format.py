@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from initsearch.race.sentence import PLAIN, POINTS, Unit
+from initsearch.race.sentences import PLAIN, POINTS, Unit
 from initsearch.search.metric import METRICS
 
 #: Words of metrics that are written in capitals, and what a score is measured in if its name does not say so.
