@@ -54,7 +54,7 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
     if plain.get("mode") is not None:
         check_choice("mode", plain["mode"], MODES)
     check_number("target_accuracy", plain.get("target_accuracy", 0.9))
-    task = _task(plain, metric)
+    task = _task(_with_length(plain), metric)
     metric = _main_metric(task) if metric == AUTO else metric
     trainer = TrainerSettings.parse("trainer", plain.get("trainer"))
     allow_code = allowed_names(plain.get("allow_code", ()))
@@ -72,6 +72,18 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
         "composed": plain,
     }
     return StudySettings.parse("", own | parsed)
+
+
+def _with_length(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration with the length of the full training in the optimizer's schedule."""
+    optimizer = plain.get("optimizer")
+    schedule = optimizer.get("schedule") if isinstance(optimizer, Mapping) else None
+    if isinstance(schedule, str):
+        schedule = {"name": schedule}
+    if not isinstance(optimizer, Mapping) or not isinstance(schedule, Mapping):
+        return plain
+    length = {"epochs": plain.get("max_epochs", StudySettings.model_fields["max_epochs"].default)}
+    return {**plain, "optimizer": {**optimizer, "schedule": length | schedule}}
 
 
 def _task(plain: Mapping[str, Any], metric: object) -> Task:

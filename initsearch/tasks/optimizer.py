@@ -11,6 +11,7 @@ from torch import nn
 from initsearch.dotted import import_path
 from initsearch.errors import ConfigError, quoted, unknown_name
 from initsearch.settings import Settings
+from initsearch.tasks.schedule import Course, ScheduleSettings, gathered
 
 # Each updates an element of a parameter by that element's own gradient and history alone. The stacked engine
 # relies on it: members lie side by side in one tensor.
@@ -25,7 +26,7 @@ ELEMENTWISE: dict[str, type[torch.optim.Optimizer]] = {
     "radam": torch.optim.RAdam,
     "rmsprop": torch.optim.RMSprop,
 }
-OWN_SETTINGS = ("name", "lr", "batch_size", "clip_norm", "arguments")
+OWN_SETTINGS = ("name", "lr", "batch_size", "clip_norm", "schedule", "arguments")
 
 
 def _optimizer_class(name: object) -> type[torch.optim.Optimizer]:
@@ -56,6 +57,14 @@ def _existing(name: object) -> object:
     return name
 
 
+def _read_schedule(given: object) -> ScheduleSettings | None:
+    """A schedule from its name or its settings; None: the rate is constant."""
+    if given is None:
+        return None
+    values = {"name": given} if isinstance(given, str) else given
+    return ScheduleSettings.parse("optimizer.schedule", values)
+
+
 class OptimizerSettings(Settings):
     """The config group `optimizer`; what is not listed here is passed to the optimizer.
 
@@ -65,6 +74,7 @@ class OptimizerSettings(Settings):
         lr: Learning rate of candidates whose space has none; results depend on each candidate's own.
         batch_size: Examples per step.
         clip_norm: Largest Euclidean norm of one member's gradient; None: no clipping.
+        schedule: How the learning rate changes; None: it does not.
         arguments: The optimizer's own settings (`momentum`, `weight_decay`, `betas`, ...).
     """
 
@@ -72,17 +82,13 @@ class OptimizerSettings(Settings):
     lr: Annotated[float, Field(gt=0)] = 0.05
     batch_size: Annotated[int, Field(ge=1)] = 128
     clip_norm: Annotated[float, Field(gt=0)] | None = None
+    schedule: Annotated[ScheduleSettings | None, BeforeValidator(_read_schedule)] = None
     arguments: Mapping[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _gather_arguments(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        if "_target_" in values:  # as Hydra names a class
-            values = {**values, "name": values["_target_"]}
-            del values["_target_"]
-        own = {key: value for key, value in values.items() if key in OWN_SETTINGS}
-        rest = {key: value for key, value in values.items() if key not in OWN_SETTINGS}
-        return own | {"arguments": {**own.get("arguments", {}), **rest}}
+        return gathered(values, OWN_SETTINGS)
 
     @model_validator(mode="after")
     def _check_arguments(self) -> Self:
@@ -91,13 +97,34 @@ class OptimizerSettings(Settings):
                 raise ConfigError(
                     f"optimizer.{key} must be finite, but got {value}: give another number"
                 )
-        self.build([nn.Parameter(torch.zeros(1))], self.lr)  # raises what the optimizer refuses
+        example = self._example(self.lr)  # raises what the optimizer refuses
+        if self.schedule is not None:
+            self.schedule.check(example, self.lr)
         return self
+
+    def _example(self, lr: float) -> torch.optim.Optimizer:
+        return self.build([nn.Parameter(torch.zeros(1))], lr)
 
     def key(self) -> dict[str, Any]:
         """Plain data that determine a candidate's training, given its learning rate."""
-        own = {"name": self.name, "batch_size": self.batch_size, "clip_norm": self.clip_norm}
+        own: dict[str, Any] = {
+            "name": self.name,
+            "batch_size": self.batch_size,
+            "clip_norm": self.clip_norm,
+        }
+        if self.schedule is not None:
+            own["schedule"] = self.schedule.model_dump(mode="json")
         return {**own, **self.arguments}
+
+    def course(self, lr: float, steps_per_epoch: int) -> Course | None:
+        """What the optimizer's groups have at each step of a training at this learning rate; None: no schedule.
+
+        Raises:
+            ConfigError: The schedule does not fit.
+        """
+        if self.schedule is None:
+            return None
+        return self.schedule.course(self._example, lr, steps_per_epoch)
 
     @property
     def elementwise(self) -> bool:

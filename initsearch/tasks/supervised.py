@@ -165,6 +165,10 @@ class SupervisedBlock(IndexedBlock):
         index = form.ranks.share(batch)
         return _as(self.x[index], form), _as(self.y[index], form)
 
+    def targets(self) -> Tensor:
+        """The target of each training example, as in `y`."""
+        return self.y[self.train]
+
     def measure(
         self, models: Sequence[nn.Module], part: EvaluationSet, form: BatchFormat
     ) -> list[dict[str, float]]:

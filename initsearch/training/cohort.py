@@ -100,6 +100,8 @@ class CohortModule(LightningModule):
         self._engine: Engine | None = None
         self._unseen: list[Tensor] = []
         self._losses_from = step_at(job.losses_from, block.steps_per_epoch)
+        optimizer, per_epoch = job.cohort_task.optimizer, block.steps_per_epoch
+        self._courses = [optimizer.course(c.rate, per_epoch) for c in job.candidates]
         self._points: dict[int, list[float]] = {}
         for epoch in job.points:
             self._points.setdefault(step_at(epoch, block.steps_per_epoch), []).append(epoch)
@@ -195,6 +197,9 @@ class CohortModule(LightningModule):
     def training_step(self, batch: tuple[int, Batch], batch_idx: int) -> None:
         """One step of every living member on one batch."""
         step, raw = batch
+        for member, group in self.engine.groups():
+            if (course := self._courses[member]) is not None:
+                group.update(course(step))
         self._unseen.append(self.engine.step(self.block.ready(raw, self.form), step))
 
     def on_train_batch_end(self, outputs: Any, batch: tuple[int, Tensor], batch_idx: int) -> None:

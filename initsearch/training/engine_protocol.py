@@ -1,6 +1,6 @@
 """`Engine`, the protocol of what trains a cohort step by step, and what all engines share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -18,6 +18,12 @@ class Engine(Protocol):
 
     def step(self, batch: Batch, step: int) -> Tensor:
         """Train the living on one ready batch; returns their losses before the update, (living,)."""
+
+    def groups(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The groups of parameters that the optimizers of the living have, each with a member that it trains.
+
+        Members that share a group have one learning rate. What is set in a group holds from the next step on.
+        """
 
     def drop(self, members: Sequence[int]) -> None:
         """Stop training these members."""

@@ -1,6 +1,6 @@
 """The loop engine: a cohort's members step one after another on a batch that is prepared once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -88,6 +88,12 @@ class LoopEngine:
         # torch types a closure's loss as float, but returns whatever the closure returned.
         loss: Any = optimizer.step(closure)  # type: ignore[arg-type]
         return torch.as_tensor(loss, device=self._device).detach()
+
+    def groups(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The groups of each living member's optimizer."""
+        for member in self.living:
+            for group in self.optimizers[member].param_groups:
+                yield member, group
 
     def drop(self, members: Sequence[int]) -> None:
         """Stop training these members."""

@@ -1,6 +1,6 @@
 """The stacked engine: a cohort's members side by side in one tensor per parameter (`torch.func`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -138,6 +138,11 @@ class StackedEngine:
                 view.grad = None if gradient is None else gradient[rows]
         self.optimizer.step()
         return losses.detach()
+
+    def groups(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The optimizer's groups, one for each learning rate, with the first member of each."""
+        for group, rows in zip(self.optimizer.param_groups, self._slices, strict=True):
+            yield self.living[rows.start], group
 
     def drop(self, members: Sequence[int]) -> None:
         """Stop training these members; the others are stacked again."""

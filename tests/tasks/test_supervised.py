@@ -22,6 +22,7 @@ from initsearch.search.settings import StudySettings
 from initsearch.shipped_configs import conf_dir
 from initsearch.space import Space
 from initsearch.tasks import CohortTask, ModelSettings, OptimizerSettings, derive_seed
+from initsearch.tasks.base import LabelledBlock
 from initsearch.tasks.data.examples import ExampleSettings, split_examples
 from initsearch.tasks.objective import Objective, TargetScale
 from initsearch.tasks.registry import build_task
@@ -410,3 +411,15 @@ def test_a_model_of_ones_own_takes_the_shape_of_the_data() -> None:
 class Linear(nn.Linear):
     def __init__(self, input_shape: tuple[int], num_classes: int) -> None:
         super().__init__(input_shape[0], num_classes)
+
+
+@pytest.mark.parametrize("name", ["wine", "diabetes", "inventory"])
+def test_a_plan_knows_the_targets_that_its_model_is_trained_on(name: str) -> None:
+    asked: CohortTask = TASKS[name]
+    block = asked.open(SEED, torch.device("cpu"))
+    assert isinstance(block, LabelledBlock)
+    y = TASKS[name].examples.y[split_examples(TASKS[name].examples, TASKS[name].data, SEED).train]
+    if y.is_floating_point():
+        torch.testing.assert_close(block.targets().mean(), torch.zeros((), dtype=torch.float64))
+    else:
+        assert torch.equal(block.targets(), y)
