@@ -13,7 +13,7 @@ from initsearch.chosen_groups import as_chosen
 from initsearch.dotted import allowed_names
 from initsearch.errors import ConfigError, quoted, unknown_name
 from initsearch.search.baselines import read_baselines
-from initsearch.search.metric import EQUIVALENT_SHARE, MODES, make_metric
+from initsearch.search.metric import AUTO, MODES, make_metric, with_margin
 from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
 from initsearch.shipped_configs import no_sweep
 from initsearch.space import Space
@@ -23,8 +23,6 @@ from initsearch.training import TrainerSettings
 
 #: Config groups of the task.
 TASK_GROUPS = {"task", "data", "model", "optimizer"}
-#: What stands for a value that suits the task.
-AUTO = "auto"
 #: What a configuration has at its top: the settings of a study, with its task in groups.
 KEYS = {*StudySettings.model_fields, *TASK_GROUPS, "allow_code"} - {"architecture", "composed"}
 
@@ -68,7 +66,7 @@ def read_settings(config: DictConfig, overrides: Sequence[str] = ()) -> StudySet
         "baselines": read_baselines(plain.get("baselines"), allow_code),
         "workers": _workers(trainer) if plain.get("workers") is None else plain["workers"],
         "search": SearchSettings.parse("search", plain.get("search")),
-        "race": RaceSettings.parse("race", _with_margin(plain, metric, task)),
+        "race": _race(plain, metric, task),
         "composed": plain,
     }
     return StudySettings.parse("", own | parsed)
@@ -82,8 +80,8 @@ def _with_length(plain: Mapping[str, Any]) -> Mapping[str, Any]:
         schedule = {"name": schedule}
     if not isinstance(optimizer, Mapping) or not isinstance(schedule, Mapping):
         return plain
-    length = {"epochs": plain.get("max_epochs", StudySettings.model_fields["max_epochs"].default)}
-    return {**plain, "optimizer": {**optimizer, "schedule": length | schedule}}
+    epochs = plain.get("max_epochs", StudySettings.model_fields["max_epochs"].default)
+    return {**plain, "optimizer": {**optimizer, "schedule": {"epochs": epochs, **schedule}}}
 
 
 def _task(plain: Mapping[str, Any], metric: object) -> Task:
@@ -94,6 +92,9 @@ def _task(plain: Mapping[str, Any], metric: object) -> Task:
     # The settings of the shipped tasks stand beside a `_target_` that is set on the command line.
     shipped = {"name", *(["loss"] if given.get("loss") == AUTO else [])}
     arguments = {key: value for key, value in given.items() if key not in shipped}
+    data = plain.get("data")
+    if isinstance(data, Mapping) and "_target_" in data:
+        arguments = {"data": data, **arguments}
     try:
         task = instantiate(arguments, _convert_="all")
     except InstantiationException as error:
@@ -131,16 +132,13 @@ def _own_score(metric: object, mode: object) -> str | None:
     return metric
 
 
-def _with_margin(plain: Mapping[str, Any], metric: str, task: Task) -> object:
+def _race(plain: Mapping[str, Any], metric: str, task: Task) -> RaceSettings:
     """The settings of the race; a margin that is left to the metric is in its own unit."""
-    race = plain.get("race")
-    if not isinstance(race, Mapping) or race.get("margin", AUTO) != AUTO:
-        return race
-    known = make_metric(metric, plain.get("target_accuracy", 0.9), plain.get("mode"))
-    margin = known.usual
-    if margin is None:  # only this needs the data
-        margin = EQUIVALENT_SHARE * task.info().guess.get(known.name, 0.0)
-    return {**race, "margin": margin}
+    given = plain.get("race")
+    if isinstance(given, Mapping):
+        known = make_metric(metric, plain.get("target_accuracy", 0.9), plain.get("mode"))
+        given = with_margin(given, known, lambda: task.info().guess)
+    return RaceSettings.parse("race", given)
 
 
 def _workers(trainer: TrainerSettings) -> int:

@@ -4,12 +4,14 @@ import importlib
 import operator
 import sysconfig
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from initsearch.errors import ConfigError, quoted, shortened
+from initsearch.errors import ConfigError, InitSearchError, quoted, shortened
 
 # The only paths that may be imported; None: any.
 _allowed: ContextVar[tuple[str, ...] | None] = ContextVar("allowed_code", default=None)
@@ -108,6 +110,38 @@ def import_path(argument: str, path: str) -> object:
         f"{argument} {quoted(path)}: no module {parts[0]!r} is importable; correct the path or install "
         "the package"
     )
+
+
+def instantiated(argument: str, value: object) -> Any:
+    """A configuration's value with each mapping that has a `_target_` called, the innermost first, as by Hydra.
+
+    `_partial_: true` gives the callable with its arguments, to be called later.
+
+    Args:
+        argument: What is being chosen, for the error.
+        value: Plain data.
+
+    Raises:
+        ConfigError: No such callable, or it raises an error.
+    """
+    if isinstance(value, list | tuple):
+        return [instantiated(argument, part) for part in value]
+    if not isinstance(value, Mapping):
+        return value
+    built = {key: instantiated(f"{argument}.{key}", part) for key, part in value.items()}
+    if "_target_" not in built:
+        return built
+    path, is_partial = str(built.pop("_target_")), built.pop("_partial_", False)
+    target: Any = import_path(f"{argument}._target_", path)
+    try:
+        return partial(target, **built) if is_partial else target(**built)
+    except InitSearchError:
+        raise
+    except Exception as error:  # a user's callable may raise anything
+        raise ConfigError(
+            f"{argument}._target_ {quoted(path)} cannot be called ({type(error).__name__}: "
+            f"{shortened(' '.join(str(error).split()))}): correct the settings under {argument}"
+        ) from error
 
 
 def _within(path: str, name: str) -> bool:

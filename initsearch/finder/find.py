@@ -112,7 +112,8 @@ def init_find(
         output_dir: Where the study's folder, MLflow's and Optuna's records are written.
         search: Settings of the config group `search` (`seeds`, `cohort_size`, `reduction_factor`, ...).
         race: Settings of the config group `race` (`max_seeds`, `alpha`, `margin`, ...). The margin is in the
-            metric's own unit; here its default is 0, with which no two candidates are equivalent.
+            metric's own unit; its default is 0 for a metric of your own, with which no two candidates are
+            equivalent, and for a metric of the command line what suits it, as there.
         progress: Whether a progress bar is shown.
 
     Returns:

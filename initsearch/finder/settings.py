@@ -9,7 +9,7 @@ from typing import Any
 from initsearch.errors import ConfigError, shortened
 from initsearch.search.baselines import read_baselines
 from initsearch.search.jobs.time_limits import JobTimeout
-from initsearch.search.metric import METRICS
+from initsearch.search.metric import METRICS, make_metric, with_margin
 from initsearch.search.settings import RaceSettings, SearchSettings, StudySettings
 from initsearch.space import Space
 from initsearch.tasks import StandaloneTask, Task
@@ -43,8 +43,8 @@ def make_settings(
         ConfigError: An argument breaks a rule.
     """
     own = not isinstance(task, StandaloneTask) and metric in METRICS
-    # A margin is in the metric's unit: only the search's own metrics have a default that fits.
-    raced = {} if own else {"margin": 0.0}
+    mode = mode or (None if own else "max")
+    raced = with_margin(race or {}, make_metric(metric, mode=mode), lambda: task.info().guess)
     read = Space.from_spec(space)
     if read.lr is not None and task.lr is None:
         raise ConfigError(
@@ -63,9 +63,9 @@ def make_settings(
         "workers": 0 if workers == 1 else workers,
         "job_timeout": job_timeout,
         "metric": metric,
-        "mode": mode or (None if own else "max"),
+        "mode": mode,
         "search": SearchSettings.parse("search", search or {}),
-        "race": RaceSettings.parse("race", raced | dict(race or {})),
+        "race": RaceSettings.parse("race", raced),
         "composed": {
             "space": dict(space) if isinstance(space, Mapping) else {},
             "n_trials": n_trials,

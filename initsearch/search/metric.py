@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from initsearch.errors import ConfigError, unknown_name
 from initsearch.race import BITS, DECIBELS, PLAIN, POINTS, STEPS, Unit
@@ -83,6 +84,14 @@ class Metric:
     def margin(self, configured: float) -> float:
         """A configured margin in the metric's own unit."""
         return configured / self.unit.scale
+
+    def equivalent(self, guess: Callable[[], Mapping[str, float]]) -> float:
+        """The margin where none is set, as the configuration has it.
+
+        Args:
+            guess: Gives the scores of a model that has learned nothing; called only where they decide.
+        """
+        return EQUIVALENT_SHARE * guess().get(self.name, 0.0) if self.usual is None else self.usual
 
     def check_margin(self, configured: float, guess: Mapping[str, float]) -> None:
         """Refuse a margin that was meant for another metric: 1.5 points are little, 1.5 nats are a lot.
@@ -172,6 +181,8 @@ def task_metric(name: str, mode: str) -> Metric:
 
 
 MODES = ("max", "min")
+#: What stands for a value that suits the metric.
+AUTO = "auto"
 METRICS = {
     metric.name: metric
     for metric in (
@@ -197,7 +208,7 @@ METRICS = {
 }
 
 
-def make_metric(name: str, target_accuracy: float, mode: str | None = None) -> Metric:
+def make_metric(name: str, target_accuracy: float = 0.9, mode: str | None = None) -> Metric:
     """A metric by its name.
 
     Args:
@@ -220,3 +231,18 @@ def make_metric(name: str, target_accuracy: float, mode: str | None = None) -> M
     if name == "steps_to_target":
         return replace(metric, of=partial(steps_to, target_accuracy))
     return metric
+
+
+def with_margin(
+    race: Mapping[str, Any], metric: Metric, guess: Callable[[], Mapping[str, float]]
+) -> dict[str, Any]:
+    """The settings of a race, where a margin that is missing or `auto` is the one that suits the metric.
+
+    Args:
+        race: The settings, as given.
+        metric: What candidates are compared by.
+        guess: As `Metric.equivalent` takes it.
+    """
+    if race.get("margin", AUTO) != AUTO:
+        return dict(race)
+    return {**race, "margin": metric.equivalent(guess)}

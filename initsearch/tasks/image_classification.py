@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,15 +16,11 @@ from initsearch.errors import ModelError
 from initsearch.layers import Slot, describe
 from initsearch.tasks.base import BatchFormat, EvaluationSet, TaskInfo
 from initsearch.tasks.data import DataSettings, ImageData, Split, load_data, split, split_sizes
+from initsearch.tasks.measuring import MEASURED_AT_ONCE, PREFIXES, score_name, whole_outputs
 from initsearch.tasks.models import ModelSettings, build_model
+from initsearch.tasks.objective import Objective, TargetScale
 from initsearch.tasks.optimizer import OptimizerSettings
 from initsearch.tasks.streams import IndexedBlock, steps_per_epoch
-
-# Images that are measured at a time, the same for every cohort and number of devices: the sums, and so the
-# last digits of scores, depend on it.
-MEASURED_AT_ONCE = 500
-#: What the names of scores begin with.
-PREFIXES: dict[EvaluationSet, str] = {"validation": "val", "test": "test"}
 
 #: Images and their classes: float (N, C, H, W) and int64 (N,).
 Images = tuple[Tensor, Tensor]
@@ -32,21 +28,25 @@ Images = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class ImageClassification:
-    """Classify images by cross-entropy; a `CohortTask`.
+    """Classify images; a `CohortTask`.
 
     Its scores are `val_accuracy` and `test_accuracy` (the share of right answers, in [0, 1]), `val_loss` and
-    `test_loss` (mean cross-entropy in nats).
+    `test_loss` (the mean training loss; cross-entropy in nats), and one of the user's own.
 
     Attributes:
         data: Which images.
         model: Which architecture.
         optimizer: The optimizer, with the batch size.
+        loss_name: The training loss; see `Objective`.
+        extra_score: The dotted path of a further score; see `Objective`.
         main_metric: The metric for candidates of this task, where none is asked for.
     """
 
     data: DataSettings
     model: ModelSettings
     optimizer: OptimizerSettings
+    loss_name: str = "auto"
+    extra_score: str | None = None
 
     main_metric: ClassVar[str] = "val_accuracy"
 
@@ -55,12 +55,19 @@ class ImageClassification:
         """The optimizer's learning rate."""
         return self.optimizer.lr
 
+    @cached_property
+    def objective(self) -> Objective:
+        """The loss and the scores."""
+        return Objective("class", self.loss_name, self.extra_score)
+
     def key(self) -> dict[str, Any]:
         """Plain data that determine every result of the task, given a candidate and a seed."""
+        own = {} if self.objective.usual else {"objective": [self.loss_name, self.extra_score]}
         return {
             "data": self.data.key(),
             "model": self.model.key(),
             "optimizer": self.optimizer.key(),
+            **own,
         }
 
     def info(self) -> TaskInfo:
@@ -69,15 +76,17 @@ class ImageClassification:
         dataset = _dataset_name(images)
         train, val = split_sizes(images, self.data.train_size, self.data.val_size)
         share, loss = 1 / images.num_classes, math.log(images.num_classes)
+        losses = {"train_loss": loss, "val_loss": loss} if self.objective.cross_entropy else {}
+        own = () if self.extra_score is None else (self.extra_score,)
         return TaskInfo(
             dataset=dataset,
             requested=images.requested if images.is_fallback else dataset,
             contents=_contents(images),
             sizes={"train": train, "validation": val, "test": len(images.test_y)},
-            guess={"train_loss": loss, "val_loss": loss, "val_accuracy": share},
+            guess={**losses, "val_accuracy": share},
             steps_per_epoch=steps_per_epoch(train, self.optimizer.batch_size),
             test_score="test_accuracy",
-            scores=("val_accuracy", "val_loss"),
+            scores=("val_accuracy", "val_loss", *own),
             messages=tuple(self._messages(images, train, val)),
         )
 
@@ -100,7 +109,7 @@ class ImageClassification:
         train, val = split_sizes(images, self.data.train_size, self.data.val_size)
         found = {"name": images.name, "train_size": train, "val_size": val}
         data = self.data.model_copy(update={**found, "fallback": None, "download": False})
-        return ImageClassification(data, self.model, self.optimizer)
+        return replace(self, data=data)
 
     def build_model(self) -> nn.Module:
         """A new model for images of this shape and number of classes."""
@@ -122,6 +131,7 @@ class ImageClassification:
             validation=validation,
             seed=seed,
             batch_size=self.optimizer.batch_size,
+            objective=self.objective,
         )
 
     def example_inputs(self) -> Tensor:
@@ -138,9 +148,9 @@ class ImageClassification:
         return len(batch[1])
 
     def loss(self, model: nn.Module, batch: Images) -> Tensor:
-        """Mean cross-entropy in nats."""
+        """The mean loss of a batch; cross-entropy in nats."""
         x, y = batch
-        return F.cross_entropy(class_scores(model, x), y)
+        return self.objective.loss_of(class_scores(model, x), y)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -150,9 +160,11 @@ class ImageBlock(IndexedBlock):
     Attributes:
         images: All images, on the device that trains; `train` and `validation` are indices into its training
             part.
+        objective: Gives the scores.
     """
 
     images: ImageData
+    objective: Objective
 
     def ready(self, batch: Tensor, form: BatchFormat) -> Images:
         """Normalised images with their classes, this process's share of a batch."""
@@ -172,12 +184,14 @@ class ImageBlock(IndexedBlock):
     def measure(
         self, models: Sequence[nn.Module], part: EvaluationSet, form: BatchFormat
     ) -> list[dict[str, float]]:
-        """Accuracy in [0, 1] and mean cross-entropy in nats of each model."""
+        """Accuracy in [0, 1] and mean loss of each model, and the score of one's own."""
         if part == "validation":
             x, y, pool = self.images.train_x, self.images.train_y, self.validation
         else:
             x, y = self.images.test_x, self.images.test_y
             pool = torch.arange(len(x), device=x.device)
+        if not self.objective.usual:
+            return self._measure_whole(models, part, form, x, y, pool)
         sums = torch.zeros(len(models), 2, dtype=torch.float64, device=x.device)
         share = form.ranks.share(pool)
         for start in range(0, len(share), MEASURED_AT_ONCE):
@@ -192,6 +206,25 @@ class ImageBlock(IndexedBlock):
             {f"{prefix}_accuracy": right, f"{prefix}_loss": loss}
             for loss, right in (form.ranks.total(sums) / len(pool)).tolist()
         ]
+
+    def _measure_whole(
+        self,
+        models: Sequence[nn.Module],
+        part: EvaluationSet,
+        form: BatchFormat,
+        x: Tensor,
+        y: Tensor,
+        pool: Tensor,
+    ) -> list[dict[str, float]]:
+        """By a loss or a score of one's own, which need all outputs at once."""
+        labels = y[pool].to(form.device)
+        scale = TargetScale(torch.ones(1, dtype=torch.float64), 1.0)
+        outputs = whole_outputs(
+            models, pool, lambda i: self._ready(x[i], y[i], form)[0], class_scores, form.ranks
+        )
+        names = ("accuracy", "loss", *([self.objective.extra] if self.objective.extra else []))
+        scores = (self.objective.scores(output, labels, scale) for output in outputs)
+        return [{score_name(PREFIXES[part], n): found[n] for n in names} for found in scores]
 
 
 def class_scores(model: nn.Module, x: Tensor) -> Tensor:

@@ -72,6 +72,16 @@ class Objective:
             _function("metric", self.extra)
 
     @property
+    def cross_entropy(self) -> bool:
+        """Whether the loss is the cross-entropy."""
+        return self.kind != "numbers" and self.loss in ("auto", "cross_entropy")
+
+    @property
+    def usual(self) -> bool:
+        """Whether neither the loss nor a score is one's own."""
+        return self.loss in ("auto", *CLASS_LOSSES, *NUMBER_LOSSES) and self.extra is None
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of the scores, without `val_` or `test_`; an extra score has its dotted path."""
         return SCORES[self.kind] + (() if self.extra is None else (self.extra,))
@@ -144,7 +154,7 @@ class Objective:
             found["balanced_accuracy"] = 1 / outputs
         else:
             found["bits_per_token"] = entropy / math.log(2)
-        return found | ({"loss": entropy} if self.loss in ("auto", "cross_entropy") else {})
+        return found | ({"loss": entropy} if self.cross_entropy else {})
 
 
 def psnr(span: float, mse: float) -> float:

@@ -11,6 +11,7 @@ from initsearch.tasks.data.examples import ExampleSettings
 from initsearch.tasks.image_classification import ImageClassification
 from initsearch.tasks.models import ModelSettings
 from initsearch.tasks.optimizer import OptimizerSettings
+from initsearch.tasks.own_data import OwnDataSettings
 from initsearch.tasks.supervised import SupervisedTask
 
 IMAGES = "image_classification"
@@ -42,6 +43,8 @@ def build_task(
 ) -> ImageClassification | SupervisedTask:
     """The task that the groups `task`, `data`, `model` and `optimizer` of a configuration describe.
 
+    Data with a `_target_` are a user's own: whatever the task, what they are says what is learned.
+
     Args:
         groups: The groups by name; a missing `task` is image classification.
         extra_score: The dotted path of a score of one's own.
@@ -53,14 +56,15 @@ def build_task(
     model = ModelSettings.parse("model", groups.get("model"))
     optimizer = OptimizerSettings.parse("optimizer", groups.get("optimizer"))
     given = groups.get("data")
+    if isinstance(given, Mapping) and "_target_" in given:
+        own = OwnDataSettings.parse("data", given)
+        return SupervisedTask(own, model, optimizer, task.loss, extra_score)
     _check_data(task.name, given)
     if task.name == IMAGES:
-        if task.loss not in ("auto", "cross_entropy") or extra_score is not None:
-            raise ConfigError(
-                f"task={IMAGES} has the loss cross_entropy and the metrics val_accuracy and val_loss, but got "
-                f"loss={task.loss}, metric={extra_score or 'auto'}: leave them out"
-            )
-        return ImageClassification(DataSettings.parse("data", given), model, optimizer)
+        images = DataSettings.parse("data", given)
+        built = ImageClassification(images, model, optimizer, task.loss, extra_score)
+        built.objective  # noqa: B018 - raises what cannot be found
+        return built
     data: ExampleSettings = _settings_class(task.name).parse("data", given)
     return SupervisedTask(data, model, optimizer, task.loss, extra_score)
 

@@ -128,14 +128,11 @@ class ScheduleSettings(Settings):
         steps = max(1, math.ceil(self.epochs * per_epoch - 1e-6))
         warm = round(self.warmup * steps)
         rest = steps - warm
-        if self.name in SHAPES:
-            shape, final = SHAPES[self.name], self.final or 0.0
-
-            def after(step: int) -> Mapping[str, Any]:
-                return {"lr": lr * shape(min(step / rest, 1.0), final)}
-
-        else:
-            after = self._replayed(build(lr), lr, rest, per_epoch)
+        after = (
+            self._shaped(lr, rest)
+            if self.name in SHAPES
+            else self._replayed(build(lr), lr, rest, per_epoch)
+        )
 
         def course(step: int) -> Mapping[str, Any]:
             if step >= warm:
@@ -144,6 +141,11 @@ class ScheduleSettings(Settings):
             return {**first, "lr": first["lr"] * (step + 1) / warm}
 
         return course
+
+    def _shaped(self, lr: float, steps: int) -> Course:
+        """The course of a schedule by name."""
+        shape, final = SHAPES[self.name], self.final or 0.0
+        return lambda step: {"lr": lr * shape(min(step / steps, 1.0), final)}
 
     def _replayed(
         self, optimizer: torch.optim.Optimizer, lr: float, steps: int, per_epoch: int

@@ -17,14 +17,11 @@ from initsearch.tasks.data.examples import (
     example_counts,
     split_examples,
 )
+from initsearch.tasks.measuring import PREFIXES, score_name, whole_outputs
 from initsearch.tasks.models import ModelSettings, build_model
 from initsearch.tasks.objective import Objective, TargetScale
 from initsearch.tasks.optimizer import OptimizerSettings
 from initsearch.tasks.streams import IndexedBlock, steps_per_epoch
-
-# Examples that are measured at a time, the same for every cohort: the last digits of scores depend on it.
-MEASURED_AT_ONCE = 500
-PREFIXES: dict[EvaluationSet, str] = {"validation": "val", "test": "test"}
 
 #: Scores of which less is better.
 ERRORS = ("bits_per_token", "loss", "mse", "rmse")
@@ -98,7 +95,7 @@ class SupervisedTask:
             steps_per_epoch=steps_per_epoch(train, self.optimizer.batch_size),
             test_score=f"test_{data.main}",
             test_higher_is_better=data.main not in ERRORS,
-            scores=tuple(_score_name("val", name) for name in objective.names),
+            scores=tuple(score_name("val", name) for name in objective.names),
         )
 
     def pinned(self) -> "SupervisedTask":
@@ -176,21 +173,11 @@ class SupervisedBlock(IndexedBlock):
         x, y = (self.x, self.y) if part == "validation" else (self.test_x, self.test_y)
         pool = self.validation if part == "validation" else torch.arange(len(x), device=x.device)
         target = _as(y[pool], form)
-        share = form.ranks.share(torch.arange(len(pool), device=x.device))
-        rows: list[list[Tensor]] = [[] for _ in models]
-        for start in range(0, len(share), MEASURED_AT_ONCE):
-            places = share[start : start + MEASURED_AT_ONCE]
-            inputs = _as(x[pool[places]], form)
-            for outputs, model in zip(rows, models, strict=True):
-                outputs.append(outputs_of(model, inputs))
+        outputs = whole_outputs(models, pool, lambda i: _as(x[i], form), outputs_of, form.ranks)
         scores = []
-        for outputs in rows:
-            # Each process fills in its own rows; those of the others are zero.
-            own = torch.cat(outputs)
-            whole = own.new_zeros(len(pool), *own.shape[1:])
-            whole[share] = own
-            found = self.objective.scores(form.ranks.total(whole), target, self.scale)
-            scores.append({_score_name(PREFIXES[part], key): v for key, v in found.items()})
+        for output in outputs:
+            found = self.objective.scores(output, target, self.scale)
+            scores.append({score_name(PREFIXES[part], key): v for key, v in found.items()})
         return scores
 
 
@@ -207,11 +194,6 @@ def outputs_of(model: nn.Module, x: Tensor) -> Tensor:
             "that does"
         )
     return output.to(torch.promote_types(output.dtype, torch.float32))
-
-
-def _score_name(prefix: str, name: str) -> str:
-    """`val_rmse`; a score of one's own keeps its dotted path in validation."""
-    return name if prefix == "val" and "." in name else f"{prefix}_{name}"
 
 
 def _as(values: Tensor, form: BatchFormat) -> Tensor:

@@ -307,7 +307,7 @@ def test_the_margin_of_an_error_is_in_its_own_unit() -> None:
     [
         ((*TABULAR, "data=digits"), ("data must be of task=tabular", "task=image_classification")),
         (("+sweep=relu_mlp", "data=wine"), ("image_classification", "set task=tabular")),
-        (("+sweep=relu_mlp", "task.loss=mse"), ("cross_entropy", "leave them out")),
+        (("+sweep=relu_mlp", "task.loss=mse"), ("task.loss", "cross_entropy")),
         ((*TABULAR, "data=wine", "task.loss=mse"), ("task.loss", "cross_entropy")),
         ((*TABULAR, "data=wine", "metric=pkg.score"), ("mode must be max or min", "mode=max")),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from initsearch.dotted import import_path
+from initsearch.dotted import import_path, instantiated
 from initsearch.errors import InitSearchError, ModelError
 from initsearch.random_state import isolated_random_state
 from initsearch.tasks.models.settings import MODELS, ModelSettings
@@ -81,7 +81,8 @@ def _from_target(
         offered |= {"in_channels": input_shape[0], "in_chans": input_shape[0]}
     try:
         parameters = inspect.signature(factory).parameters
-        kwargs = {**{key: offered[key] for key in offered if key in parameters}, **arguments}
+        own = {key: instantiated(f"model.{key}", value) for key, value in arguments.items()}
+        kwargs = {**{key: offered[key] for key in offered if key in parameters}, **own}
         model = _call(factory, kwargs, num_classes)
     except InitSearchError:
         raise
