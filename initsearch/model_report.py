@@ -127,11 +127,11 @@ def name_draws(settings: DiagnosisSettings) -> tuple[str, IdentifyReport]:
         DataError: The data set is missing or damaged.
         ModelError: The model cannot be built or run.
     """
-    data, model, (images, _) = _subject(settings)
+    data, model, (images, labels) = _subject(settings)
     initialized = "as the framework draws it"
     if settings.plan is not None:
         plan = InitPlan.from_spec(settings.plan, settings.allow_code)
-        plan.apply(model, seed=settings.seed, batch=images)
+        plan.apply(model, seed=settings.seed, batch=images, loss_batch=(images, labels))
         initialized = "initialized by the plan"
     title = f"{settings.model.label} on {_named(data)}, seed {settings.seed}, {initialized}"
     return title, identify(model, images)

@@ -44,10 +44,11 @@ class InitCallback(CallbackBase):
     by which they are recognized. So are layers that another callback freezes (`BackboneFinetuning`). A copy of
     the module that another callback has made (`WeightAveraging`) follows.
 
-    A plan that needs a batch (`lsuv`) gets the first batch of the training data, drawn with `seed` and the
-    same on every rank; this does not change the order of the training data. One that needs targets
-    (`class_prior`) gets those that the data set keeps (`targets`, `labels`, a `TensorDataset`, a `Subset` of
-    these), or those of the first 10,000 examples: the second entry of a batch, or its `labels`, `target`, `y`.
+    A plan that needs a batch (`lsuv`, `gradinit`) gets the first batch of the training data, drawn with `seed`
+    and the same on every rank; this does not change the order of the training data. The loss is that of
+    `training_step`. One that needs targets (`class_prior`) gets those that the data set keeps (`targets`,
+    `labels`, a `TensorDataset`, a `Subset` of these), or those of the first 10,000 examples: the second entry
+    of a batch, or its `labels`, `target`, `y`.
 
     Args:
         plan: The name of an initializer, a mapping, a path to a plan file, or an `InitPlan`.
@@ -162,7 +163,8 @@ class InitCallback(CallbackBase):
                     raise _NotYetError from error
                 raise
 
-        batch, needed = self.batch, self.batch is None and "batch" in self.plan.needs
+        batch = self.batch
+        needed = batch is None and not self.plan.needs.isdisjoint(("batch", "loss"))
         if needed:
             batch = from_data()
         try:

@@ -22,13 +22,17 @@ from initsearch.initializers.gains import gain as gain
 from initsearch.initializers.gains import list_activations as list_activations
 from initsearch.initializers.gate_biases import Chrono as Chrono
 from initsearch.initializers.gate_biases import ForgetGate as ForgetGate
+from initsearch.initializers.gradinit import GradInit as GradInit
 from initsearch.initializers.identity import Dirac as Dirac
 from initsearch.initializers.identity import Identity as Identity
 from initsearch.initializers.layer_scaling import LayerScaling as LayerScaling
 from initsearch.initializers.lsuv import LSUV as LSUV
 from initsearch.initializers.mamba import MambaDecay as MambaDecay
 from initsearch.initializers.mamba import MambaStep as MambaStep
+from initsearch.initializers.metainit import MetaInit as MetaInit
+from initsearch.initializers.metainit import gradient_quotient as gradient_quotient
 from initsearch.initializers.mimetic import Mimetic as Mimetic
+from initsearch.initializers.model_scaling import ModelScaling as ModelScaling
 from initsearch.initializers.orthogonal import DeltaOrthogonal as DeltaOrthogonal
 from initsearch.initializers.orthogonal import Orthogonal as Orthogonal
 from initsearch.initializers.registry import InitializerSpec as InitializerSpec

@@ -115,8 +115,8 @@ class Initializer(CheckedFields, ABC):
         needs: What it needs besides the tensor; empty for all that draw from fans alone. "branch":
             the parameter's position in a residual branch, see `resolved`. "part": which part of a packed
             parameter it fills; a plan then fills each part by itself. "batch": the outputs of the model's
-            layers on a batch, see `LayerScaling`. "targets": those of the training data, see `given`. A plan
-            refuses any other word.
+            layers on a batch, see `LayerScaling`. "loss": that of the model, see `ModelScaling`. "targets":
+            those of the training data, see `given`. A plan refuses any other word.
     """
 
     name: ClassVar[str] = ""

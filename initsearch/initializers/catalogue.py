@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 
+from initsearch.initializers.base import Initializer
 from initsearch.initializers.registry import RegistryEntry, entries
 
 
@@ -44,4 +45,6 @@ def _tunables(entry: RegistryEntry) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, Initializer):
+        return value.label()
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -18,6 +18,8 @@ from initsearch.layers.model import read as read
 from initsearch.layers.model import tensors as tensors
 from initsearch.layers.model import unwrap as unwrap
 from initsearch.layers.rescaling import rescale_ as rescale_
+from initsearch.layers.scale_learning import TrainingLoss as TrainingLoss
+from initsearch.layers.scale_learning import learn_scales_ as learn_scales_
 from initsearch.layers.trace import BRANCH_PLACES as BRANCH_PLACES
 from initsearch.layers.trace import LayerCall as LayerCall
 from initsearch.layers.trace import Observer as Observer

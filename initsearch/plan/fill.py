@@ -1,4 +1,4 @@
-"""Carrying out a resolved plan: fill all parameters, then scale layers that need a batch."""
+"""Carrying out a resolved plan: fill all parameters, then scale those that need a batch or a loss."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,15 +10,30 @@ from torch import Tensor, nn
 
 from initsearch.digests import seed_of
 from initsearch.errors import ConfigError, ModelError
-from initsearch.initializers import Initializer, LayerScaling
-from initsearch.layers import Slot, assign_, mark_filled, rescale_
+from initsearch.initializers import Initializer, LayerScaling, ModelScaling
+from initsearch.layers import Slot, TrainingLoss, assign_, learn_scales_, mark_filled, rescale_
 from initsearch.layers.model.assign import backup
 from initsearch.plan.rules import KEEP
 
 #: The targets of training examples, or what gives them if they are needed.
 Targets = Any | Callable[[], Any]
 # The words of `Initializer.needs` that a plan can provide.
-_PROVIDED = frozenset({"branch", "part", "batch", "targets"})
+_PROVIDED = frozenset({"branch", "part", "batch", "loss", "targets"})
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What scales on data are learned from; see `InitPlan.apply`.
+
+    Attributes:
+        batch: An input of the model.
+        loss: The training loss.
+        loss_batch: What it takes; `None`: `batch`.
+    """
+
+    batch: Any = None
+    loss: TrainingLoss | None = None
+    loss_batch: Any = None
 
 
 @dataclass
@@ -46,10 +61,10 @@ def carry_out(
     model: nn.Module,
     assignments: Sequence[Assignment],
     seed: int,
-    batch: Any,
+    data: Scaling = Scaling(),
     targets: Targets = None,
 ) -> None:
-    """Fill all parameters, then scale the layers whose initializer needs a batch.
+    """Fill all parameters, then scale those whose initializer needs a batch or the loss.
 
     It is an error if an initializer refuses a parameter (`identity` a convolution) that a rule names by a
     condition. A bare name, a rule without conditions and the plan's default mean all parameters: one that is
@@ -59,7 +74,7 @@ def carry_out(
         ConfigError: An initializer refuses, or needs what plans do not provide.
         ModelError: A parametrization refuses, or a batch is needed but missing or not an input of the model.
     """
-    scalings = _check_needs(assignments, batch)
+    _check_needs(assignments, data.batch)
     labels = _labels(assignments, targets)
     filled: set[Initializer | str] = set()
     refused: dict[Initializer | str, Exception] = {}
@@ -79,8 +94,27 @@ def carry_out(
     for choice, refusal in refused.items():
         if choice not in filled:
             raise refusal
-    scaled = [(each.slot, by) for each, by in scalings if each.initializer is not None]
-    notes = rescale_(model, batch, scaled) if scaled else {}
+    _scale(model, assignments, seed, data)
+
+
+def _scale(model: nn.Module, assignments: Sequence[Assignment], seed: int, data: Scaling) -> None:
+    """Multiply the weights whose initializers ask for it, with a note for each."""
+    filled = [(each.slot, each.initializer) for each in assignments]
+    layers = [(slot, by) for slot, by in filled if isinstance(by, LayerScaling)]
+    notes = rescale_(model, data.batch, layers) if layers else {}
+    groups: dict[Initializer, list[tuple[Slot, ModelScaling]]] = {}
+    for slot, by in filled:
+        if isinstance(by, ModelScaling):
+            groups.setdefault(by.settings(), []).append((slot, by))
+    if len(groups) > 1:
+        first, second = (by.label() for by in list(groups)[:2])
+        raise ConfigError(
+            f"the scales of a model must be learned in one way, but the plan has {first} and {second}: give "
+            "all rules the same settings, but for base"
+        )
+    for group in groups.values():
+        examples = data.batch if data.loss_batch is None else data.loss_batch
+        notes |= learn_scales_(model, examples, group, seed, data.loss)
     for each in assignments:
         if each.slot.name in notes:
             each.notes.append(notes[each.slot.name])
@@ -124,11 +158,8 @@ def _canonical_form(each: Assignment) -> str:
     return ", ".join(repr(complete.spec()) if one is None else one.key for one in drawn)
 
 
-def _check_needs(
-    assignments: Sequence[Assignment], batch: Any
-) -> list[tuple[Assignment, LayerScaling]]:
-    """The parameters to scale on a batch, after a check that all that is needed is there."""
-    scalings: list[tuple[Assignment, LayerScaling]] = []
+def _check_needs(assignments: Sequence[Assignment], batch: Any) -> None:
+    """Check that all that initializers need is there."""
     for each in assignments:
         if each.initializer is None:
             continue
@@ -143,14 +174,11 @@ def _check_needs(
                 f"{each.slot.title}: {label} needs a batch of data, but got none: pass batch=... "
                 "(InitCallback takes one from the training data)"
             )
-        if isinstance(each.initializer, LayerScaling):
-            if each.slot.part:
-                raise ConfigError(
-                    f"{each.slot.title}: {label} scales a layer's whole weight, but got one part of it: leave "
-                    "part out of its rule"
-                )
-            scalings.append((each, each.initializer))
-    return scalings
+        if isinstance(each.initializer, LayerScaling | ModelScaling) and each.slot.part:
+            raise ConfigError(
+                f"{each.slot.title}: {label} scales a layer's whole weight, but got one part of it: leave "
+                "part out of its rule"
+            )
 
 
 def _labels(assignments: Sequence[Assignment], targets: Targets) -> Tensor | None:

@@ -130,7 +130,7 @@ def set_refused(
                 f"{each.slot.title} must get values: name it in a rule ({'; '.join(each.notes)})"
             )
         each.choice = each.initializer = default
-    carry_out(model, late, seed, None)
+    carry_out(model, late, seed)
 
 
 def names_without_values(slots: Sequence[Slot], model: nn.Module) -> list[str]:

@@ -22,11 +22,11 @@ from initsearch.errors import (
 )
 from initsearch.files import write_whole
 from initsearch.initializers import Initializer, list_initializers
-from initsearch.layers import Slot, describe, find_twins
+from initsearch.layers import Slot, TrainingLoss, describe, find_twins
 from initsearch.layers.description import describe_with_trace
 from initsearch.plan import resolution
 from initsearch.plan.code import code_for
-from initsearch.plan.fill import Targets, canonical_form, carry_out
+from initsearch.plan.fill import Scaling, Targets, canonical_form, carry_out
 from initsearch.plan.materialize import (
     allocate_buffers,
     allocate_parameters,
@@ -233,6 +233,8 @@ class InitPlan:
         training_batch: Callable[[], Any] | None = None,
         keep: Mapping[str, str] | None = None,
         targets: Targets = None,
+        loss: TrainingLoss | None = None,
+        loss_batch: Any = None,
     ) -> InitReport:
         """Fill the parameters of a model in place.
 
@@ -255,6 +257,11 @@ class InitPlan:
                 names of `named_parameters`.
             targets: The targets of the training data, or a function that gives them, for what needs them
                 (`class_prior`): a tensor, array or list of classes, of rows of labels, or of numbers.
+            loss: The training loss, `loss(model, batch)`, for what learns from it (`gradinit`, `metainit`).
+                Default: that of a LightningModule's training step; or, for a pair of inputs and labels, the
+                    cross-entropy (the mean squared error of floating labels), and without labels that of random
+                    ones.
+            loss_batch: The batch that the loss takes. Default: `batch`.
 
         Returns:
             A report with a row per parameter.
@@ -270,7 +277,8 @@ class InitPlan:
             NoEffectWarning: A rule applies to no parameter.
         """
         slots = describe(model, batch, training_batch)
-        return self._applied(model, slots, seed, batch, include_frozen, keep=keep, targets=targets)
+        data = Scaling(batch, loss, loss_batch)
+        return self._applied(model, slots, seed, data, include_frozen, keep=keep, targets=targets)
 
     def materialize(
         self,
@@ -313,14 +321,14 @@ class InitPlan:
         slots, _ = describe_with_trace(model, batch, without_data=True)
         absent = names_without_values(slots, model)
         allocate_parameters(model, place)
-        return self._applied(model, slots, seed, batch, include_frozen, absent)
+        return self._applied(model, slots, seed, Scaling(batch), include_frozen, absent)
 
     def _applied(
         self,
         model: nn.Module,
         slots: Sequence[Slot],
         seed: int,
-        batch: Any,
+        data: Scaling,
         include_frozen: bool,
         absent: Sequence[str] = (),
         keep: Mapping[str, str] | None = None,
@@ -337,7 +345,7 @@ class InitPlan:
             )
         twins = find_twins(model, slots)
         set_kept(model, assignments, absent, seed)
-        carry_out(model, assignments, seed, batch, targets)
+        carry_out(model, assignments, seed, data, targets)
         set_refused(model, assignments, absent, seed)
         resolution.follow(twins, assignments)
         for line in resolution.without_effect(self, assignments):
@@ -375,7 +383,7 @@ class InitPlan:
             batch: An input of the model; see `apply`.
 
         Raises:
-            ConfigError: An initializer needs a batch or is a function, or it refuses a parameter.
+            ConfigError: An initializer needs a batch or a loss or is a function, or it refuses a parameter.
             ModelError: The model cannot be described.
 
         Example:

@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from initsearch.layers import describe, preserved, unwrap
+from initsearch.layers.loss import Loss, input_spread, samples_of, split_batch
 from initsearch.plan import InitPlan
 from initsearch.signal.exact import findings_of
-from initsearch.signal.loss import Loss, input_spread, samples_of, split_batch
 from initsearch.signal.observe import SignalWatch
 from initsearch.signal.passing import Pass, run_pass
 from initsearch.signal.report import SignalReport
@@ -64,7 +64,7 @@ def diagnose(
     with ExitStack() as stack:
         stack.enter_context(preserved(model))
         if chosen is not None:
-            chosen.apply(model, seed=seed, batch=inputs)
+            chosen.apply(model, seed=seed, batch=inputs, loss_batch=batch)
         slots = describe(model, inputs)
         for parameter in model.parameters():
             if parameter.is_floating_point() or parameter.is_complex():

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from initsearch.layers import LayerCall, describe, unwrap
-from initsearch.signal.loss import Loss, split_batch
+from initsearch.layers.loss import Loss, split_batch
 from initsearch.signal.observe import FiniteWatch
 from initsearch.signal.passing import Pass, run_pass
 from initsearch.signal.symmetry import identical_unit_layers

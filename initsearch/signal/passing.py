@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from initsearch.errors import ConfigError, InitSearchError, ModelError, shortened
 from initsearch.layers import LayerCall, Observer, Slot, Trace, tensors, trace_forward, unwrap
-from initsearch.signal.loss import Loss, loss_name, loss_of
+from initsearch.layers.loss import Loss, loss_name, loss_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from initsearch.layers.loss import PROJECTION
 from initsearch.signal.exact import ExactFinding
 from initsearch.signal.layer_signal import LayerSignal
-from initsearch.signal.loss import PROJECTION
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -168,6 +168,9 @@ ORACLES: dict[str, Law] = {
     "fixup_scaled": normal(lambda fan_in, fan_out: math.sqrt(2 / fan_out)),
     "glorot_normal": normal(glorot_std),
     "glorot_uniform": uniform(glorot_limit),
+    "gradinit": normal(
+        he_std
+    ),  # before a plan learns its scale: see tests/plan/test_learned_scales.py
     "he_normal": normal(he_std),
     "he_uniform": uniform(he_limit),
     "kaiming_normal": normal(he_std),
@@ -181,6 +184,7 @@ ORACLES: dict[str, Law] = {
     "keras_variance_scaling": corrected(lecun_std),
     "lecun_normal": normal(lecun_std),
     "lecun_uniform": uniform(lecun_limit),
+    "metainit": normal(he_std),
     "msra": normal(he_std),
     "msra_normal": normal(he_std),
     "msra_uniform": uniform(he_limit),
@@ -227,7 +231,9 @@ NEEDS = {
     "depth_scaled": {"branch"},
     "fixup_scaled": {"branch"},
     "forget_gate": {"part"},
+    "gradinit": {"batch", "loss"},
     "lsuv": {"batch"},
+    "metainit": {"loss"},
 }
 NAMES = sorted(ORACLES | PROPERTIES)
 RANDOM = [name for name in NAMES if name not in NOT_RANDOM]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from initsearch import InitCallback, InitReport
+from initsearch import InitCallback, InitPlan, InitReport
 from initsearch.errors import ModelError
 
 # A warning of Lightning about loaders.
@@ -111,3 +111,23 @@ def test_the_callback_takes_a_given_batch_and_fails_with_the_remedy() -> None:
     with pytest.raises(ModelError, match=r"training data gave none .*collection.*batch=") as raised:
         fit(Lit(), InitCallback("lsuv"), train_dataloaders={"a": loader(), "b": loader()})
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["gradinit", "metainit"])
+def test_scales_are_learned_from_the_module_s_own_loss(name: str) -> None:
+    class Squared(Lit):
+        def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+            self.log("loss", loss := F.mse_loss(self(batch[0])[:, 0], batch[1].float()))
+            return loss
+
+    plan = {"name": name, "steps": 2}
+    module, reference = Squared(), Lit()
+    whole = DataLoader(TensorDataset(X, Y), 40)
+    fit(module, InitCallback(plan, seed=3), train_dataloaders=whole)
+    InitPlan.from_spec(plan).apply(
+        reference,
+        seed=3,
+        batch=(X, Y),
+        loss=lambda model, batch: F.mse_loss(model(batch[0])[:, 0], batch[1].float()),
+    )
+    assert all(map(torch.equal, module.parameters(), reference.parameters()))

@@ -11,8 +11,10 @@ from torch import nn
 
 from initsearch.plan import InitPlan
 from initsearch.tasks import CohortTask, OptimizerSettings, derive_seed
+from initsearch.tasks.base import BatchFormat
 from initsearch.tasks.streams import epoch_order
 from initsearch.training import Candidate, TestJob, TrainerSettings, TrainJob, run_job
+from initsearch.training.members import INIT_EXAMPLES, build_members
 
 TASK: CohortTask = SineTask()  # that mypy accepts it is part of the test
 CANDIDATES = tuple(
@@ -78,3 +80,14 @@ def test_a_loss_that_cannot_be_stacked_falls_back_to_the_loop_with_the_reason() 
     result = run_job(replace(JOB, task=SineTask(optimizer=lbfgs), trainer=trainer))
     assert result.engine == "loop"
     assert "LBFGS is not known to be elementwise" in result.reason
+
+
+def test_scales_are_learned_from_the_loss_of_the_task() -> None:
+    plan = {"name": "gradinit", "steps": 2}
+    block = TASK.open(JOB.seed, torch.device("cpu"))
+    job = replace(JOB, candidates=(Candidate("scaled", plan, 0.1),))
+    (member,) = build_members(job, block)
+    reference = TASK.build_model()
+    batch = block.ready(block.example(INIT_EXAMPLES), BatchFormat())
+    InitPlan.from_spec(plan).apply(reference, seed=JOB.seed, batch=batch, loss=TASK.loss)
+    assert all(map(torch.equal, member.parameters(), reference.parameters()))

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,7 @@ class Call:
 
     def to(self, device: torch.device) -> "Call":
         """The call with its tensors on a device."""
-        return self._mapped(lambda tensor: tensor.to(device))
+        return self.changed(lambda tensor: tensor.to(device))
 
     def shortened(self, samples: int) -> "Call":
         """The call with the first samples of all tensors that have the same first dimension."""
@@ -39,11 +39,12 @@ class Call:
         if first is None or first.shape[0] <= samples:
             return self
         size = first.shape[0]
-        return self._mapped(
+        return self.changed(
             lambda tensor: tensor[:samples] if tensor.ndim and tensor.shape[0] == size else tensor
         )
 
-    def _mapped(self, change: Any) -> "Call":
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "Call":
+        """The call with a function applied to each of its tensors."""
         return Call(mapped(self.args, change), mapped(dict(self.kwargs), change))
 
 

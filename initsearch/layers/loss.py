@@ -1,4 +1,4 @@
-"""The inputs and labels of a batch, and the loss whose gradients are measured."""
+"""The inputs and labels of a batch, and the loss of a model's output."""
 
 import inspect
 import math
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from initsearch.errors import ConfigError, ModelError, quoted
-from initsearch.layers import tensors
+from initsearch.layers.model.tensors import tensors
 
 #: A loss of the model's output, or of the output and the labels if the batch has any.
 Loss = Callable[..., Tensor]
