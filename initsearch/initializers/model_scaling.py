@@ -90,8 +90,8 @@ class ModelScaling(Initializer):
     def _finite(self, value: Tensor, what: str) -> Tensor:
         if not torch.isfinite(value).all():
             raise ModelError(
-                f"{self.name}: {what} on the batch must be finite, but got {float(value.detach()):g}: use a base of "
-                "smaller weights"
+                f"{self.name}: {what} on the batch must be finite, but got {float(value.detach()):g}: use a "
+                "base of smaller weights"
             )
         return value
 

@@ -1,24 +1,20 @@
 """A plan as plain PyTorch code, which needs no initsearch."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from initsearch.errors import ConfigError
 from initsearch.initializers import (
-    ClassPrior,
+    Chrono,
     Constant,
     DeltaOrthogonal,
-    DepthScaled,
-    Dirac,
     Identity,
     Initializer,
     Normal,
     Orthogonal,
-    Sparse,
     TorchDefault,
     TruncatedNormal,
     Uniform,
@@ -29,6 +25,7 @@ from initsearch.initializers.scaling import count_connections, parent_ratio
 from initsearch.layers import ParameterPart, Slot
 from initsearch.layers.model.assign import padding_row
 from initsearch.layers.model.walk import submodule
+from initsearch.plan.code_lines import draw, place, structure
 
 _HEAD = '''\
 import math
@@ -70,10 +67,24 @@ def code_for(model: nn.Module, drawn: Sequence[tuple[Slot, Initializer]]) -> str
         lines += _loop(initializer, plain)
         for slot in slots:
             if slot not in plain:
-                lines += _by_parts(model, slot, initializer)
+                lines += _by_parts(model, slot, initializer, _partner(slot, initializer, groups))
         for slot in slots:
             lines += _padding(model, slot)
     return "\n".join(lines) + "\n"
+
+
+def _partner(
+    slot: Slot, initializer: Initializer, groups: Mapping[Initializer, Sequence[Slot]]
+) -> ParameterPart | None:
+    """The other gate of an LSTM's bias, if `chrono` fills it before this one: both have one draw."""
+    if not isinstance(initializer, Chrono):
+        return None
+    for other, slots in groups.items():
+        if other == initializer:
+            return None
+        if isinstance(other, Chrono) and replace(other, gate=initializer.gate) == initializer:
+            return next((each.parts[0] for each in slots if each.name == slot.name), None)
+    return None
 
 
 def _is_plain(model: nn.Module, slot: Slot, initializer: Initializer) -> bool:
@@ -107,7 +118,7 @@ def _loop(initializer: Initializer, slots: Sequence[Slot]) -> Iterator[str]:
         yield "    for name in ("
         yield from (f"        {slot.name!r}," for slot in same)
         yield "    ):"
-        yield f"        {_draw('p[name]', law)}"
+        yield f"        {draw('p[name]', law)}"
 
 
 def _scaling_loop(initializer: VarianceScaling, slots: Sequence[Slot]) -> Iterator[str]:
@@ -131,7 +142,9 @@ def _scaling_loop(initializer: VarianceScaling, slots: Sequence[Slot]) -> Iterat
     yield "        nn.init.trunc_normal_(p[name], std=std, a=-2 * std, b=2 * std)"
 
 
-def _by_parts(model: nn.Module, slot: Slot, initializer: Initializer) -> Iterator[str]:
+def _by_parts(
+    model: nn.Module, slot: Slot, initializer: Initializer, partner: ParameterPart | None
+) -> Iterator[str]:
     """A parameter part by part; a parametrized one is set through its module."""
     module = submodule(model, slot.module_name)
     attribute = slot.name.rpartition(".")[2]
@@ -147,93 +160,16 @@ def _by_parts(model: nn.Module, slot: Slot, initializer: Initializer) -> Iterato
             "is stored in another way: register its parametrization with torch.nn.utils.parametrizations"
         )
     for part in slot.parts:
-        yield f"    t = w{_place(part)}"
+        yield f"    t = w{place(part)}"
         law = _law(slot, part, initializer)
         if law is not None:
-            yield f"    {_draw('t', law)}"
+            yield f"    {draw('t', law)}"
         else:
-            yield from (f"    {line}" for line in _structure(slot, part, initializer))
+            yield from (f"    {line}" for line in structure(slot, part, initializer, partner))
         if part.gain != 1.0:
             yield f"    t.div_({part.gain!r})  # by which the model multiplies it"
     if not plain:
         yield f"    model.get_submodule({slot.module_name!r}).{attribute} = w"
-
-
-def _place(part: ParameterPart) -> str:
-    """The view of a part of shape (out, in, *kernel), or with more axes if memory has no such view."""
-    if part.strides is not None:
-        axes = (*part.strides.out, *part.strides.inputs, *part.strides.taps)
-        sizes, steps = [size for size, _ in axes], [step for _, step in axes]
-        return f".as_strided({sizes}, {steps}, {part.strides.offset})"
-    text = ""
-    if part.index is not None:
-        places = [
-            str(each) if isinstance(each, int) else f"{_end(each.start)}:{_end(each.stop)}"
-            for each in part.index
-        ]
-        text = f"[{', '.join(places)}]"
-    return text + (".transpose(0, 1)" if part.transposed else "")
-
-
-def _end(place: Any) -> str:
-    return "" if place is None else str(place)
-
-
-def _draw(target: str, law: Distribution) -> str:
-    if law.kind == "constant":
-        return f"{target}.fill_({law.numbers[0]!r})"
-    if law.kind == "normal":
-        mean, std = law.numbers
-        return f"{target}.normal_({mean!r}, {std!r})"
-    if law.kind == "uniform":
-        low, high = law.numbers
-        return f"{target}.uniform_({low!r}, {high!r})"
-    mean, std, low, high = law.numbers
-    ends = f"a={mean + low * std!r}, b={mean + high * std!r}"
-    return f"nn.init.trunc_normal_({target}, {mean!r}, {std!r}, {ends})"
-
-
-def _structure(slot: Slot, part: ParameterPart, initializer: Initializer) -> list[str]:
-    """Initializers that fill a part as a whole, into a tensor of shape (out, in, *kernel)."""
-    shape = part.strides.shape if part.strides is not None else None
-    size = str(shape) if shape is not None else "t.shape"
-    new = f"q = torch.empty({size}, dtype=t.dtype, device=t.device)"
-    store = "t.copy_(q.reshape(t.shape))"
-    if isinstance(initializer, Orthogonal):
-        gain = f"{initializer.gain!r}"
-        if initializer.scaled:
-            gain += " * max(math.sqrt(len(q) / q[0].numel()), 1.0)"
-        return [new, f"nn.init.orthogonal_(q, {gain})", store]
-    if isinstance(initializer, DeltaOrthogonal):
-        return [
-            "t.zero_()",
-            "centre = [(size - 1) // 2 for size in t.shape[2:]]",
-            "tap = t[(slice(None), slice(None), *centre)]",
-            f"tap.copy_(nn.init.orthogonal_(torch.empty_like(tap), {initializer.gain!r}))",
-        ]
-    if isinstance(initializer, Identity):
-        return [new, f"q.zero_().fill_diagonal_({initializer.gain!r})", store]
-    if isinstance(initializer, Dirac):
-        return [new, f"nn.init.dirac_(q, {initializer.groups})", store]
-    if isinstance(initializer, Sparse):
-        zeros = f"math.ceil({initializer.sparsity!r} * len(q))"
-        return [
-            new,
-            f"q.normal_(0.0, {initializer.std!r})",
-            "order = torch.rand_like(q.flatten(1)).argsort(dim=0).view_as(q)",
-            f"q[order < {zeros}] = 0.0",
-            store,
-        ]
-    if isinstance(initializer, DepthScaled):
-        lines = _structure(slot, part, initializer.base)
-        return lines if initializer.factor is None else [*lines, f"t.mul_({initializer.factor!r})"]
-    if isinstance(initializer, ClassPrior) and initializer.frequencies is not None:
-        values = initializer.fill_(torch.empty(slot.shape, dtype=torch.float64))
-        return [f"t.copy_(torch.tensor({values.tolist()!r}))"]
-    raise ConfigError(
-        f"{slot.name}: to_code writes initializers that draw from fans alone, but got {initializer.label()}: "
-        "keep this parameter in the plan, and call that initializer yourself"
-    )
 
 
 def _padding(model: nn.Module, slot: Slot) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torchvision
+from scipy import stats
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -151,3 +152,41 @@ def test_the_code_imports_torch_alone() -> None:
 def test_what_has_no_code_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"weight: .*lsuv.*keep"):
         InitPlan.from_spec("lsuv").to_code(nn.Linear(4, 4))
+
+
+def test_chrono_s_gates_share_a_draw() -> None:
+    model = nn.LSTM(6, 400)
+    plan = InitPlan.from_spec({"rules": [{"bias": {"name": "chrono", "t_max": 50}}]})
+    run(plan.to_code(model), model)
+    remember, forget, *others = model.bias_ih_l0.detach().split(400)
+    assert torch.equal(remember, -forget)
+    assert stats.kstest(forget.exp().numpy(), stats.uniform(1, 48).cdf).pvalue > 1e-4
+    assert not any(each.count_nonzero() for each in (*others, model.bias_hh_l0))
+    alone = {"rules": [{"where": {"part": "input_gate"}, "bias": "chrono"}]}
+    run(InitPlan.from_spec(alone).to_code(model), model)
+    again = model.bias_ih_l0.detach()[:400]
+    assert not torch.equal(again, remember)
+    assert float(again.max()) < 0
+
+
+def test_steps_decays_and_detection_biases_are_those_of_the_plan() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.A_log = nn.Parameter(torch.zeros(8, 4))
+            self.dt_proj = nn.Linear(4, 300)
+            self.m = nn.ModuleList([nn.Conv2d(4, 3 * 7, 1) for _ in range(2)])
+
+    rules = [
+        {"where": {"name": "A_log"}, "weight": "mamba_decay"},
+        {"where": {"name": "dt_proj.bias"}, "bias": "mamba_step"},
+        {"where": {"name": "m.*"}, "bias": "yolo_head"},
+    ]
+    plan = InitPlan.from_spec({"rules": rules})
+    model, reference = Model(), Model()
+    run(plan.to_code(model), model)
+    plan.apply(reference)
+    for name in ("A_log", "m.0.bias", "m.1.bias"):
+        torch.testing.assert_close(model.get_parameter(name), reference.get_parameter(name))
+    steps = nn.functional.softplus(model.dt_proj.bias.detach().double()).numpy()
+    assert stats.kstest(steps, stats.loguniform(0.001, 0.1).cdf).pvalue > 1e-4

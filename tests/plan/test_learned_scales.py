@@ -1,6 +1,7 @@
-"""GradInit and MetaInit: one step against numerical derivatives, what they reach on badly scaled models, and rules."""
+"""GradInit and MetaInit: a step against numerical derivatives, badly scaled models, and rules."""
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ FACTORS = (8.0, 0.5, 6.0, 0.5, 8.0, 0.5, 2.0)
 
 def deep(width: int = 16) -> nn.Sequential:
     sizes = [8, *(width,) * (len(FACTORS) - 1), 4]
-    layers = [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+    layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
     pairs = [each for layer in layers for each in (layer, nn.ReLU())]
     return nn.Sequential(*pairs[:-1]).double()
 
@@ -173,8 +174,10 @@ def test_gradinit_lowers_the_loss_after_a_step_and_keeps_its_bound() -> None:
     InitPlan.from_spec(base).apply(before, seed=0)
     plan = InitPlan.from_spec({"name": "gradinit", "base": base, "steps": 20, "lr": 0.04})
     report = plan.apply(after, seed=0, batch=(X, Y))
-    assert norm(before) > 10 and loss_after_a_step(before) > 3
-    assert norm(after) < 1.5 and loss_after_a_step(after) < math.log(4)
+    assert norm(before) > 10
+    assert loss_after_a_step(before) > 3
+    assert norm(after) < 1.5
+    assert loss_after_a_step(after) < math.log(4)
     assert spread(after) < spread(before)
     for row, drawn, scaled in zip(
         report.rows, before.parameters(), after.parameters(), strict=True
@@ -198,7 +201,7 @@ def test_metainit_brings_gradients_together_and_needs_no_data() -> None:
 
 
 class Mixed(nn.Module):
-    """Attention, a recurrent layer, batch norm, dropout, a tied embedding, a parametrized and a frozen weight."""
+    """Attention, an LSTM, batch norm, dropout, a tied embedding, a parametrized and a frozen weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -236,9 +239,11 @@ def test_any_kind_of_layer_is_scaled(name: str) -> None:
         "rnn.weight_ih_l0",
         "rnn.weight_hh_l0",
     }
-    assert "not scaled" in notes["normed.weight"] and "frozen" in notes["fixed.weight"]
+    assert "not scaled" in notes["normed.weight"]
+    assert "frozen" in notes["fixed.weight"]
     assert all(torch.equal(value, rest[key]) for key, value in model.named_buffers())
-    assert model.training and not model.embedding.weight[0].any()
+    assert model.training
+    assert not model.embedding.weight[0].any()
     # Without labels, classes are random: the report says so where the batch is data.
     report = InitPlan.from_spec({"name": name, "steps": 1}).apply(Mixed(), batch=tokens)
     assert ("random" in str(report)) == (name == "gradinit")

@@ -89,5 +89,7 @@ def test_scales_are_learned_from_the_loss_of_the_task() -> None:
     (member,) = build_members(job, block)
     reference = TASK.build_model()
     batch = block.ready(block.example(INIT_EXAMPLES), BatchFormat())
-    InitPlan.from_spec(plan).apply(reference, seed=JOB.seed, batch=batch, loss=TASK.loss)
+    InitPlan.from_spec(plan).apply(
+        reference, seed=JOB.seed, batch=TASK.inputs(batch), loss=TASK.loss, loss_batch=batch
+    )
     assert all(map(torch.equal, member.parameters(), reference.parameters()))
