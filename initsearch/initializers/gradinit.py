@@ -92,7 +92,10 @@ class GradInit(ModelScaling):
         """The norm of a gradient, over all parameters."""
         order = 2 if self.optimizer == "sgd" else 1
         parts = [torch.linalg.vector_norm(each, order) for each in gradients]
-        return torch.linalg.vector_norm(torch.stack([part.to(parts[0]) for part in parts]), order)
+        found: Tensor = torch.linalg.vector_norm(
+            torch.stack([part.to(parts[0]) for part in parts]), order
+        )
+        return found
 
     def stepped(self, values: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
         """Parameters after one step of the optimizer."""

@@ -15,7 +15,7 @@ from initsearch.errors import InitSearchError, ModelError, first_line, shortened
 from initsearch.initializers import ModelScaling
 from initsearch.layers.loss import loss_of, split_batch
 from initsearch.layers.model.absent import is_sharded
-from initsearch.layers.model.assign import assign_, mark_filled
+from initsearch.layers.model.assign import Fill, assign_, mark_filled
 from initsearch.layers.model.preserve import preserved
 from initsearch.layers.model.slots import Slot
 from initsearch.layers.model.stored import plain_parameter
@@ -84,10 +84,14 @@ def learn_scales_(
         rest = [core.get_parameter(name) for name in others]
         scales = by.learned(values, rest, problem.loss)
     for slot, scale in zip(learned.values(), scales, strict=True):
-        assign_(core, slot, lambda view, fan_in, fan_out, part, scale=scale: view.mul_(scale))
+        assign_(core, slot, _times(scale))
         mark_filled(core, slot)
         notes[slot.name] = f"scaled by {scale:.4g}{problem.remark}"
     return notes
+
+
+def _times(scale: float) -> Fill:
+    return lambda view, fan_in, fan_out, part: view.mul_(scale)
 
 
 def _plain(core: nn.Module, slot: Slot) -> nn.Parameter | None:

@@ -44,6 +44,7 @@ def _end(place: Any) -> str:
 
 
 def draw(target: str, law: Distribution) -> str:
+    """The line that draws entries from a distribution, in place."""
     if law.kind == "constant":
         return f"{target}.fill_({law.numbers[0]!r})"
     if law.kind == "normal":

@@ -124,6 +124,11 @@ def sparse_columns(tensor: Tensor) -> None:
     assert stats.kstest(kept, stats.norm(0, 0.01).cdf).pvalue > FALSE_ALARM
 
 
+def he_entries(tensor: Tensor) -> None:
+    law = stats.norm(0, he_std(tensor[0].numel(), math.nan))
+    assert stats.kstest(tensor.double().flatten().numpy(), law.cdf).pvalue > FALSE_ALARM
+
+
 def log_of_steps(most: float) -> Property:
     def check(tensor: Tensor) -> None:
         steps = tensor.double().exp().flatten().numpy()
@@ -168,9 +173,6 @@ ORACLES: dict[str, Law] = {
     "fixup_scaled": normal(lambda fan_in, fan_out: math.sqrt(2 / fan_out)),
     "glorot_normal": normal(glorot_std),
     "glorot_uniform": uniform(glorot_limit),
-    "gradinit": normal(
-        he_std
-    ),  # before a plan learns its scale: see tests/plan/test_learned_scales.py
     "he_normal": normal(he_std),
     "he_uniform": uniform(he_limit),
     "kaiming_normal": normal(he_std),
@@ -184,7 +186,6 @@ ORACLES: dict[str, Law] = {
     "keras_variance_scaling": corrected(lecun_std),
     "lecun_normal": normal(lecun_std),
     "lecun_uniform": uniform(lecun_limit),
-    "metainit": normal(he_std),
     "msra": normal(he_std),
     "msra_normal": normal(he_std),
     "msra_uniform": uniform(he_limit),
@@ -214,12 +215,14 @@ PROPERTIES: dict[str, Property] = {
     "constant": all_equal(0.0),
     "delta_orthogonal": orthonormal_centre,
     "dirac": passes_channels,
+    "gradinit": he_entries,  # before a plan learns scales: see tests/plan/test_learned_scales.py
     "identity": eye,
     "focal_prior": all_equal(math.log(0.01 / 0.99)),
     "forget_gate": all_equal(1.0),
     "lsuv": orthonormal,  # before a plan scales it on a batch: see tests/plan/test_lsuv.py
     "mamba_decay": counted_decays,
     "mamba_step": steps_of_time,
+    "metainit": he_entries,
     "ones": all_equal(1.0),
     "orthogonal": orthonormal,
     "sparse": sparse_columns,

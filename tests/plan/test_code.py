@@ -158,7 +158,7 @@ def test_chrono_s_gates_share_a_draw() -> None:
     model = nn.LSTM(6, 400)
     plan = InitPlan.from_spec({"rules": [{"bias": {"name": "chrono", "t_max": 50}}]})
     run(plan.to_code(model), model)
-    remember, forget, *others = model.bias_ih_l0.detach().split(400)
+    remember, forget, *others = model.bias_ih_l0.detach().clone().split(400)
     assert torch.equal(remember, -forget)
     assert stats.kstest(forget.exp().numpy(), stats.uniform(1, 48).cdf).pvalue > 1e-4
     assert not any(each.count_nonzero() for each in (*others, model.bias_hh_l0))
