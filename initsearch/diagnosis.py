@@ -4,7 +4,7 @@ Like `__main__`, this module imports next to nothing: Ctrl-C works from its firs
 """
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -12,12 +12,15 @@ if TYPE_CHECKING:
 
 def run(config: "DictConfig") -> None:
     """Print the report that a composed configuration asks for, and draw it."""
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
+    from initsearch.chosen_groups import as_chosen
     from initsearch.model_report import DiagnosisSettings, report
 
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    print(report(DiagnosisSettings.parse("", plain)))  # noqa: T201
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    chosen = as_chosen(plain, list(HydraConfig.get().overrides.task))
+    print(report(DiagnosisSettings.parse("", chosen)))  # noqa: T201
 
 
 def main() -> None:

@@ -57,12 +57,13 @@ usage: initsearch-diagnose [setting=value ...]
 examples:
   initsearch-diagnose model=convnet data=mnist plan=he_normal
   initsearch-diagnose model=plain_cnn model.depth=30 output=signal.png
+  initsearch-diagnose task=text data=inventory model=char_gpt plan=gpt2
   initsearch-diagnose '~model' +model._target_=mypackage.MyNet plan=winner.yaml
 
 settings:
 {groups}
   plan=              an initializer or a plan file (default: the framework's draw)
-  batch_size=        images, 2 or more
+  batch_size=        examples, 2 or more
   seed=              draws the weights and the batch
   output=            a file for the figure: signal.png, signal.svg, signal.pdf
   identify=true      names what the weights were drawn from, without the signal

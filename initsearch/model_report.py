@@ -1,26 +1,30 @@
 """What `initsearch-diagnose` reports of a model: its signal on a batch, or what its weights were drawn from."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor, nn
 
 from initsearch.audit import IdentifyReport, identify
 from initsearch.dotted import allowed_names
 from initsearch.errors import ConfigError
 from initsearch.files import write_whole
+from initsearch.layers.loss import Loss
 from initsearch.plan import InitPlan
 from initsearch.random_state import isolated_random_state
 from initsearch.settings import Settings
 from initsearch.signal import SignalReport, diagnose
-from initsearch.tasks import DataSettings, ModelSettings, derive_seed
-from initsearch.tasks.data import ImageData, load_data, split
-from initsearch.tasks.models import build_model
+from initsearch.tasks import ImageClassification, derive_seed
+from initsearch.tasks.base import BatchFormat
+from initsearch.tasks.data import load_data
+from initsearch.tasks.image_classification import ImageBlock
+from initsearch.tasks.registry import build_task
+from initsearch.tasks.supervised import SupervisedBlock, SupervisedTask
 
 FORMATS = (".pdf", ".png", ".svg")
 
@@ -29,24 +33,29 @@ class DiagnosisSettings(Settings):
     """What to look at.
 
     Attributes:
-        data: Which images.
-        model: Which architecture.
+        task: The model with its data and its loss: the groups `task`, `data` and `model` of the configuration.
         allow_code: The Python code that a plan file may name by a dotted path.
-        plan: What it is initialized by; None: as its framework draws it.
+        plan: What the model is initialized by; None: as its framework draws it.
         seed: Of the weights and of the batch.
-        batch_size: Images in the batch; all, if there are fewer.
+        batch_size: Examples in the batch; all, if there are fewer.
         output: Where the picture goes; None: no picture.
         identify: Whether to name what the weights were drawn from, in place of the signal.
     """
 
-    data: Annotated[DataSettings, BeforeValidator(partial(DataSettings.parse, "data"))]
-    model: Annotated[ModelSettings, BeforeValidator(partial(ModelSettings.parse, "model"))]
+    task: ImageClassification | SupervisedTask
     allow_code: Annotated[tuple[str, ...], BeforeValidator(allowed_names)] = ()
     plan: Any = None
     seed: int = 0
     batch_size: Annotated[int, Field(ge=2)] = 64
     output: str | None = None
     identify: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _build_task(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        groups = {name: values.get(name) for name in ("task", "data", "model")}
+        rest = {name: value for name, value in values.items() if name not in groups}
+        return {"task": build_task({**groups, "optimizer": {}}), **rest}
 
     @field_validator("plan")
     @classmethod
@@ -99,19 +108,21 @@ def look(settings: DiagnosisSettings) -> tuple[str, SignalReport]:
         DataError: The data set is missing or damaged.
         ModelError: The model cannot be built or run.
     """
-    data, model, (images, labels) = _subject(settings)
-    name = settings.model.label
+    task, model, _, (x, y) = _subject(settings)
+    name = task.model.label
     report = diagnose(
         model,
-        (images, labels),
+        (x, y),
         plan=settings.plan,
         seed=settings.seed,
+        loss=_own_loss(task),
         allow_code=settings.allow_code,
     )
     report = replace(report, model=name)
     initialized = f"initialized by {report.plan}" if report.plan else "as the framework draws it"
+    things = "images" if isinstance(task, ImageClassification) else "examples"
     title = (
-        f"{name} on {_named(data)}, {len(images)} images, seed {settings.seed}, {initialized}; "
+        f"{name} on {_named(task)}, {len(x)} {things}, seed {settings.seed}, {initialized}; "
         f"{report.loss} {report.loss_value:.4g}"
     )
     return title, report
@@ -127,37 +138,55 @@ def name_draws(settings: DiagnosisSettings) -> tuple[str, IdentifyReport]:
         DataError: The data set is missing or damaged.
         ModelError: The model cannot be built or run.
     """
-    data, model, (images, labels) = _subject(settings)
+    task, model, block, (x, y) = _subject(settings)
     initialized = "as the framework draws it"
     if settings.plan is not None:
         plan = InitPlan.from_spec(settings.plan, settings.allow_code)
-        plan.apply(model, seed=settings.seed, batch=images, loss_batch=(images, labels))
+        targets = block.targets()
+        plan.apply(model, seed=settings.seed, batch=x, targets=targets, loss_batch=(x, y))
         initialized = "initialized by the plan"
-    title = f"{settings.model.label} on {_named(data)}, seed {settings.seed}, {initialized}"
-    return title, identify(model, images)
+    title = f"{task.model.label} on {_named(task)}, seed {settings.seed}, {initialized}"
+    return title, identify(model, x)
 
 
-def _subject(settings: DiagnosisSettings) -> tuple[ImageData, nn.Module, tuple[Tensor, Tensor]]:
-    """The data set, the model as its framework draws it, and a batch with its labels."""
-    data = load_data(settings.data)
-    batch = _batch(data, settings)
+def _subject(
+    settings: DiagnosisSettings,
+) -> tuple[
+    ImageClassification | SupervisedTask,
+    nn.Module,
+    ImageBlock | SupervisedBlock,
+    tuple[Tensor, Tensor],
+]:
+    """The task, its model as the framework draws it, and the seed's examples with a batch of them."""
+    task = settings.task
+    block = task.open(settings.seed, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(derive_seed("diagnosis", settings.seed))
+    order = torch.randperm(len(block.train), generator=generator)
+    batch = block.ready(block.train[order[: settings.batch_size]], BatchFormat())
     with isolated_random_state(seed=derive_seed("model", settings.seed)):
-        model = build_model(settings.model, data.input_shape, data.num_classes)
-    return data, model, batch
+        model = task.build_model()
+    return task, model, block, batch
 
 
-def _named(data: ImageData) -> str:
+def _own_loss(task: ImageClassification | SupervisedTask) -> Loss | None:
+    """The loss of the task, if it is set by its name; None: the one that suits the targets."""
+    if task.loss_name == "auto":
+        return None
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return task.objective.loss_of(output, target)
+
+    loss.__name__ = task.loss_name
+    return loss
+
+
+def _named(task: ImageClassification | SupervisedTask) -> str:
     """The data set's name; one that stands in for another says so."""
+    if isinstance(task, SupervisedTask):
+        return task.examples.name
+    data = load_data(task.data)
     stands_in = f" (in place of {data.requested}: {data.reason})" if data.is_fallback else ""
     return data.name + stands_in
-
-
-def _batch(data: ImageData, settings: DiagnosisSettings) -> tuple[Tensor, Tensor]:
-    """Training images of the seed's split, normalised, and their labels."""
-    pool = split(data, settings.seed, settings.data.train_size, settings.data.val_size).train
-    generator = torch.Generator().manual_seed(derive_seed("diagnosis", settings.seed))
-    index = pool[torch.randperm(len(pool), generator=generator)[: settings.batch_size]]
-    return data.normalize(data.train_x[index]), data.train_y[index]
 
 
 def _draw(report: SignalReport, path: Path) -> Path:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from initsearch.layers import describe, preserved, unwrap
 from initsearch.layers.loss import Loss, input_spread, samples_of, split_batch
@@ -64,7 +64,8 @@ def diagnose(
     with ExitStack() as stack:
         stack.enter_context(preserved(model))
         if chosen is not None:
-            chosen.apply(model, seed=seed, batch=inputs, loss_batch=batch)
+            targets = labels if isinstance(labels, Tensor) else None
+            chosen.apply(model, seed=seed, batch=inputs, targets=targets, loss_batch=batch)
         slots = describe(model, inputs)
         for parameter in model.parameters():
             if parameter.is_floating_point() or parameter.is_complex():

@@ -70,8 +70,12 @@ class OwnDataSettings(ExampleSettings):
             raise self._other("a text")
         if isinstance(given, Sequence) and len(given) in (2, 4):
             parts = [self._tensor(part) for part in given]
+        elif hasattr(given, "shape"):
+            raise self._other("a single array")
         elif hasattr(given, "__getitem__") and hasattr(given, "__len__"):
             pairs = [given[place] for place in range(len(given))]
+            if any(not isinstance(pair, Sequence) or len(pair) != 2 for pair in pairs):
+                raise self._other("examples that are no pairs")
             parts = [self._stacked([pair[side] for pair in pairs]) for side in (0, 1)]
         else:
             raise self._other(type(given).__name__)

@@ -36,6 +36,29 @@ def test_the_table_and_the_picture(monkeypatch, capsys, tmp_path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("words", "title", "loss"),
+    [
+        ("task=text data=inventory model=char_gpt plan=gpt2", "64 examples", "cross-entropy"),
+        ("task=tabular data=diabetes model=mlp", "64 examples", "mean squared error"),
+        ("task=tabular data=diabetes model=mlp task.loss=huber", "64 examples", "huber"),
+        ("model=mlp plan={rules:[{where:{role:head},bias:class_prior}]}", "64 images", "entropy"),
+        (
+            "model=mlp +data._target_=sklearn.datasets.load_iris +data.return_X_y=true",
+            "mlp-2x128-relu on load_iris, 64 examples",
+            "cross-entropy",
+        ),
+    ],
+)
+def test_every_task_has_its_loss(monkeypatch, capsys, words: str, title: str, loss: str) -> None:
+    data = [] if "data=" in words else ["data=digits"]
+    monkeypatch.setattr(sys, "argv", ["initsearch-diagnose", *data, *words.split()])
+    diagnosis.main()
+    first = capsys.readouterr().out.splitlines()[0]
+    assert title in first
+    assert loss in first
+
+
 def test_a_bad_plan_shows_in_the_verdicts(monkeypatch, capsys) -> None:
     run(monkeypatch, "model=mlp", "plan=zeros", "batch_size=32")
     out = capsys.readouterr().out

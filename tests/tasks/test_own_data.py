@@ -68,6 +68,10 @@ def uneven() -> tuple[Tensor, Tensor]:
     return X, CLASSES[1:]
 
 
+def list_of_rows() -> list[list[float]]:
+    return X.tolist()  # type: ignore[no-any-return]
+
+
 def broken() -> None:
     raise RuntimeError("no\nserver")
 
@@ -132,6 +136,8 @@ def test_arguments_with_a_target_of_their_own_are_built_first() -> None:
     [
         ("text", DataError, ("gave a text", "(x, y)", "task._target_")),
         ("uneven", DataError, ("60 inputs and 59 targets",)),
+        ("X", ConfigError, ("TypeError",)),
+        ("list_of_rows", DataError, ("no pairs",)),
         ("broken", ConfigError, ("RuntimeError: no server", "under data")),
         ("nothing", ConfigError, ("nothing", "correct the path")),
     ],
