@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 
 def loaded_after(code: str) -> set[str]:
     """The top-level packages that are loaded after running the code in a fresh interpreter."""
@@ -39,18 +41,21 @@ assert (decision.status, decision.leader) == ("winner", "a")
     assert not loaded & (HEAVY | {"torch", "pandas", "pydantic"})
 
 
+@pytest.mark.slow
 def test_plans_need_only_torch() -> None:
     loaded = loaded_after("import initsearch; initsearch.InitPlan.from_spec('he_normal')")
     assert "torch" in loaded
     assert not loaded & HEAVY
 
 
+@pytest.mark.slow
 def test_the_callback_needs_neither_optuna_hydra_nor_mlflow() -> None:
     loaded = loaded_after("import initsearch; initsearch.InitCallback('he_normal')")
     assert "lightning" in loaded
     assert not loaded & {"optuna", "hydra", "mlflow"}
 
 
+@pytest.mark.slow
 def test_a_verdict_is_printed_without_mlflow() -> None:
     code = """
 import initsearch.search.study

@@ -89,6 +89,7 @@ def test_what_has_no_state_of_its_own_is_no_generator(value: object) -> None:
     assert not is_generator(value)
 
 
+@pytest.mark.slow
 def test_numpy_is_not_imported_for_it() -> None:
     code = """
 import sys, types

@@ -42,6 +42,7 @@ def test_a_store_that_cannot_be_opened_is_reported_before_anything_is_done(
     assert {path.name for path in tmp_path.iterdir()} <= {"mlflow.db", ".mlflow.db.lock"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -122,6 +123,7 @@ def test_a_plan_file_that_names_code(monkeypatch, capsys, tmp_path, where: list[
     assert "allow_code=[torch.nn.init.zeros_]" in line
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_built(monkeypatch, capsys, tmp_path) -> None:
     line = run(
         monkeypatch, capsys, *DIGITS, "~model.depth", "~model.width", "~model.activation", "~model.name",
@@ -208,6 +210,7 @@ def test_the_program_itself_ends_with_one_line_and_status_1(tmp_path: Path) -> N
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("groups", "message"),
     [

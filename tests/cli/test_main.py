@@ -163,6 +163,7 @@ def test_a_shipped_sweep_runs_to_its_verdict(
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_finished_study_prints_its_verdict_and_trains_nothing(
     monkeypatch, capsys, here, out
 ) -> None:
@@ -186,6 +187,7 @@ def everything(folder: Path) -> dict[Path, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_midst_of_training(monkeypatch, capsys, here, out) -> None:
     """With one worker it hits Lightning's own handling of it."""
     command = ["+sweep=relu_mlp", *SMALL_DIGITS, *BRIEF, "output_dir=out"]
@@ -254,6 +256,7 @@ def test_ctrl_c_ends_the_program_and_its_workers(monkeypatch, here, out) -> None
     assert only_study(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 10, 100, 400])
 def test_ctrl_c_in_the_first_moments_is_one_line(here, at: int) -> None:
     words = ("+sweep=relu_mlp", *SMALL_DIGITS, "output_dir=out")
@@ -306,6 +309,7 @@ cli.program()
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_program_is_loading(here) -> None:
     program = subprocess.Popen(
         [sys.executable, "-m", "initsearch", "+sweep=relu_mlp", *SMALL_DIGITS, "output_dir=out"],
@@ -343,6 +347,7 @@ def wait_for_the_end_of(session: int) -> None:
     pytest.fail(f"orphans: {left}")
 
 
+@pytest.mark.slow
 def test_images_in_folders(monkeypatch, capsys, out, tmp_path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
@@ -362,6 +367,7 @@ def test_images_in_folders(monkeypatch, capsys, out, tmp_path) -> None:
     assert verdict["sentence"] in words(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_a_fallback_is_named_wherever_results_are(monkeypatch, capsys, out, tmp_path) -> None:
     small = ["data.train_size=200", "data.val_size=100", "output_dir=out"]
     run(
@@ -407,6 +413,7 @@ def images(settings: StudySettings) -> ImageClassification:
     return settings.task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "convnet", "plain_cnn", "resnet", "torchvision_resnet18"])
 @pytest.mark.parametrize("sweep", IMAGE_SWEEPS)
 def test_a_model_that_is_chosen_has_settings_of_its_own(sweep: str, model: str) -> None:
@@ -458,6 +465,7 @@ def test_an_edited_plan_file_and_another_folder_of_images_make_another_study(tmp
     assert one == other
 
 
+@pytest.mark.slow
 def test_a_wrong_device_spoils_no_study(monkeypatch, capsys, here) -> None:
     asked = ["initsearch", "+sweep=relu_mlp", *SMALL_DIGITS, *BRIEF, "output_dir=out"]
     monkeypatch.setattr(sys, "argv", [*asked, "trainer.accelerator=no_such_thing"])

@@ -31,6 +31,8 @@ from initsearch.execution import (
     make_executor,
 )
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "serial": {"workers": 0},
     "one process": {"workers": 1},

@@ -60,6 +60,7 @@ def test_no_package_replaces_the_local_executor(install: Install) -> None:
     assert not hasattr(make_executor("local"), "arguments")
 
 
+@pytest.mark.slow
 def test_the_local_executor_is_found_without_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "entry_points", lambda **_: EntryPoints())
     assert list_executors() == ["local"]

@@ -43,6 +43,7 @@ with make_executor("local", distributed=True) as executor:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", [MACOS, WINDOWS], ids=["macos", "windows"])
 def test_all_executors_run_on_other_systems(system: str) -> None:
     path = os.pathsep.join([str(HERE), *sys.path])

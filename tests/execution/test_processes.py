@@ -60,6 +60,7 @@ def test_workers_do_not_see_ctrl_c(pool: Executor) -> None:
     assert pool.submit(ignores_interrupts).result() is True
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("glibc_235")
 def test_workers_keep_the_memory_that_they_free(pool: Executor) -> None:
     assert pool.submit(page_faults).result() < TAKE / mmap.PAGESIZE / 10

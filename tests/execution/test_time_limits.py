@@ -21,6 +21,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_call_that_takes_too_long_is_ended_and_harms_no_other(kind: str, tmp_path: Path) -> None:
     with make_executor("local", **KINDS[kind]) as executor:

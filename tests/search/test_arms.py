@@ -9,6 +9,8 @@ from study_runs import Listener, Trained, settings
 
 from initsearch.search.verdict import Verdict
 
+pytestmark = pytest.mark.slow
+
 BASELINE = {"torch_default": "torch_default"}
 #: Uniform with a variance of 1/fan_in in two dialects, and He's normal under three names and by its formula.
 NAMES: dict[str, Any] = {

@@ -13,6 +13,8 @@ from initsearch.search.pruning import moves, sign_of
 from initsearch.search.settings import FIRST_RACE_BLOCK
 from initsearch.training import CohortResult, Job, TrainJob, run_job
 
+pytestmark = pytest.mark.slow
+
 #: Winners that every gradient-based sign condemns: all of them start without a signal.
 ZERO_STARTS = {
     "zero_first": {

@@ -37,6 +37,8 @@ from initsearch.search.verdict import Verdict
 from initsearch.tasks.data import DataSettings, load_data
 from initsearch.training import EngineChoice, TestJob, TrainJob, run_job
 
+pytestmark = pytest.mark.slow
+
 #: Three sound plans, one that raises an error and one that bursts; all of them are tried.
 ODD_SPACE = {
     "plans": {

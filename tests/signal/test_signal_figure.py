@@ -129,6 +129,7 @@ def test_sixty_layers_and_long_names_keep_clear_of_each_other(tmp_path) -> None:
             assert below.y1 <= above.y0 + 2
 
 
+@pytest.mark.slow
 def test_pyplot_is_not_touched() -> None:
     code = (
         "import sys, torch; from initsearch.signal import diagnose;"

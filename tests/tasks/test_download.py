@@ -21,6 +21,8 @@ from torchvision import datasets
 from initsearch.errors import DataError
 from initsearch.tasks.data import DataSettings, download, fetch, load_data
 
+pytestmark = pytest.mark.slow
+
 HTML = b"<html>please log in to this network</html>"
 
 

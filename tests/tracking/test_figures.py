@@ -32,6 +32,8 @@ from initsearch.tracking.figures.error_scale import backward, forward
 from initsearch.tracking.history import HistoryRecorder, StudyHistory
 from initsearch.tracking.report import ReportTracker
 
+pytestmark = pytest.mark.slow
+
 LONG = (
     "variance_scaling(factor={}, mode=fan_{}, distribution=truncated_normal, dialect=keras) + head"
 )

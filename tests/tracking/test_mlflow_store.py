@@ -26,6 +26,8 @@ from initsearch.tracking.store.database import open_client
 from initsearch.tracking.store.mlflow_tracker import MlflowTracker
 from initsearch.tracking.store.places import tracking_uri, ui_command
 
+pytestmark = pytest.mark.slow
+
 # What a fresh store does at its first use, seen from a program of the user's that treats warnings as errors.
 FRESH = """
 import sys

@@ -27,6 +27,8 @@ from initsearch.search.tracker import Candidate, Measurement, StudyInfo
 from initsearch.tracking.store import runs
 from initsearch.tracking.store.mlflow_tracker import MlflowTracker
 
+pytestmark = pytest.mark.slow
+
 
 def runs_of(client: MlflowClient, level: str, experiment: str = "mnist") -> dict[str, Run]:
     found = client.get_experiment_by_name(experiment)
