@@ -9,7 +9,8 @@ and alpha. The ladder adds one thing at a time:
 
 - trainer: one `Trainer.fit` after the other, as by hand, with records and figures.
 - loop: the fits of a seed take turns on batches that are loaded and transformed once.
-- rungs: weak candidates end at a part of the epochs.
+- stacked: in place of it, a loop in which the training steps of all fits are one pass of torch.func.
+- rungs: with the loop again, weak candidates end at a part of the epochs.
 - looks: the race ends as soon as it is decided.
 - workers: two processes.
 
@@ -171,6 +172,7 @@ def main() -> None:
         "by hand": lambda: by_hand(*sizes),
         "trainer": lambda: found(*sizes, "trainer"),
         "+ loop": lambda: found(*sizes, "loop"),
+        "stacked": lambda: found(*sizes, "stacked"),
         "+ rungs": lambda: found(*sizes, "loop", "rungs"),
         "+ looks": lambda: found(*sizes, "loop", "rungs", "looks"),
         "+ workers": lambda: found(*sizes, "loop", "rungs", "looks", "workers"),

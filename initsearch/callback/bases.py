@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback
+    from lightning.pytorch import Callback, Trainer
 
     CallbackBase = Callback
 else:
@@ -32,6 +32,12 @@ def lightning_classes(path: str) -> Iterator[Any]:
         if importlib.util.find_spec(package.partition(".")[0]) is not None:
             dot = "" if path.startswith(":") else "."
             yield pkgutil.resolve_name(f"{package}{dot}{path}")
+
+
+def class_for(trainer: "Trainer", path: str) -> Any:
+    """A class of the Lightning that a Trainer belongs to, by its path in `lightning.pytorch`."""
+    package = type(trainer).__module__.partition(".trainer")[0]
+    return pkgutil.resolve_name(f"{package}.{path}")
 
 
 def overrides(kind: type, hook: str) -> bool:

@@ -39,7 +39,7 @@ class InitFinder(CallbackBase):
         race: Settings of the config group `race`.
         progress: Whether a progress bar is shown.
         force: Whether weights that were trained or loaded are searched and filled too; default no.
-        engine: How the candidates of a seed are trained (`auto`, `trainer` or `loop`).
+        engine: How the candidates of a seed are trained (`auto`, `trainer`, `loop` or `stacked`).
 
     Attributes:
         result: What the search found; None before the fit.

@@ -17,6 +17,7 @@ from initsearch.tasks.base import Entry, Measured, TaskInfo, Trained
 from initsearch.tasks.lightning_engines import ChosenEngine, Engine, choose_engine
 from initsearch.tasks.lightning_fit import UsersFit
 from initsearch.tasks.lightning_probe import Probed, check_rates, name_in_test, probe
+from initsearch.tasks.stacked_steps import NotStackedError
 from initsearch.tasks.streams import step_at
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class LightningTask:
             metric,
             found,
             version,
-            choose_engine(users, engine),
+            choose_engine(users, engine, rates),
             tuple(rates),
             name_in_test(users, metric, test_metric),
             mode,
@@ -153,7 +154,7 @@ class LightningTask:
     def train_together(
         self, entries: Sequence[Entry], seed: int, budgets: Sequence[float]
     ) -> Trained:
-        """The fits of several candidates, in lockstep where the engine is `loop`.
+        """The fits of several candidates, in lockstep where the engine is `loop` or `stacked`.
 
         Raises:
             ModelError: A fit ended without the metric.
@@ -162,6 +163,26 @@ class LightningTask:
         if len(entries) == 1 or self.engine.name == "trainer":
             measured = [self._alone(entry, seed, budgets) for entry in entries]
             return Trained(measured, "trainer", self.engine.reason)
+        if self.engine.name == "stacked":
+            try:
+                return Trained(
+                    self._together(entries, seed, budgets, stacked=True),
+                    "stacked",
+                    self.engine.reason,
+                )
+            except NotStackedError as error:
+                reason = f"stacked was asked for, but after some steps {error}"
+                return Trained(self._together(entries, seed, budgets), "loop", reason)
+        return Trained(self._together(entries, seed, budgets), "loop", self.engine.reason)
+
+    def _together(
+        self,
+        entries: Sequence[Entry],
+        seed: int,
+        budgets: Sequence[float],
+        *,
+        stacked: bool = False,
+    ) -> list[list[Measured]]:
         recorders = [self._recorder(budgets) for _ in entries]
         callbacks = [
             self._callbacks(entry.plan, seed, recorder)
@@ -173,13 +194,13 @@ class LightningTask:
                 callbacks,
                 rates=[entry.lr for entry in entries],
                 then=lambda number, trainer: _keep(entries[number], trainer),
+                stacked=stacked,
             )
-        measured = [
+        return [
             # One that left the lockstep is trained alone.
             self._alone(entry, seed, budgets) if one is None else self._measured(recorder, budgets)
             for entry, recorder, one in zip(entries, recorders, fits, strict=True)
         ]
-        return Trained(measured, "loop", self.engine.reason)
 
     def test(self, entry: Entry, seed: int, budget: float) -> Mapping[str, float]:
         """What `Trainer.test` logs for a trained candidate.

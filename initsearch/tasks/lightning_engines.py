@@ -1,6 +1,11 @@
-"""How a user's own module is trained: one fit after the other (`trainer`), or fits in lockstep (`loop`)."""
+"""How a user's own module is trained: one fit after the other, or fits in lockstep.
 
-from collections.abc import Mapping
+- `trainer`: each candidate has a fit of its own.
+- `loop`: the fits of a seed take turns on batches that are loaded once; bit for bit the same scores.
+- `stacked`: in such a loop, the training steps of all fits are one pass; the same scores up to rounding.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -8,18 +13,23 @@ import torch
 from torch import Tensor
 
 from initsearch.callback import CallbackBase
+from initsearch.callback.bases import class_for
 from initsearch.errors import InitSearchError, shortened
 from initsearch.random_state import isolated_random_state
 from initsearch.tasks.lightning_fit import UsersFit
-from initsearch.tasks.lightning_probe import shortened_fit
+from initsearch.tasks.lightning_probe import described, shortened_fit
+from initsearch.tasks.stacked_steps import NotStackedError
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-Engine = Literal["auto", "trainer", "loop"]
-ENGINES = ("auto", "trainer", "loop")
+Engine = Literal["auto", "trainer", "loop", "stacked"]
+ENGINES = ("auto", "trainer", "loop", "stacked")
 #: By how much two trainings with the same numbers may differ, relatively: by the order of sums on a GPU.
 TOLERANCE = 1e-5
+#: By how much the sums of one pass for all may change them, in double precision.
+ROUNDING = 1e-6
+TURNS = "candidates train in turns on batches that are loaded once, as their own fits would"
 #: Devices whose random state is exchanged between the fits of a lockstep.
 DEVICES = ("cpu", "cuda")
 
@@ -29,28 +39,38 @@ class ChosenEngine:
     """An engine, and why.
 
     Attributes:
-        name: `trainer` or `loop`.
+        name: `trainer`, `loop` or `stacked`.
         reason: In one line.
     """
 
-    name: Literal["trainer", "loop"]
+    name: Literal["trainer", "loop", "stacked"]
     reason: str
 
 
-def choose_engine(users: UsersFit, asked: Engine) -> ChosenEngine:
-    """The fastest engine that gives what `Trainer.fit` gives; a few steps of both are compared.
+def choose_engine(users: UsersFit, asked: Engine, rates: Sequence[float] = ()) -> ChosenEngine:
+    """An engine that gives what `Trainer.fit` gives; a few steps of both are compared.
+
+    `auto` is never `stacked`: its scores differ by rounding, and it is faster only for many small candidates.
+    The choice does not depend on how fast anything is.
 
     Args:
         users: What the user passes to `fit`, which has been trained for a few steps.
         asked: The engine, or `auto`.
+        rates: Learning rates that candidates may have; of which the first and last are compared.
     """
     if asked == "trainer":
         return ChosenEngine("trainer", "asked for")
     obstacle = _obstacle(users) or _difference(users)
     if obstacle is not None:
         return ChosenEngine("trainer", f"each candidate has a fit of its own, since {obstacle}")
+    if asked != "stacked":
+        return ChosenEngine("loop", TURNS)
+    obstacle = _difference_of_stacked(users, (rates or (None,)))
+    if obstacle is not None:
+        return ChosenEngine("loop", f"{TURNS}; not stacked, since {obstacle}")
     return ChosenEngine(
-        "loop", "candidates train in turns on batches that are loaded once, as their own fits would"
+        "stacked",
+        "asked for: the training steps of all candidates are one pass, equal up to rounding",
     )
 
 
@@ -88,6 +108,32 @@ def _difference(users: UsersFit) -> str | None:
     return None
 
 
+def _difference_of_stacked(users: UsersFit, rates: Sequence[float | None]) -> str | None:
+    """Where two short fits in double precision differ, if their steps are one pass; None if they agree."""
+    callbacks = [[_Scaled(1.0)], [_Scaled(0.5)]]
+    ends = (rates[0], rates[-1])
+    with isolated_random_state(seed=0, devices=[users.trainer.strategy.root_device]):
+        try:
+            in_turns = users.run_together(0, callbacks, _short_and_exact, rates=ends)
+            stacked = users.run_together(0, callbacks, _short_and_exact, rates=ends, stacked=True)
+        except NotStackedError as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001  # the user's code; in a loop it was trained before
+            return f"in double precision it fails: {described(error)}"
+    for one, other in zip(in_turns, stacked, strict=True):
+        if one is None or other is None:
+            return "candidates draw different random numbers before they need the same batch"
+        if (name := _differing(_numbers(*one), _numbers(*other), ROUNDING)) is not None:
+            return f"{name} has other values after a few steps"
+    return None
+
+
+def _short_and_exact(trainer: "Trainer") -> None:
+    """Two short epochs in double precision, where what differs is more than rounding."""
+    shortened_fit(trainer, epochs=2)
+    trainer.strategy.precision_plugin = class_for(trainer, "plugins.precision:DoublePrecision")()
+
+
 class _Scaled(CallbackBase):
     """Multiplies all parameters: two candidates that differ.
 
@@ -112,13 +158,15 @@ def _numbers(trainer: "Trainer", module: "LightningModule") -> dict[str, Tensor]
     return {**metrics, **module.state_dict()}
 
 
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """The first name of which the values differ."""
+def _differing(
+    one: Mapping[str, Any], other: Mapping[str, Any], tolerance: float = TOLERANCE
+) -> str | None:
+    """The first name of which the values differ by more than the relative tolerance."""
     if one.keys() != other.keys():
         return str(min(one.keys() ^ other.keys()))
     for name, value in one.items():
         if isinstance(value, Tensor) and not torch.allclose(
-            value.double(), other[name].double(), rtol=TOLERANCE, atol=0.0, equal_nan=True
+            value.double(), other[name].double(), rtol=tolerance, atol=0.0, equal_nan=True
         ):
             return name
     return None

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from initsearch.callback import InitCallback
+from initsearch.callback.bases import class_for
 from initsearch.errors import ConfigError, shortened
 from initsearch.tasks.lockstep import Lockstep, NotSharedError
 from initsearch.tasks.quiet_fit import fit, quiet
 from initsearch.tasks.shared_data import SharedData
+from initsearch.tasks.stacked_steps import StackedSteps
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -103,10 +104,11 @@ class UsersFit:
         *,
         rates: Sequence[float | None] | None = None,
         then: "Callable[[int, Trainer], None]" = lambda number, trainer: None,
+        stacked: bool = False,
     ) -> "list[tuple[Trainer, LightningModule] | None]":
         """Several fits of one seed, in lockstep on one copy of the data; see `run` for each.
 
-        Each is bit for bit what `run` would give, or is given up.
+        Each is bit for bit what `run` would give (up to rounding if stacked), or is given up.
 
         Args:
             seed: That of all fits.
@@ -114,20 +116,26 @@ class UsersFit:
             adjust: Changes settings of each Trainer's copy.
             rates: The learning rate of each; None: the module's own.
             then: Called at the end of each fit, with its number.
+            stacked: Whether the training steps of all fits are one pass; see `StackedSteps`.
 
         Returns:
             The Trainer and the module of each after its fit; None for one that needs other data.
 
         Raises:
             ConfigError: Something cannot be copied.
+            NotStackedError: The training steps cannot be one pass.
             Exception: Whatever the user's code raises.
         """
         shared = SharedData({name: copied(name, value) for name, value in self.data.items()})
+
+        steps = StackedSteps(lambda: shared.steps)
 
         def body(number: int) -> "tuple[Trainer, LightningModule]":
             own = [aside(one, shared) for one in callbacks[number]]
             lr = None if rates is None else rates[number]
             trainer, model = self._prepared(seed, own, adjust, scratch, lr)
+            if stacked:
+                steps.attach(trainer)
             fit(trainer, model, **shared.keywords_for(trainer, model))
             then(number, trainer)
             return trainer, model
@@ -267,8 +275,7 @@ def _is_omitted(callback: object) -> bool:
 
 def _silent_logger(trainer: "Trainer") -> Any:
     """Lightning's logger that accepts everything and keeps nothing, as `fast_dev_run` has it."""
-    package = type(trainer).__module__.partition(".trainer")[0]
-    return importlib.import_module(f"{package}.loggers.logger").DummyLogger()
+    return class_for(trainer, "loggers.logger:DummyLogger")()
 
 
 @contextmanager

@@ -210,9 +210,9 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {reason} ({Path(place.filename).name}, line {place.lineno})"
 
 
-def shortened_fit(trainer: "Trainer") -> None:
-    """Two batches of everything, whatever the Trainer was set to."""
-    trainer.fit_loop.max_epochs = 1
+def shortened_fit(trainer: "Trainer", epochs: int = 1) -> None:
+    """Two batches of everything in each epoch, whatever the Trainer was set to."""
+    trainer.fit_loop.max_epochs = epochs
     trainer.fit_loop.min_epochs = 0
     trainer.fit_loop.epoch_loop.max_steps = -1
     trainer.fit_loop.epoch_loop.min_steps = None

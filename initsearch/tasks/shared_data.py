@@ -2,11 +2,10 @@
 
 import copy
 import functools
-import pkgutil
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from initsearch.callback.bases import overrides
+from initsearch.callback.bases import class_for, overrides
 from initsearch.tasks.lockstep import Lockstep
 
 if TYPE_CHECKING:
@@ -119,8 +118,7 @@ class SharedData:
 
     def _combined(self, trainer: "Trainer", loaders: Any, mode: str) -> Any:
         """What Lightning makes of loaders, a new one for each fit, over shared ones."""
-        package = type(trainer).__module__.partition(".trainer")[0]
-        kind = pkgutil.resolve_name(f"{package}.utilities.combined_loader:CombinedLoader")
+        kind = class_for(trainer, "utilities.combined_loader:CombinedLoader")
         given, mode = (
             (loaders.iterables, loaders._mode) if isinstance(loaders, kind) else (loaders, mode)
         )
