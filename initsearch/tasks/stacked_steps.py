@@ -15,7 +15,7 @@ from torch.func import functional_call, vmap
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from initsearch.errors import shortened
-from initsearch.tasks.lockstep import Lockstep, NotSharedError
+from initsearch.tasks.lockstep import Lockstep
 from initsearch.tasks.recorded_calls import Call, recorded, repeat
 
 if TYPE_CHECKING:
@@ -142,24 +142,22 @@ class StackedSteps:
             del self._waiting[steps.member]
         if made is None:
             return alone(*args)
-        if steps.member not in made.rows:
-            raise NotSharedError("its batch is not that of another candidate")
         return made.give(steps.member, module)
 
     def _make(self, trainer: Any, first: int) -> _Made | None:
-        """The steps of all that wait for the same one with the same batch; None if it is only one."""
+        """The steps of all that wait for the same one; None if it is only one."""
         mine = self._waiting[first]
-        _check(trainer, mine.module)
-        members = [
-            member
-            for member, one in self._waiting.items()
-            if one.kind == mine.kind and _same(one.args, mine.args)
-        ]
-        if len(members) == 1:
+        same = {
+            member: one.module for member, one in self._waiting.items() if one.kind == mine.kind
+        }
+        if len(same) == 1:
             return None
         try:
+            _check(trainer, mine.module)
+            if not all(_same(self._waiting[member].args, mine.args) for member in same):
+                raise NotStackedError("candidates have batches of their own")
             with trainer.strategy.precision_plugin.train_step_context():
-                return _stacked([self._waiting[one].module for one in members], members, mine)
+                return _stacked(list(same.values()), list(same), mine)
         except NotStackedError:
             raise
         except Exception as error:  # the user's code; in a loop it raises again what is its own
@@ -188,15 +186,13 @@ def _stacked(modules: Sequence["LightningModule"], members: Sequence[int], mine:
         loss = output if isinstance(output, Tensor) else output["loss"]
         return loss, [leaf for leaf in flat if isinstance(leaf, Tensor)], after
 
-    versions = [leaf._version for leaf in tree_flatten(mine.args)[0] if isinstance(leaf, Tensor)]
+    versions = _versions((mine.args, leaves))
     attributes = _attributes(module)
     losses, values, after = vmap(one, randomness="same")(tensors)
     if (changed := _changed(attributes, _attributes(module))) is not None:
         raise NotStackedError(f"training_step changes the attribute {changed}")
-    if versions != [
-        leaf._version for leaf in tree_flatten(mine.args)[0] if isinstance(leaf, Tensor)
-    ]:
-        raise NotStackedError("training_step changes its batch")
+    if versions != _versions((mine.args, leaves)):
+        raise NotStackedError("training_step changes its batch or parameters that are trained")
     # Of the sum: each module's gradient is that of its own loss.
     gradients = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
     ((spec, others),) = found
@@ -243,6 +239,11 @@ def _changed(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> str | None:
         if old is not new or length != now:
             return str(key[1])
     return None
+
+
+def _versions(tree: Any) -> list[int]:
+    """A number for each tensor, which another one takes the place of when the tensor is changed."""
+    return [leaf._version for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -142,6 +142,15 @@ class Changing(Net):
         return super().training_step(batch, batch_idx)
 
 
+class Clamping(Net):
+    """Its weights are far below the limit in the first steps."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        with torch.no_grad():
+            self.body[0].weight.clamp_(-100.0, 100.0)
+        return super().training_step(batch, batch_idx)
+
+
 class Weighted(Net):
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         return super().training_step(batch, batch_idx) * self.accuracy(self(batch[0]), batch[1])
@@ -177,7 +186,8 @@ PLAIN = {"gradient_clip_val": None, "accumulate_grad_batches": 1}
         (ByHand, PLAIN, "the module optimizes by hand"),
         (Reading, {}, "calling .item() on a Tensor"),
         (Counting, {}, "training_step changes the attribute epochs_seen"),
-        (Changing, {}, "training_step changes its batch"),
+        (Changing, {}, "training_step changes its batch or"),
+        (Clamping, {}, "or parameters that are trained"),
         (Weighted, {}, "MetricValue"),
         (Noisy, {}, "has other values after a few steps"),
         (OfItsRate, {}, "has other values after a few steps"),
