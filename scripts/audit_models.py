@@ -25,6 +25,9 @@ from initsearch.audit.identify import identified
 from initsearch.audit.units import units_of
 from initsearch.layers import describe
 
+# What is computed, and has a name: `_init_weights` of transformers' MambaPreTrainedModel.
+COMPUTED = {"*.mixer.A_log": "mamba_decay", "*.mixer.dt_proj.bias": "mamba_step"}
+
 
 def is_right(truth: Truth, parameter: str, found: str) -> bool | None:
     """Whether an initializer is that of the source; None if the truth does not have the parameter."""
@@ -38,7 +41,9 @@ def agrees(each: Identified, truth: Law) -> bool:
     """Whether what was identified is what the model's code has drawn."""
     law = each.distribution
     if truth == OTHER:
-        return each.family == "unknown"
+        name = each.unit.slot.name
+        named = (family for pattern, family in COMPUTED.items() if fnmatchcase(name, pattern))
+        return each.family == next(named, "unknown")
     if truth[0] == "orthogonal":
         return each.family == "orthogonal" and same_law(truth, "orthogonal", (each.scale,))
     return law is not None and same_law(truth, law.kind, law.numbers)

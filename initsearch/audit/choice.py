@@ -6,6 +6,7 @@ units pays its price once: units of one kind are judged together. A greedy searc
 largest gain until none has one.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ from initsearch.audit.laws import Candidates, Law
 # The prices in nats: of one more rule in the model, and of a rule in one more group. About 1 in 400 and 1 in
 # 20.
 _PER_RULE = 6.0
+# The price of far bounds for each unit. Among many units some have no entry beyond such bounds by chance, and
+# bounds for these alone would pay.
+_FAR = 1.5
 _PER_GROUP = 3.0
 #: Candidates whose log-likelihoods of a unit differ by less draw the same.
 _SAME = 1e-6
@@ -45,6 +49,8 @@ def choose(table: Candidates, laws: Sequence[Law]) -> list[Choice]:
     """The candidate of each unit."""
     default, _ = table.defaults()
     likely = np.vstack([default, *(table.log_likelihood(law) for law in laws)])
+    far = np.array([0.0, *(_FAR if 2.0 < law.bound < math.inf else 0.0 for law in laws)])
+    likely -= far[:, None]
     costs = _PER_RULE + np.array([0.0, *(law.cost for law in laws)])
     names = [unit.group for unit in table.units]
     order = {name: number for number, name in enumerate(dict.fromkeys(names))}

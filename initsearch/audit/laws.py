@@ -43,6 +43,8 @@ _FACTORS = {1.0: 1.0, 2.0: 1.0, 25 / 9: 4.0, 0.5: 4.0, 4.0: 5.0}
 _NAMES = {(1.0, "fan_in"): "lecun", (2.0, "fan_in"): "he", (1.0, "fan_avg"): "glorot"}
 # Parameters whose fans have a meaning.
 _LAYERS = ("weight", "bias")
+# The cost of a factor that is one over the width of a head.
+_PER_HEAD = 4.0
 _MODES = ("fan_in", "fan_out", "fan_avg")
 
 
@@ -221,9 +223,14 @@ class Candidates:
     ) -> Iterator[Law]:
         """Variance scaling with a factor that is not a usual one."""
         ratio = _entry_std(family, bound)
+        slot = self.units[i].slot
+        head = slot.shape[0] / slot.heads if slot.heads else math.inf
         for mode in ("fan_in", "fan_out"):
             n = self._connections("module", mode)
             low, high = ((end * ratio) ** 2 * n[i] for end in interval)
+            if mode == "fan_in" and low <= 1 / head <= high:
+                # T5's queries, whose products are not divided by the root of the head's width.
+                yield self._scaling(family, bound, "module", mode, 1 / head, cost + _PER_HEAD)
             inverse, shorter = shortest_within(1 / high, 1 / low)
             for factor, digits in (*numbers_within(low, high), (1 / inverse, shorter)):
                 if digits > 2:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from initsearch.audit.short_numbers import shortest, shortest_within
+from initsearch.audit.state_space import state_space
 from initsearch.initializers import (
     Constant,
     DeltaOrthogonal,
@@ -36,6 +37,8 @@ def structure_of(view: Tensor) -> Initializer | None:
     if not view.numel() or view.is_complex() or not bool(torch.isfinite(view).all()):
         return None
     first = view.flatten()[0]
+    if (computed := state_space(view)) is not None:
+        return computed
     if bool((view == first).all()):
         value = shortest(float(first), view.dtype)
         # One number drawn at random has more digits.

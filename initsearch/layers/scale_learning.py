@@ -1,28 +1,26 @@
 """Learn a scale for each weight of a model from its training loss on a batch."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from initsearch.digests import seed_of
 from initsearch.errors import InitSearchError, ModelError, first_line, shortened
 from initsearch.initializers import ModelScaling
+from initsearch.layers.differentiable import bags, differentiable
 from initsearch.layers.loss import loss_of, split_batch
 from initsearch.layers.model.absent import is_sharded
 from initsearch.layers.model.assign import Fill, assign_, mark_filled
-from initsearch.layers.model.preserve import preserved
 from initsearch.layers.model.slots import Slot
 from initsearch.layers.model.stored import plain_parameter
 from initsearch.layers.model.tensors import mapped, tensors
 from initsearch.layers.model.walk import submodule, unwrap
 from initsearch.layers.trace.inputs import Call, calls_for, guesses
-from initsearch.layers.trace.training_step import has_training_step, quiet, step_call
+from initsearch.layers.trace.training_step import has_training_step, step_call
 
 #: The training loss of a model on a batch: `loss(model, batch)`.
 TrainingLoss = Callable[[nn.Module, Any], Tensor]
@@ -31,7 +29,7 @@ TrainingLoss = Callable[[nn.Module, Any], Tensor]
 _SPLIT = 8
 # How often a guessed input is repeated, before its values are drawn again.
 _REPEATS = 16
-_NOT_PLAIN = "not scaled: it is computed from what is stored, or sharded"
+_NOT_PLAIN = "not scaled: it is computed from what is stored, sharded, or differentiated only once"
 
 
 def learn_scales_(
@@ -49,7 +47,8 @@ def learn_scales_(
     Norms use the statistics of the batch where the examples are data, and their running ones where they are
     noise.
 
-    A weight keeps its values if it is parametrized or sharded.
+    A weight keeps its values if it is parametrized or sharded, or in an `EmbeddingBag`, which torch
+    differentiates only once.
 
     Args:
         model: The model that was described, already filled; wrapped or not.
@@ -63,7 +62,7 @@ def learn_scales_(
         By the slot's name, a note on what was done, for a report.
 
     Raises:
-        ModelError: The loss cannot be computed on the batch, or is not finite.
+        ModelError: The loss cannot be computed on the batch or differentiated often enough, or is not finite.
     """
     core, by = unwrap(model), scalings[0][1]
     notes = {slot.name: _NOT_PLAIN for slot, _ in scalings}
@@ -75,14 +74,23 @@ def learn_scales_(
     }
     if not learned:
         return notes
+    excluded = bags(core)
     others = [
-        name for name, each in core.named_parameters() if each.requires_grad and name not in learned
+        name
+        for name, each in core.named_parameters()
+        if each.requires_grad and name not in learned and id(each) not in excluded
     ]
-    with _differentiable(core, training=by.examples == "halves"):
+    with differentiable(core, training=by.examples == "halves"):
         problem = _Problem(core, _way(core, batch, loss), [*learned, *others], by.examples, seed)
         values = [core.get_parameter(name).detach() for name in learned]
         rest = [core.get_parameter(name) for name in others]
-        scales = by.learned(values, rest, problem.loss)
+        try:
+            scales = by.learned(values, rest, problem.loss)
+        except (NotImplementedError, RuntimeError) as error:
+            raise ModelError(
+                f"{by.name}: the loss of {type(core).__name__} must have three derivatives, but failed with "
+                f"{shortened(first_line(error))}: use another initializer"
+            ) from error
     for slot, scale in zip(learned.values(), scales, strict=True):
         assign_(core, slot, _times(scale))
         mark_filled(core, slot)
@@ -99,24 +107,9 @@ def _plain(core: nn.Module, slot: Slot) -> nn.Parameter | None:
     stored = plain_parameter(submodule(core, slot.module_name), slot.name.rpartition(".")[2])
     if stored is None or is_sharded(stored.originals[0][1]):
         return None
+    if id(stored.originals[0][1]) in bags(core):
+        return None
     return stored.originals[0][1]
-
-
-@contextmanager
-def _differentiable(model: nn.Module, training: bool) -> Iterator[None]:
-    """Run a model so that its gradients can be differentiated once more, and leave it as it was."""
-    with ExitStack() as stack:
-        stack.enter_context(preserved(model))
-        stack.enter_context(torch.enable_grad())
-        # Fused attention and cuDNN's recurrent layers have first derivatives only.
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        model.train(training)
-        for module in model.modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd):
-                module.eval()
-        quiet(model)
-        yield
 
 
 @dataclass(frozen=True)

@@ -199,9 +199,14 @@ class InitPlan:
     def resolve(self, slot: Slot) -> tuple[Initializer | str, int | None]:
         """What fills a parameter, and the index of the rule that applies (`None`: the default).
 
+        The weight of a head that is tied to an embedding is filled as the embedding, if a rule gives `kind:
+        embedding` and none names the head.
+
         Raises:
             ConfigError: The parameter is tied, and its names match rules that disagree.
         """
+        if slot.aliases:
+            slot = self._speaker(slot)
         choice, number = self._choice(slot)
         for alias in slot.aliases:
             other, rule = self._choice(alias)
@@ -214,6 +219,18 @@ class InitPlan:
                     f"{quoted(choice_spec(other))}: name it in one rule"
                 )
         return choice, number
+
+    def _speaker(self, slot: Slot) -> Slot:
+        """A tied parameter under the names of an embedding alone, if a rule means these by `kind`.
+
+        Other names stay if the rule that matches them gives `name`.
+        """
+        found = [(each, self._choice(each)[1]) for each in (slot, *slot.aliases)]
+        where = [(each, self.rules[at].where) for each, at in found if at is not None]
+        if not any("embedding" in each.kind for _, each in where):
+            return slot
+        first, *others = (name for name, each in where if "embedding" in each.kind or each.name)
+        return replace(first, aliases=tuple(others))
 
     def _choice(self, slot: Slot) -> tuple[Initializer | str, int | None]:
         for number, rule in enumerate(self.rules):

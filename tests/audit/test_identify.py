@@ -343,3 +343,53 @@ def test_the_table_has_a_line_per_row_and_the_plan() -> None:
     assert [line.split()[0] for line in lines[1:3]] == ["weight", "bias"]
     assert "rules:" in str(report)
     assert len(report.to_frame()) == 2
+
+
+def test_steps_and_decays_of_state_spaces_are_named() -> None:
+    class Mixer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.A_log = nn.Parameter(torch.arange(1.0, 9).log().repeat(6, 1))
+            self.dt_proj = nn.Linear(4, 96)
+            self.plain = nn.Linear(4, 96)
+            with torch.no_grad():
+                dt = torch.exp(torch.rand(96) * math.log(100) + math.log(0.001))
+                self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # as mamba_ssm
+                self.plain.bias.uniform_(-2.0, -1.0)
+
+    report = identify(Mixer())
+    names = found(report)
+    assert names["A_log"] == "mamba_decay"
+    assert names["dt_proj.bias"] == "mamba_step"
+    assert names["plain.bias"] == "uniform(-2, -1)"
+    model = Mixer()
+    report.plan.apply(model, seed=0)
+    assert float(nn.functional.softplus(model.dt_proj.bias.detach()).max()) <= 0.1 + 1e-6
+
+
+def test_queries_divided_by_the_root_of_a_head_s_width_are_named_by_it() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.n_heads = 4
+            self.q, self.k, self.v, self.o = (nn.Linear(64, 64, bias=False) for _ in range(4))
+            nn.init.normal_(self.q.weight, 0.0, (64 * 16) ** -0.5)  # T5
+            for each in (self.k, self.v, self.o):
+                nn.init.normal_(each.weight, 0.0, 64**-0.5)
+
+    for seed in range(3):
+        torch.manual_seed(seed)
+        names = found(identify(Attention()))
+        assert names["q.weight"] == "variance_scaling(0.0625, fan_in, normal)"
+        assert {names[f"{name}.weight"] for name in "kvo"} == {"lecun_normal"}
+
+
+def test_units_without_a_far_entry_by_chance_are_not_said_to_be_truncated() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Linear(96, 96, bias=False) for _ in range(30)))
+    for layer in model:
+        nn.init.normal_(layer.weight, std=0.02)
+    assert set(found(identify(model)).values()) == {"normal(std=0.02)"}
+    for layer in model:
+        nn.init.trunc_normal_(layer.weight, std=0.02, a=-0.06, b=0.06)
+    assert set(found(identify(model)).values()) == {"truncated_normal(std=0.02, ±3)"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from nasty_model import TOKENS, Nasty
 from optuna.trial import FixedTrial
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +17,7 @@ from torch.nn.utils import parametrizations
 from initsearch import InitPlan, suggest_plan
 from initsearch.errors import ConfigError, ModelError
 from initsearch.initializers import GradInit, MetaInit, gradient_quotient
+from initsearch.layers.differentiable import differentiable
 
 RANDOM = torch.Generator().manual_seed(1)
 X = torch.randn(64, 8, dtype=torch.float64, generator=RANDOM)
@@ -223,6 +225,7 @@ class Mixed(nn.Module):
         return self.head(self.fixed(self.normed(x)))
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
 @pytest.mark.parametrize("name", ["gradinit", "metainit"])
 def test_any_kind_of_layer_is_scaled(name: str) -> None:
     torch.manual_seed(0)
@@ -244,6 +247,9 @@ def test_any_kind_of_layer_is_scaled(name: str) -> None:
     assert all(torch.equal(value, rest[key]) for key, value in model.named_buffers())
     assert model.training
     assert not model.embedding.weight[0].any()
+    nasty = Nasty()
+    InitPlan.from_spec({"name": name, "steps": 1}).apply(nasty, batch=TOKENS)
+    assert all(bool(torch.isfinite(each).all()) for each in nasty.parameters())
     # Without labels, classes are random: the report says so where the batch is data.
     report = InitPlan.from_spec({"name": name, "steps": 1}).apply(Mixed(), batch=tokens)
     assert ("random" in str(report)) == (name == "gradinit")
@@ -296,3 +302,16 @@ def test_what_cannot_be_is_one_line() -> None:
         with pytest.raises(kind, match=words) as raised:
             call()
         assert "\n" not in str(raised.value)
+
+
+def test_norms_by_the_statistics_of_a_batch_are_torch_s_with_more_derivatives() -> None:
+    for norm in (nn.BatchNorm2d(3).train(), nn.InstanceNorm2d(3, affine=True)):
+        nn.init.normal_(norm.weight)
+        x = torch.randn(4, 3, 5, 5, requires_grad=True)
+        expected = norm(x)
+        with differentiable(norm, norm.training):
+            found = norm(x)
+            torch.testing.assert_close(found, expected)
+            for _ in range(3):
+                (found,) = torch.autograd.grad(found.pow(2).sum(), [x], create_graph=True)
+        assert float(found.detach().abs().sum()) > 0

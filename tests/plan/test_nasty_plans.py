@@ -16,7 +16,8 @@ from initsearch.plan import list_plans
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
 
-# What is meant for models or parameters of one kind: `test_recipes` and `test_biases_from_data` have those.
+# What is for models or parameters of one kind, or takes many steps: `test_recipes`, `test_biases_from_data`
+# and `test_learned_scales` have those.
 SPECIAL = {
     *(
         "chrono",
@@ -25,7 +26,9 @@ SPECIAL = {
         "deepnet",
         "focal_head",
         "forget_gate",
+        "gradinit",
         "mamba",
+        "metainit",
         "mimetic",
         "mup",
     ),

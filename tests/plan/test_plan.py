@@ -267,3 +267,17 @@ def test_rules_that_disagree_on_a_tied_parameter_are_an_error() -> None:
     )
     with pytest.raises(ConfigError, match="one tied parameter, but rules 2 and 1"):
         plan.apply(Tied(), batch=TOKENS)
+
+
+def test_a_rule_for_embeddings_fills_a_tied_one_unless_another_names_it() -> None:
+    rules = [
+        {"where": {"kind": "embedding"}, "weight": "ones"},
+        {"where": {"kind": "linear"}, "weight": "zeros"},
+    ]
+    model = Tied()
+    with pytest.warns(NoEffectWarning, match="rule 2"):  # no other layer is linear
+        InitPlan.from_spec({"rules": rules}).apply(model, batch=TOKENS)
+    assert bool((model.head.weight == 1).all())
+    named = {"where": {"name": "head.weight"}, "weight": "zeros"}
+    with pytest.raises(ConfigError, match="one tied parameter"):
+        InitPlan.from_spec({"rules": [named, *rules]}).apply(model, batch=TOKENS)

@@ -431,3 +431,23 @@ def test_a_recipe_on_a_model_without_its_parts_says_so_in_one_line() -> None:
     assert "'branch': ['inner', 'last']" in line
     with pytest.raises(ModelError, match="matches none of the 2 parameters"):
         InitPlan.from_spec("chrono").apply(nn.Linear(3, 3))
+
+
+@pytest.mark.parametrize("name", list_plans())
+def test_every_recipe_applies_to_a_head_that_is_tied_to_its_embedding(name: str) -> None:
+    model = Gpt(1)
+    model.lm_head.weight = model.wte.weight
+    model.h[0].num_heads = 2
+    batch = torch.arange(16).view(2, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoEffectWarning)
+        if name in ("chrono", "dcgan", "focal_head", "yolo_head", "zero_conv"):
+            with pytest.raises(
+                ModelError, match="matches none of the"
+            ):  # it has none of their parts
+                InitPlan.from_spec(name).apply(model, batch=batch)
+            return
+        report = InitPlan.from_spec(name).apply(model, batch=batch)
+    (row,) = (row for row in report.rows if row.parameter == "wte.weight")
+    assert model.lm_head.weight is model.wte.weight
+    assert 0 < row.std < 1
