@@ -25,7 +25,11 @@ _ZERO_LAYERS = (
     "cond_embedding.conv_out",
 )
 # The layer after attention, in the module that holds query, key and value as well.
-_ATTENTION_OUTPUTS = ("*attn.proj", "*attn.out_proj", "*attn.c_proj", "*attn.o_proj")
+_ATTENTION_OUTPUTS = tuple(
+    f"*{module}.{layer}"
+    for module in ("attn", "attention")
+    for layer in ("proj", "out_proj", "c_proj", "o_proj")
+)
 # What `torch_default` draws of a linear layer, as a formula on its fans.
 _TORCH_DEFAULT = {"name": "variance_scaling", "factor": 1 / 3, "distribution": "uniform"}
 _NORMAL_02 = {"name": "normal", "std": 0.02}

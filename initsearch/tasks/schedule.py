@@ -38,7 +38,7 @@ class ScheduleSettings(Settings):
     """`optimizer.schedule`; what is not listed here is passed to a scheduler of torch.
 
     The schedule is that of the full training, also where a candidate stops at a rung. It begins at the
-    candidate's learning rate, after a linear warm-up from a `1/steps` of it.
+    candidate's learning rate. A warm-up of n steps before it has 1/n, 2/n, ... of its first rate.
 
     Attributes:
         name: `constant`; `cosine` and `linear`, down to `final`; or the dotted path of an `LRScheduler`, of
