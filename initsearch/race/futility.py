@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from initsearch.race import sign_flips
-from initsearch.race.pairs import JudgedPairs
+from initsearch.race.judged import JudgedPairs
 from initsearch.race.rules import RaceRules
 
 DRAWS = 2000  # a probability of 5 % has a standard error of half a percentage point

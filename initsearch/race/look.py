@@ -15,7 +15,7 @@ from initsearch.race import pairs
 from initsearch.race.critical import Floats
 from initsearch.race.failures import fails_more_often
 from initsearch.race.futility import chance_of_beating, chance_of_decision
-from initsearch.race.pairs import JudgedPairs, weigh
+from initsearch.race.judged import JudgedPairs, weigh
 from initsearch.race.power import needed_leads, seeds_to_decide
 from initsearch.race.recommendation import baseline_gaps, recommend, regrets
 from initsearch.race.rules import BaselineGap, Decision, RaceRules, Status
@@ -29,7 +29,7 @@ class Look:
         names: All K candidates of the race.
         active: Those still in training.
         protected: Those that are never dropped.
-        scores: (K, N) scores, see `pairs.oriented`.
+        scores: (K, N) scores, see `judged.oriented`.
         blocks: Number of blocks so far, one of the schedule.
         rules: The rules of the race.
         baseline: The baseline, if there is one; it is protected.

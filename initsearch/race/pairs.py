@@ -1,29 +1,26 @@
 """Paired comparisons of all candidates at once: t-tests, intervals, equivalence, Holm, power.
 
 All arrays over pairs have shape (K, K) for K candidates. Entry [i, j] compares i with j on the blocks of both;
-positive means that i is better. Scores are oriented so that more is better. `weigh` combines all of it into
-the evidence of one look.
+positive means that i is better. Scores are oriented so that more is better. Arrays may have further dimensions
+in front, such as one over simulated races. `judged.weigh` combines all of it into the evidence of one look.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtr, chdtri, nctdtr, nctdtrinc, stdtr, stdtrit
 
-from initsearch.race import sign_flips
 from initsearch.race.critical import (
-    STRICTER,
     Floats,
     Ints,
     critical_values,
+    doubt,
     excess_variability,
-    is_doubtful,
     skewness,
+    student_values,
 )
-from initsearch.race.rules import Comparison, RaceRules
 
 #: Power at which a gap counts as detectable.
 TARGET_POWER = 0.8
@@ -40,16 +37,22 @@ class Pairs:
         gap: (K, K) mean difference, in units of the metric; antisymmetric.
         spread: (K, K) standard deviation of the difference (see `compare`), same units.
         skew: (K, K) skewness of the difference; antisymmetric.
+        own_skew: (K, K) skewness of the scores of i on these blocks.
         excess: (K, K) how much more i varies than j, see `critical.excess_variability`; antisymmetric.
         differences: (K, K, N) the differences; NaN where one of the two was not trained.
+        prior: (K, K) variance that counts beside that of the difference, see `moderation`.
+        prior_freedom: (K, K) its degrees of freedom; 0 for none.
     """
 
     blocks: Ints
     gap: Floats
     spread: Floats
     skew: Floats
+    own_skew: Floats
     excess: Floats
     differences: Floats
+    prior: Floats
+    prior_freedom: Floats
 
     @cached_property
     def error(self) -> Floats:
@@ -57,13 +60,23 @@ class Pairs:
         error: Floats = self.spread / np.sqrt(np.maximum(self.blocks, 1))
         return error
 
+    @cached_property
+    def doubts(self) -> Floats:
+        """(K, K) how much a lead of i over j is to be doubted, see `critical.doubt`."""
+        return doubt(self.excess, self.own_skew, self.skew)
+
     def p_values(self) -> Floats:
         """(K, K) two-sided paired t-test of no difference; 1 where all differences are zero.
 
         Equal to `scipy.stats.ttest_rel`, except for all-zero differences (NaN in SciPy) and for repeated
-        values, see `compare`.
+        values, see `compare`. The smaller one of two tests where variances are moderated.
         """
-        p: Floats = np.minimum(1.0, 2.0 * stdtr(self._freedom, -np.abs(self._statistic(0.0))))
+        tail = stdtr(self._freedom, -np.abs(self._statistic(0.0)))
+        if self.prior_freedom.any():
+            freedom, error = self._moderated
+            size = np.abs(self.gap) / np.where(error > 0.0, error, np.inf)
+            tail = np.minimum(tail, stdtr(freedom, -size))
+        p: Floats = np.minimum(1.0, 2.0 * tail)
         return p
 
     def low(self, level: Floats | float) -> Floats:
@@ -73,7 +86,11 @@ class Pairs:
         `critical`.
         """
         levels = np.asarray(level)
-        half: Floats = critical_values(self.blocks, levels, self.skew, self.excess) * self.error
+        half: Floats = critical_values(self.blocks, levels, self.skew, self.doubts) * self.error
+        if self.prior_freedom.any():
+            freedom, error = self._moderated
+            many = np.maximum(self.blocks, 2)
+            half = np.minimum(half, student_values(many, levels, self.doubts, freedom) * error)
         return self.gap - half
 
     def equivalence(self, margin: float) -> Floats:
@@ -97,6 +114,14 @@ class Pairs:
         """
         half: Floats = -stdtrit(self._freedom, level) * self.error
         return half
+
+    @cached_property
+    def _moderated(self) -> tuple[Floats, Floats]:
+        """(K, K) degrees of freedom of the moderated variance, and the standard error by it."""
+        freedom = self._freedom + self.prior_freedom
+        pooled = (self.prior_freedom * self.prior + self._freedom * self.spread**2) / freedom
+        error: Floats = np.sqrt(pooled / np.maximum(self.blocks, 1))
+        return freedom, error
 
     @cached_property
     def _freedom(self) -> Ints:
@@ -125,182 +150,59 @@ def compare(scores: Floats) -> Pairs:
     Returns:
         The comparisons; a pair with fewer than two common blocks has an infinite spread.
     """
-    seen = np.isfinite(scores)
-    typical = float(np.median(np.abs(scores[seen]))) if seen.any() else 0.0
-    difference = scores[:, None, :] - scores[None, :, :]
-    difference = np.where(np.abs(difference) <= _SAME * typical, 0.0, difference)
+    same = _SAME * _typical_size(scores)[..., None, None]
+    difference = scores[..., :, None, :] - scores[..., None, :, :]
+    difference = np.where(np.abs(difference) <= same[..., None], 0.0, difference)
     both = np.isfinite(difference)
     blocks = both.sum(axis=-1)
-    filled = np.where(both, difference, 0.0)
-    gap = filled.sum(axis=-1) / np.maximum(blocks, 1)
-    centred = np.where(both, difference - gap[..., None], 0.0)
+    gap, centred = _around_mean(difference, both)
     squares = (centred**2).sum(axis=-1)
     spread = np.sqrt(squares / np.maximum(blocks - 1, 1))
     skew = skewness((centred**3).sum(axis=-1), squares, blocks)
+    filled = np.where(both, difference, 0.0)
     steps = np.diff(np.sort(np.concatenate([filled, np.zeros_like(gap)[..., None]], axis=-1)))
-    smallest = np.where(steps > _SAME * typical, steps, np.inf).min(axis=-1)
+    smallest = np.where(steps > same[..., None], steps, np.inf).min(axis=-1)
     spread = np.maximum(spread, np.where(np.isfinite(smallest), smallest, 0.0))
-    sums = np.where(both, scores[:, None, :] + scores[None, :, :], 0.0)
-    sums = np.where(both, sums - (sums.sum(axis=-1) / np.maximum(blocks, 1))[..., None], 0.0)
+    _, sums = _around_mean(scores[..., :, None, :] + scores[..., None, :, :], both)
     excess = excess_variability((centred * sums).sum(axis=-1), squares, (sums**2).sum(axis=-1))
-    return Pairs(blocks, gap, np.where(blocks < 2, np.inf, spread), skew, excess, difference)
+    own = (centred + sums) / 2.0  # the scores of i on the blocks of both, less their mean
+    own_skew = skewness((own**3).sum(axis=-1), (own**2).sum(axis=-1), blocks)
+    spread = np.where(blocks < 2, np.inf, spread)
+    none = np.zeros_like(gap)
+    return Pairs(blocks, gap, spread, skew, own_skew, excess, difference, none, none)
 
 
-@dataclass(frozen=True)
-class JudgedPairs:
-    """All comparisons at one look; arrays over pairs are (K, K).
-
-    Attributes:
-        level: Two-sided level of the tests at this look.
-        tie_level: Level of each one-sided equivalence test at this look.
-        margin: Smallest gap that matters, in units of the metric.
-        scores: (K, N) scores as `oriented` returns them.
-        table: The paired comparisons.
-        low: Lower ends of the gaps' confidence intervals, each at the level of the pair's last look.
-        family_low: The same at the level of a comparison of one candidate with all others, see
-            `RaceRules.family_levels`.
-        beats: Whether i beats j: `low` is above the margin.
-        p_values: Two-sided paired t-tests, or sign-flip tests where t is blind (`sign_flips`).
-        p_holm: The same after Holm's correction over all pairs.
-        p_equivalence: Two one-sided tests (TOST) of a gap within the margin.
-    """
-
-    level: float
-    tie_level: float
-    margin: float
-    scores: Floats
-    table: Pairs
-    low: Floats
-    family_low: Floats
-    beats: NDArray[np.bool_]
-    p_values: Floats
-    p_holm: Floats
-    p_equivalence: Floats
-
-    def compare(self, leader: int, other: int, name: str) -> Comparison:
-        """The leader against one other candidate, called `name`, as plain data."""
-        gap = float(self.table.gap[leader, other])
-        half = float(self.table.equivalence_half(self.tie_level)[leader, other])
-        return Comparison(
-            name=name,
-            blocks=int(self.table.blocks[leader, other]),
-            gap=gap,
-            low=float(self.low[leader, other]),
-            high=float(-self.low[other, leader]),
-            spread=float(self.table.spread[leader, other]),
-            p_value=float(self.p_values[leader, other]),
-            p_holm=float(self.p_holm[leader, other]),
-            p_equivalence=float(self.p_equivalence[leader, other]),
-            tie_low=gap - half,
-            tie_high=gap + half,
-            beaten=bool(self.beats[leader, other]),
-            equivalent=bool(self.p_equivalence[leader, other] <= self.tie_level),
-        )
-
-
-def weigh(scores: Floats, look: int, rules: RaceRules) -> JudgedPairs:
-    """Compare all candidates after `look` blocks.
-
-    Args:
-        scores: (K, N) scores, see `oriented`. A stopped candidate has scores up to an earlier look.
-        look: Number of blocks so far, one of the schedule.
-        rules: The rules of the race.
-    """
-    better = oriented(scores, rules)
-    table = compare(better)
-    if not rules.correct_skew:
-        none = np.zeros_like(table.skew)
-        table = replace(table, skew=none, excess=none)
-    p_values = table.p_values()
-    level_of = _by_blocks(rules.schedule, rules.levels)
-    family_of = _by_blocks(rules.schedule, [2 * x for x in rules.family_levels(len(scores))])
-    levels, family_levels = level_of[table.blocks], family_of[table.blocks]
-    low, family_low = table.low(levels), table.low(family_levels)
-    if rules.sign_flips:
-        for i, j in _unseen_by_t(table, levels, rules.margin):
-            low[i, j] = max(low[i, j], _flip_bound(table, i, j, levels))
-            family_low[i, j] = max(family_low[i, j], _flip_bound(table, i, j, family_levels))
-            p_value = sign_flips.p_value(_seen(table, i, j))
-            p_values[[i, j], [j, i]] = min(float(p_values[i, j]), p_value)
-    return JudgedPairs(
-        level=float(level_of[look]),
-        tie_level=rules.tie_levels[rules.schedule.index(look)],
-        margin=rules.margin,
-        scores=better,
-        table=table,
-        low=low,
-        family_low=family_low,
-        beats=low > rules.margin,
-        p_values=p_values,
-        p_holm=holm(p_values),
-        p_equivalence=table.equivalence(rules.margin),
+def _typical_size(scores: Floats) -> Floats:
+    """The median of the absolute scores of each race; 0 where there are none."""
+    sizes = np.sort(np.abs(scores).reshape(*scores.shape[:-2], -1), axis=-1)  # NaN come last
+    seen = np.isfinite(sizes).sum(axis=-1)[..., None]
+    middle = (
+        np.take_along_axis(sizes, np.maximum(i, 0), axis=-1) for i in ((seen - 1) // 2, seen // 2)
     )
+    median: Floats = np.where(seen > 0, sum(middle) / 2.0, 0.0)[..., 0]
+    return median
 
 
-def _unseen_by_t(table: Pairs, levels: Floats, margin: float) -> list[tuple[int, int]]:
-    """The pairs of a leading and another candidate whose t-test no signs of their differences would pass."""
-    few = (table.blocks >= 2) & (table.blocks <= sign_flips.MOST_BLOCKS)
-    return [
-        (i, j)
-        for i, j in np.argwhere(few & (table.gap > margin) & (table.spread > 0.0)).tolist()
-        if sign_flips.t_is_blind(_seen(table, i, j) - margin, _strict(table, i, j, levels))
-    ]
-
-
-def _flip_bound(table: Pairs, i: int, j: int, levels: Floats) -> float:
-    return sign_flips.lower_bound(_seen(table, i, j), _strict(table, i, j, levels))
-
-
-def _strict(table: Pairs, i: int, j: int, levels: Floats) -> float:
-    """The one-sided level of a lead of i over j."""
-    doubtful = is_doubtful(table.blocks[i, j], table.excess[i, j])
-    return float(levels[i, j]) / (2.0 * STRICTER if doubtful else 2.0)
-
-
-def _seen(table: Pairs, i: int, j: int) -> Floats:
-    """(n,) the differences on the blocks of both."""
-    differences: Floats = table.differences[i, j]
-    seen: Floats = differences[np.isfinite(differences)]
-    return seen
-
-
-def _by_blocks(schedule: Sequence[int], levels: Sequence[float]) -> Floats:
-    """The two-sided level of a look by its number of blocks; 1 where there is no look."""
-    level_of = np.ones(schedule[-1] + 1)
-    level_of[list(schedule)] = levels
-    return level_of
-
-
-def oriented(scores: Floats, rules: RaceRules) -> Floats:
-    """The scores in "more is better" form, with a finite score for diverged runs.
-
-    Args:
-        scores: (K, N) scores in the metric's own direction; NaN where a candidate was not trained on a
-            block, infinite where it diverged.
-        rules: Give the direction and the score of a diverged run.
-
-    Returns:
-        (K, N) scores; still NaN where a candidate was not trained.
-    """
-    sign = 1.0 if rules.higher_is_better else -1.0
-    better = sign * scores
-    finite = better[np.isfinite(better)]
-    worst = float(finite.min()) if finite.size else 0.0
-    given = rules.diverged_score
-    bad = worst - abs(worst) if given is None else min(worst, sign * given)
-    return np.where(np.isinf(better), bad, better)
+def _around_mean(values: Floats, seen: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """The mean over the blocks that are seen, and the deviations from it; 0 elsewhere."""
+    filled = np.where(seen, values, 0.0)
+    mean = filled.sum(axis=-1) / np.maximum(seen.sum(axis=-1), 1)
+    return mean, np.where(seen, filled - mean[..., None], 0.0)
 
 
 def holm(p_values: Floats) -> Floats:
     """(K, K) p-values adjusted over all K (K - 1) / 2 pairs (Holm, Scand. J. Stat. 6, 1979)."""
-    upper = _upper(len(p_values))
-    plain = p_values[upper]
-    order = plain.argsort(kind="stable")
-    factors = np.arange(len(order), 0, -1)
-    adjusted = np.minimum(1.0, np.maximum.accumulate(plain[order] * factors))
+    rows, columns = _upper(p_values.shape[-1])
+    plain = p_values[..., rows, columns]
+    order = plain.argsort(axis=-1, kind="stable")
+    factors = np.arange(len(rows), 0, -1)
+    ranked = np.take_along_axis(plain, order, axis=-1) * factors
+    adjusted = np.empty_like(plain)
+    rising = np.minimum(1.0, np.maximum.accumulate(ranked, axis=-1))
+    np.put_along_axis(adjusted, order, rising, axis=-1)
     result = np.ones_like(p_values)
-    result[upper[0][order], upper[1][order]] = adjusted
-    return np.minimum(result, result.T)
+    result[..., rows, columns] = result[..., columns, rows] = adjusted
+    return result
 
 
 def power(gap: float, spread: float, blocks: int, level: float) -> float:

@@ -12,10 +12,11 @@ from scipy.special import ndtr, stdtrit
 
 from initsearch.errors import ConfigError
 from initsearch.race.critical import (
-    SHOWS_SKEW,
+    TRUSTS_SKEW,
     Floats,
     Ints,
     critical_values,
+    doubt,
     excess_variability,
     skewness,
     student_values,
@@ -74,14 +75,17 @@ def needed_leads(
     # A difference that is constant so far has the least spread that `compare` allows.
     factor = np.where(varies, spread / np.where(varies, observed, 1.0), 1.0)
     deviation = np.where(varies, factor * deviation, spread)
-    skew = excess = np.zeros_like(shift)
-    if correct_skew and blocks >= SHOWS_SKEW:
-        skew = skewness(((noise - shift[:, None]) ** 3).sum(axis=1), squares, many)
+    skew = doubts = np.zeros_like(shift)
     if correct_skew:
-        sums = sums - sums.mean(axis=1, keepdims=True)
+        noise, sums = noise - shift[:, None], sums - sums.mean(axis=1, keepdims=True)
+        own = (noise + sums) / 2.0  # the leader's scores
+        skew, own_skew = (
+            skewness((x**3).sum(axis=1), (x**2).sum(axis=1), many) for x in (noise, own)
+        )
         products, sums_squared = (np.einsum("dbr,dbr->dr", sums, x) for x in (noise, sums))
         excess = excess_variability(products, np.maximum(squares, 0.0), sums_squared)
-    error = critical_values(many, np.array(level), skew, excess) * deviation / blocks**0.5
+        doubts = doubt(excess, own_skew, skew)
+    error = critical_values(many, np.array(level), skew, doubts) * deviation / blocks**0.5
     needed: Floats = (margin + scale[:, None] * (error - factor * shift) - offsets).max(axis=1)
     return needed
 
@@ -193,15 +197,28 @@ def _decidable(rules: RaceRules, n_arms: int, sd: float, blocks: int) -> tuple[f
     deviation = (
         sd * np.sqrt(draw.chisquare(blocks - 1, (DRAWS, n_arms)) / (blocks - 1)) / blocks**0.5
     )
-    # Of equally variable candidates, the leader seems more variable than a rival in some draws.
-    excess = draw.standard_normal((DRAWS, n_arms - 1))
-    excess /= np.sqrt(excess**2 + draw.chisquare(max(1, blocks - 2), excess.shape))
-    if not rules.correct_skew:
-        excess[:] = 0.0
-    win = student_values(np.array(blocks), np.array(rules.levels[-1]), excess)
+    doubts = np.zeros((DRAWS, n_arms - 1))
+    if rules.correct_skew and blocks < TRUSTS_SKEW:
+        doubts = _doubts_of_equal(DRAWS, n_arms, blocks)
+    win = student_values(np.array(blocks), np.array(rules.levels[-1]), doubts)
     tie = -float(stdtrit(blocks - 1, rules.tie_levels[-1]))
     needed = (win * deviation[:, 1:] + means[:, 1:] - means[:, :1]).max(axis=1)
     ranked = -np.sort(-means, axis=1)
     apart = (ranked[:, :1] - ranked[:, 1:] + tie * deviation[:, 1:]).max(axis=1)
     lead, margin = (float(np.quantile(x, TARGET_POWER)) for x in (needed, apart))
     return rules.margin + lead, margin
+
+
+@lru_cache(maxsize=8)
+def _doubts_of_equal(draws: int, n_arms: int, blocks: int) -> Floats:
+    """(draws, n_arms - 1) how much a lead over each rival is to be doubted if all vary equally."""
+    scores = np.random.default_rng(1).standard_normal((draws, n_arms, blocks))
+    many = np.array(blocks)
+    first, others = scores[:, :1], scores[:, 1:]
+    noise, sums, own = (
+        x - x.mean(axis=-1, keepdims=True) for x in (first - others, first + others, first)
+    )
+    squares, sums_squared, own_squares = ((x**2).sum(axis=-1) for x in (noise, sums, own))
+    excess = excess_variability((noise * sums).sum(axis=-1), squares, sums_squared)
+    own_skew = skewness((own**3).sum(axis=-1), own_squares, many)
+    return doubt(excess, own_skew, skewness((noise**3).sum(axis=-1), squares, many))

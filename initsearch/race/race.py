@@ -26,9 +26,9 @@ The rules:
 - A diverged run is a result: it gets one fixed bad score (`RaceRules.diverged_score`), the same for every
   candidate. To exclude a candidate for one divergence would name one of two equal candidates the winner.
 
-How well alpha holds, by simulation of two equal candidates without a margin and 12 seeds: 4.7 % false winners
-for normal scores, 3.8 % for heavy-tailed, 4.4 % where both are skewed to low values, 4.5 to 6 % where one is
-and varies four to eight times as much (see `critical`), 5.3 % where one run in ten collapses and 6 to 7 % where
+How well alpha holds, by simulation of two equal candidates without a margin and 12 seeds: 4.9 % false winners
+for normal scores, 5.0 % for heavy-tailed, 3.6 % where both are skewed to low values, 5.3 to 5.6 % where one is
+and varies four to eight times as much (see `critical`), 4.3 % where one run in ten collapses and 6 to 7 % where
 a third or more do (see `sign_flips`). A margin lowers all of these. `docs/verdict.md` has more figures.
 """
 
@@ -39,8 +39,8 @@ from scipy.special import stdtrit
 
 from initsearch.errors import ConfigError
 from initsearch.race.critical import Floats
+from initsearch.race.judged import oriented
 from initsearch.race.look import Look
-from initsearch.race.pairs import oriented
 from initsearch.race.rules import Comparison, Decision, RaceRules, Result
 
 

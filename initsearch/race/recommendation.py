@@ -7,7 +7,7 @@ all looks (Bonferroni's inequality; Dunnett's levels are slightly less strict, b
 
 from collections.abc import Mapping, Sequence
 
-from initsearch.race.pairs import JudgedPairs
+from initsearch.race.judged import JudgedPairs
 from initsearch.race.rules import BaselineGap, Status
 
 

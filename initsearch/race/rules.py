@@ -9,11 +9,14 @@ import numpy as np
 
 from initsearch.errors import ConfigError
 from initsearch.race.failures import failure_bound
-from initsearch.race.spending import linear_levels, t_levels
+from initsearch.race.spending import power_levels, t_levels
 
 Status = Literal["winner", "tie", "undecided"]
-Boundary = Literal["obrien_fleming", "linear"]
+Boundary = Literal["obrien_fleming", "linear", "moderated"]
 BaselineStatus = Literal["beaten", "kept", "open"]
+
+#: The looks of the boundary `moderated` besides those of the rules. At these, variances are moderated.
+EARLY = (3, 4, 5, 6)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class RaceRules:
             twice the worst loss).
         boundary: How alpha is spent. `obrien_fleming`: at `looks`, very little of it at the early ones.
             `linear`: a look at every block from the first of `looks` on, at levels proportional to the number
-            of blocks. Clear cases need fewer blocks, and small gaps are found less often.
+            of blocks. Clear cases need fewer blocks, and small gaps are found less often. `moderated`: also at
+            3 to 6 blocks, where small samples borrow from the most variable pair (see `moderation`), at levels
+            proportional to the cube of the number of blocks.
         correct_skew: Whether a lead has to be clearer where the leading candidate may have rare low scores that
             are still to come, see `critical`.
         sign_flips: Whether a lead may be shown by signs where a candidate collapses on some blocks, so that no
@@ -110,7 +115,9 @@ class RaceRules:
         """The looks that take place, the last at `max_seeds`."""
         if self.boundary == "linear":
             return tuple(range(min(self.looks[0], self.max_seeds), self.max_seeds + 1))
-        return (*(look for look in self.looks if look < self.max_seeds), self.max_seeds)
+        extra = EARLY if self.boundary == "moderated" else ()
+        looks = sorted({*self.looks, *extra})
+        return (*(look for look in looks if look < self.max_seeds), self.max_seeds)
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -134,8 +141,9 @@ class RaceRules:
         return self._one_sided(self.alpha / max(2, count - 1))
 
     def _one_sided(self, alpha: float) -> tuple[float, ...]:
-        levels = linear_levels if self.boundary == "linear" else t_levels
-        return levels(self.schedule, alpha)
+        if self.boundary == "obrien_fleming":
+            return t_levels(self.schedule, alpha)
+        return power_levels(self.schedule, alpha, 1.0 if self.boundary == "linear" else 3.0)
 
 
 def _is(value: object, kind: type) -> bool:

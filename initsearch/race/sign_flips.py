@@ -10,6 +10,7 @@ to change the test for this reason leaves the sign-flip test exact.
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from initsearch.race.critical import Floats
@@ -20,18 +21,24 @@ MOST_BLOCKS = 16
 SHARE = 0.9
 
 
-def t_is_blind(differences: Floats, level: float) -> bool:
+def t_is_blind(differences: Floats, levels: Floats | float) -> NDArray[np.bool_]:
     """Whether no signs of these differences would give a t value that is significant.
 
     The largest t is that of signs that are all the same.
 
     Args:
-        differences: (n,) differences, n at least 2, less the gap that is tested.
-        level: One-sided level of the t-test.
+        differences: (..., n) differences of pairs, less the gap that is tested; NaN where a block has none.
+            Each pair has at least 2.
+        levels: (...) one-sided levels of the t-tests.
     """
-    sizes = np.abs(differences)
-    error = float(sizes.std(ddof=1)) / len(sizes) ** 0.5
-    return bool(sizes.mean() < -float(stdtrit(len(sizes) - 1, level)) * error)
+    seen = np.isfinite(differences)
+    blocks = seen.sum(axis=-1)
+    sizes = np.where(seen, np.abs(differences), 0.0)
+    mean = sizes.sum(axis=-1) / blocks
+    squares = (np.where(seen, sizes - mean[..., None], 0.0) ** 2).sum(axis=-1)
+    error = np.sqrt(squares / (blocks - 1) / blocks)
+    blind: NDArray[np.bool_] = mean < -stdtrit(blocks - 1, levels) * error
+    return blind
 
 
 def rank(level: float, blocks: int) -> int:

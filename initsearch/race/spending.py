@@ -106,8 +106,8 @@ def t_levels(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=256)
-def linear_levels(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
-    """Levels of t-tests in proportion to the number of blocks; all looks together err by `alpha`.
+def power_levels(looks: tuple[int, ...], alpha: float, power: float) -> tuple[float, ...]:
+    """Levels of t-tests in proportion to a power of the number of blocks; all looks together err by `alpha`.
 
     They spend more at the early looks than those of O'Brien and Fleming: clear cases end sooner, at the price
     of a stricter last look. Calibrated by simulation, as `t_levels`.
@@ -115,11 +115,12 @@ def linear_levels(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
     Args:
         looks: Number of blocks at each look, increasing, from 2 up; the last is the maximum.
         alpha: One-sided error rate of all looks together, in (0, 0.5).
+        power: 1 for levels in proportion to the information. The larger, the less is spent early.
 
     Returns:
         One level per look.
     """
-    shape = tuple(alpha * look / looks[-1] for look in looks)
+    shape = tuple(alpha * (look / looks[-1]) ** power for look in looks)
     if len(looks) == 1:
         return shape
     factor = _factor(looks, shape, alpha)

@@ -105,7 +105,8 @@ class RaceSettings(Settings):
         futility: The race ends undecided if the remaining seeds would decide it with a probability below this;
             0: never.
         shortlist: Number of scheme families that enter, besides the baseline.
-        boundary: How alpha is spent over the looks (`obrien_fleming` or `linear`, see `RaceRules`).
+        boundary: How alpha is spent over the looks (`obrien_fleming`, `linear` or `moderated`,
+            see `RaceRules`).
     """
 
     max_seeds: Annotated[int, Field(ge=2, le=SEEDS_PER_STUDY - FIRST_RACE_BLOCK)] = 12

@@ -9,7 +9,7 @@ from scipy import stats
 from simulated_races import Outcome, heavy_tailed, normal, race, races
 
 from initsearch.race.futility import chance_of_decision
-from initsearch.race.pairs import weigh
+from initsearch.race.judged import weigh
 from initsearch.race.rules import RaceRules
 from initsearch.race.spending import t_levels
 

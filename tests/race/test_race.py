@@ -1,5 +1,6 @@
 """The race's rules and numbers, against SciPy and statsmodels."""
 
+import itertools
 import json
 import math
 import re
@@ -12,7 +13,7 @@ import pytest
 from scipy import stats
 
 from initsearch.errors import ConfigError
-from initsearch.race import pairs
+from initsearch.race import judged, pairs
 from initsearch.race.race import Race
 from initsearch.race.rules import Decision, RaceRules
 from initsearch.race.sentences import PLAIN, POINTS, STEPS, sentence
@@ -69,10 +70,18 @@ def test_all_pairs_agree_with_scipy_and_statsmodels(blocks: int) -> None:
             # Two blocks are the exception: two differences spread less than the step between them.
             if blocks > 2:
                 test = stats.ttest_rel(scores[i], scores[j])
-                # The end that bounds a lead of the more variable candidate is further out.
+                # The end that bounds a doubted lead is further out.
                 excess = np.corrcoef(scores[i] - scores[j], scores[i] + scores[j])[0, 1]
-                assert table.excess[i, j] == pytest.approx(excess)
-                doubted = [6 <= blocks < 24 and sign * excess > 0.4 for sign in (1, -1)]
+                doubts = [
+                    sign * excess
+                    - 0.5 * min(stats.skew(x, bias=False) for x in (mine, mine - other))
+                    for sign, mine, other in (
+                        (1, scores[i], scores[j]),
+                        (-1, scores[j], scores[i]),
+                    )
+                ]
+                assert [table.doubts[i, j], table.doubts[j, i]] == pytest.approx(doubts)
+                doubted = [6 <= blocks < 24 and doubt > 0.65 for doubt in doubts]
                 ends = [test.confidence_interval(1 - 0.03 / (10 if is_ else 1)) for is_ in doubted]
                 lower, upper = ends[0].low, ends[1].high
                 tost = ttost_paired(scores[i], scores[j], -0.002, 0.002)[0]
@@ -198,6 +207,29 @@ def test_a_linear_boundary_looks_at_every_block() -> None:
     race = run(noisy([0.97, 0.95], 9, sd=0.006), rules)
     assert last(race).status == "winner"
     assert [d.look for d in race.decisions] == list(range(4, last(race).look + 1))
+
+
+def test_moderated_looks_borrow_the_largest_variance_of_a_pair() -> None:
+    rules = RaceRules(boundary="moderated", max_seeds=9)
+    assert rules.schedule == (3, 4, 5, 6, 8, 9)
+    scores = noisy([0.97, 0.9, 0.88, 0.5], 5, sd=0.006)
+    scores[3, 4:] = np.nan  # stopped after four blocks
+    found = judged.weigh(scores, 5, rules).low[0]
+    for other, blocks in ((1, 5), (2, 5), (3, 4)):
+        raced = scores[:, :blocks][np.isfinite(scores[:, blocks - 1])]
+        spreads = [(a - b).var(ddof=1) for a, b in itertools.combinations(raced, 2)]
+        freedom = {4: 4, 3: 2}[len(raced)]
+        difference = (scores[0] - scores[other])[:blocks]
+        own = blocks - 1
+        pooled = (freedom * max(spreads) + own * difference.var(ddof=1)) / (freedom + own)
+        level = rules.levels[rules.schedule.index(blocks)]
+        plain, moderated = (
+            difference.mean() - stats.t.isf(level / 2, degrees) * (variance / blocks) ** 0.5
+            for degrees, variance in ((own, difference.var(ddof=1)), (own + freedom, pooled))
+        )
+        assert found[other] == pytest.approx(max(plain, moderated))
+    alone = judged.weigh(scores[:2], 5, rules).table
+    assert not alone.prior_freedom.any()  # two candidates have nothing to borrow from
 
 
 def test_decisions_come_at_declared_looks_only() -> None:
@@ -531,7 +563,10 @@ def test_a_decision_is_plain_data() -> None:
         ({"looks": (4, 6.0)}, r"race\.looks must be integers: got \(4, 6\.0\)"),
         ({"looks": 4}, r"race\.looks must be integers: got 4; try"),
         ({"diverged_score": "low"}, r"race\.diverged_score must be a number or None: got 'low'"),
-        ({"boundary": "pocock"}, r"race\.boundary must be one of obrien_fleming, linear"),
+        (
+            {"boundary": "pocock"},
+            r"race\.boundary must be one of obrien_fleming, linear, moderated",
+        ),
         ({"bound": False}, r"race\.bound must be a number or None: got False"),
     ],
 )
@@ -588,7 +623,7 @@ def test_the_sentence_of_a_winner_promises_no_more_than_the_interval() -> None:
 
 
 def test_the_sentence_of_a_winner_names_those_beaten_on_fewer_seeds() -> None:
-    race = run(noisy([0.97, 0.965, 0.85], 12, sd=0.003))
+    race = run(noisy([0.97, 0.965, 0.85], 12, sd=0.0025))
     decision = last(race)
     assert (decision.status, race.dropped_at) == ("winner", {"c2": 4})
     text = sentence(decision, "mlp/digits")

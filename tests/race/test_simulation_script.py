@@ -1,31 +1,43 @@
-"""The script that counts false winners, as it is called."""
+"""The script that counts false winners: it decides as a race does."""
 
-import subprocess
+import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
+
+from initsearch.race import RaceRules
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "simulate_race.py"
 
-pytestmark = pytest.mark.slow
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("simulate_race", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["simulate_race"] = module
+    spec.loader.exec_module(module)
+    return module
 
 
-def rates(*options: str) -> dict[str, float]:
-    """The rate of false winners by rule, in percent."""
-    command = [sys.executable, str(SCRIPT), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    head, *rows = done.stdout.splitlines()
-    assert head.split()[:2] == ["case", "rule"]
-    return {
-        rule: float(row.split(rule)[1].split()[0])
-        for row in rows
-        for rule in ("old", "new")
-        if f" {rule} " in row
-    }
-
-
-def test_the_script_compares_the_rules_on_the_same_races() -> None:
-    found = rates("--races", "150", "--case", "one skewed 8:1")
-    assert found["old"] > 8.0
-    assert found["new"] < 0.7 * found["old"]
+@pytest.mark.parametrize(
+    ("case", "rules"),
+    [
+        ("two tied at the top", RaceRules(futility=0.0)),
+        ("collapse 10 %", RaceRules(futility=0.0)),
+        ("lead of 2 sd, five", RaceRules(futility=0.0, max_seeds=6, boundary="moderated")),
+        ("all dead but one", RaceRules(futility=0.0, max_seeds=6, diverged_score=0.1)),
+    ],
+)
+def test_races_weighed_at_once_are_decided_as_single_ones(
+    script: ModuleType, case: str, rules: RaceRules
+) -> None:
+    made_up, rng = script.CASES[case], np.random.default_rng(0)
+    means = np.array(made_up.means)[:, None]
+    scores = [means + script.SD * made_up.noise(rng, rules.max_seeds) for _ in range(6)]
+    together = script.race_all(np.array(scores), rules)
+    assert together == [script.race(one, rules) for one in scores]

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm, ttest_1samp
 
 from initsearch.errors import ConfigError
-from initsearch.race.spending import alpha_spent, linear_levels, nominal_levels, t_levels
+from initsearch.race.spending import alpha_spent, nominal_levels, power_levels, t_levels
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,14 @@ def test_t_levels_are_never_above_the_nominal_ones() -> None:
         assert all(0.8 * nominal < level <= nominal for level, nominal in pairs)
 
 
-@pytest.mark.parametrize("looks", [(4, 5, 6, 7, 8), tuple(range(3, 13))])
-def test_linear_levels_grow_with_the_blocks_and_err_by_alpha(looks: tuple[int, ...]) -> None:
-    levels = linear_levels(looks, 0.025)
-    assert np.array(levels) / levels[-1] == pytest.approx(np.array(looks) / looks[-1])
+@pytest.mark.parametrize(
+    ("looks", "power"), [((4, 5, 6, 7, 8), 1.0), (tuple(range(3, 13)), 1.0), ((3, 4, 5, 6, 8), 3.0)]
+)
+def test_power_levels_grow_with_the_blocks_and_err_by_alpha(
+    looks: tuple[int, ...], power: float
+) -> None:
+    levels = power_levels(looks, 0.025, power)
+    assert np.array(levels) / levels[-1] == pytest.approx((np.array(looks) / looks[-1]) ** power)
     differences = np.random.default_rng(2).normal(size=(40_000, looks[-1]))
     crossed = np.zeros(len(differences), dtype=bool)
     for look, level in zip(looks, levels, strict=True):
@@ -107,8 +111,8 @@ def test_linear_levels_grow_with_the_blocks_and_err_by_alpha(looks: tuple[int, .
     assert crossed.mean() == pytest.approx(0.025, abs=0.003)
 
 
-def test_a_single_linear_look_spends_all_of_alpha() -> None:
-    assert linear_levels((7,), 0.025) == pytest.approx((0.025,))
+def test_a_single_look_of_a_power_spends_all_of_alpha() -> None:
+    assert power_levels((7,), 0.025, 1.0) == pytest.approx((0.025,))
 
 
 @pytest.mark.parametrize("looks", [(), (4, 4), (6, 4), (0, 4)])
