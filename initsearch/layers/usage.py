@@ -43,7 +43,8 @@ def _as_bias(slot: Slot, call: LayerCall) -> Slot:
 
 
 def _as_weight(slot: Slot, calls: Sequence[LayerCall], layouts: Sequence[Layout]) -> Slot:
-    call = next((each for each in calls if each.weight == slot.name), None)
+    own = [each for each in calls if each.weight == slot.name]
+    call = next((each for each in own if slot.name in each.layouts), None) or next(iter(own), None)
     if call is None and not layouts:
         return slot
     call = call or calls[0]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -324,3 +325,61 @@ def test_the_values_of_a_plain_product_are_those_of_the_layer_it_is() -> None:
     for model in (plain, turned):
         InitPlan.from_spec("glorot_uniform").apply(model, seed=5, batch=torch.randn(B, M))
     assert torch.equal(plain.w0, turned.w0.T)
+
+
+class Experts(nn.Module):
+    """As timm's CondConv2d: a kernel for each sample, mixed from flat ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 16 * 8 * 3 * 3))
+
+    def forward(self, x: Tensor, route: Tensor) -> Tensor:
+        kernels = torch.matmul(route, self.weight).view(len(x) * 16, 8, 3, 3)
+        stacked = x.reshape(1, -1, *x.shape[2:])
+        return F.conv2d(stacked, kernels, groups=len(x)).view(len(x), 16, -1)
+
+
+def test_kernels_that_are_mixed_for_each_sample_have_the_fans_of_their_convolution() -> None:
+    x, model = torch.randn(64, 8, 6, 6), Experts()
+    # One expert for each sample, so that the scale of a mixture is that of an expert.
+    route = F.one_hot(torch.arange(64) % 4, 4).float()
+    report = InitPlan.from_spec("lecun_normal").apply(model, batch=(x, route))
+    (row,) = report.rows
+    assert (row.fan_in, row.fan_out) == (8 * 9, 16 * 9)
+    assert "conv2d" in row.note
+    assert "may not arrive" in row.note
+    assert float(model(x, route).detach().var()) == pytest.approx(1, rel=0.1)
+
+
+def stacked_models(x: Tensor, first: Tensor, bias: Tensor, last: Tensor) -> Tensor:
+    def one(x: Tensor, first: Tensor, bias: Tensor, last: Tensor) -> Tensor:
+        return torch.relu(F.linear(x, first, bias)) @ last.T
+
+    return torch.vmap(one, in_dims=(None, 0, 0, 0))(x, first, bias, last)
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (lambda x, w: torch.vmap(F.linear, in_dims=(None, 0))(x, w), (5, N, M)),
+        (lambda x, w: torch.vmap(lambda w: x @ w)(w), (5, M, N)),
+        (lambda x, w: torch.vmap(lambda w: x @ w, in_dims=2, out_dims=1)(w), (M, N, 5)),
+    ],
+)
+def test_a_weight_under_vmap_is_a_stack_of_matrices(
+    function: Callable[..., Tensor], shape: tuple[int, ...]
+) -> None:
+    model, x = Uses(function, shape), torch.randn(B, M)
+    InitPlan.from_spec("lecun_normal").apply(model, batch=x)
+    (slot,) = describe(model, x)
+    assert (slot.fan_in, slot.fan_out, len(slot.parts)) == (M, N, 5)
+    assert float(model(x).detach().var()) == pytest.approx(1, rel=0.1)
+
+
+def test_models_that_are_stacked_for_vmap_have_layers_biases_and_activations() -> None:
+    model = Uses(stacked_models, (3, N, M), (3, N), (3, 7, N))
+    slots = {slot.name: slot for slot in describe(model, torch.randn(B, M))}
+    assert [slots[name].category for name in ("w0", "w1", "w2")] == ["weight", "bias", "weight"]
+    assert (slots["w0"].activation, slots["w0"].fan_in) == ("relu", M)
+    assert (slots["w2"].fan_in, slots["w2"].fan_out, slots["w2"].role) == (N, 7, "head")

@@ -48,16 +48,19 @@ class Derivation:
         if any(each is tensor for each in written for tensor, _ in known):
             return  # in place: what was there cannot be made again
         alone = all(each.parameters for _, each in known)
-        product = product_of(name, args, kwargs) if alone and name in PRODUCTS else None
+        product = product_of(name, args, kwargs) if name in PRODUCTS else None
+        with_data = product is not None and not alone
         draft = next((each.draft for _, each in known if each.draft), None)
-        if product is not None:
+        if product is not None and alone:
             draft = self._draft(name, product, known)
         found = {
             parameter
             for _, lineage in known
             for parameter, path in lineage.paths.items()
-            if alone or not _is_vector(path.parameter)
+            if alone or not (_is_vector(path.parameter) or (with_data and path.known))
         }
+        if not (alone or found):
+            return
         for number, tensor in enumerate(written):
             mine = lineages.get(tensor)
             if mine is None or (alone and not mine.parameters):
@@ -67,7 +70,16 @@ class Derivation:
                 inputs = tuple((t, of.paths[parameter]) for t, of in known if parameter in of.paths)
                 others = tuple(t for t, of in known if parameter not in of.paths)
                 step = Step(
-                    name, function, args, kwargs, number, tensor.shape, product, inputs, others
+                    name,
+                    function,
+                    args,
+                    kwargs,
+                    number,
+                    tensor.shape,
+                    product,
+                    inputs,
+                    others,
+                    with_data,
                 )
                 paths[parameter] = Path(inputs[0][1].parameter, step, inputs[0][1].known)
             lineages.put(tensor, replace(mine, paths=paths, draft=draft if alone else None))

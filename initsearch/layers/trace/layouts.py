@@ -14,6 +14,7 @@ from operator import mul
 import torch
 from torch import Tensor
 
+from initsearch.layers.trace.batched import is_wrapped
 from initsearch.layers.trace.paths import Path, Step, entries
 from initsearch.layers.trace.products import IN, OUT, STACK, TAP, Operand
 
@@ -126,6 +127,8 @@ def _view(weight: Tensor, path: Path) -> Tensor | None:
     while path.step is not None and path.step.keeps_places:
         weight, path = path.step.source
     parameter = path.parameter
+    if is_wrapped(weight):
+        return None
     plain = path.moves_only and parameter.is_contiguous() and weight.dtype == parameter.dtype
     memory = weight.untyped_storage().data_ptr() == parameter.untyped_storage().data_ptr()
     return weight if plain and memory else None

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from initsearch.layers.model.tensors import tensors
+from initsearch.layers.trace.batched import is_wrapped, one_of, wrapped
 from initsearch.layers.trace.paths import Path
 from initsearch.layers.trace.products import Product
 from initsearch.layers.trace.record import Use
@@ -152,7 +153,19 @@ class Lineages:
     def get(self, tensor: Tensor) -> Lineage | None:
         """The lineage of a tensor; `None` for constants."""
         reference, lineage = self._known.get(id(tensor), (None, None))
-        return lineage if reference is not None and reference() is tensor else None
+        if reference is not None and reference() is tensor:
+            return lineage
+        return self._inside(tensor) if is_wrapped(tensor) else None
+
+    def _inside(self, tensor: Tensor) -> Lineage | None:
+        """The lineage of a tensor in a transform, from that of the one that it stands for."""
+        inside, axis = wrapped(tensor)
+        known = self.get(inside)
+        if known is None:
+            return None
+        paths = {name: one_of(inside, axis, path) for name, path in known.paths.items()}
+        self.put(tensor, replace(known, paths=paths, draft=None))
+        return self.get(tensor)
 
     def of(self, value: Any) -> list[Lineage]:
         """The lineages of the tensors in nested containers, without constants."""
@@ -162,6 +175,10 @@ class Lineages:
     def put(self, tensor: Tensor, lineage: Lineage) -> None:
         """Set the lineage of one tensor."""
         self._known[id(tensor)] = (weakref.ref(tensor), lineage)
+        if is_wrapped(tensor):  # what the transform returns
+            inside, _ = wrapped(tensor)
+            if self.get(inside) is None:
+                self.put(inside, replace(lineage, paths={}, draft=None))
         if _has_plain_memory(tensor):
             self._at_address.setdefault(_address(tensor), set()).add(id(tensor))
 
@@ -202,7 +219,7 @@ class Lineages:
 def _has_plain_memory(tensor: Tensor) -> bool:
     """Whether a tensor's entries are where its address says (not so if it is sparse or nested)."""
     plain = type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
-    return plain and not tensor.is_nested and tensor.numel() > 0
+    return plain and not (is_wrapped(tensor) or tensor.is_nested) and tensor.numel() > 0
 
 
 def _address(tensor: Tensor) -> object:

@@ -113,7 +113,8 @@ class OperationMode(TorchFunctionMode):
                 combined = replace(combined, paths={})
             recorder.lineages.write(written, combined, in_place)
         alone = all(lineage.parameters for lineage in inputs)
-        if alone or (name in MODULATIONS and any(lineage.paths for lineage in inputs)):
+        mixes = name in PRODUCTS and not alone
+        if alone or mixes or (name in MODULATIONS and any(lineage.paths for lineage in inputs)):
             self._derivation.made(name, func, args, kwargs, read, written)
         return out
 
@@ -205,6 +206,8 @@ class OperationMode(TorchFunctionMode):
         for weight in weights:
             lineage = self._recorder.lineages.get(weight)
             paths = lineage.paths if lineage else {}
+            if lineage and not lineage.parameters:
+                self._recorder.mixed(lineage)
             layouts.update(layouts_in(name, args, kwargs, weight, paths, weights=weights))
         self._recorder.layer(
             name,

@@ -54,6 +54,7 @@ class Step:
         product: For a product: what it sums over.
         inputs: Those of its arguments that come from the parameter, with their own paths.
         others: Those that come from other parameters, or from data.
+        with_data: Whether it is a product with data, as the mixture of experts' kernels in CondConv.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Step:
     product: Product | None
     inputs: tuple[tuple[Tensor, "Path"], ...]
     others: tuple[Tensor, ...]
+    with_data: bool = False
 
     @property
     def source(self) -> tuple[Tensor, "Path"]:
@@ -124,7 +126,7 @@ class Path:
         """Whether other parameters or data are added to it, or multiplied with it entry by entry."""
         step: Step | None = self.step
         while step is not None:
-            if step.others and step.product is None and step.name not in _MOVES:
+            if step.with_data or (step.others and step.product is None and step.name not in _MOVES):
                 return True
             step = step.source[1].step
         return False

@@ -152,6 +152,13 @@ class Recorder:
             self._notify(self._observer.produced, call, outputs[0])
         return lineage
 
+    def mixed(self, made: Lineage) -> None:
+        """A weight was made of data and parameters: the product that made it was no layer of its own."""
+        for index in made.pending:
+            call = self.calls[index]
+            if call.weight in made.paths:
+                call.layouts = {}
+
     def weight_first(self, name: str) -> tuple[bool, bool, int, str]:
         """A key that sorts the parameters of a layer: its weight first."""
         place = self._matrices.get(name)
