@@ -106,7 +106,7 @@ def init_find(
             other. `loop`: the fits take turns, and each batch is loaded and augmented once for all of them.
             `auto`: `loop`, if a few steps of it give the numbers of `trainer`. The scores are the same.
             `stacked`: a loop in which the training steps of all fits are one pass of `torch.func`, if a few
-            steps agree; the scores are the same up to rounding. It may be faster for many small candidates.
+            steps agree; the scores are the same up to rounding. On a CPU `loop` was faster.
         job_timeout: With several workers, the seconds that the trainings of one job may take; a candidate that
             takes longer has failed. `auto`: a generous multiple of what others took; None: no limit.
         name: The study's name. A study that has a name is resumed if it was run before: give another name if

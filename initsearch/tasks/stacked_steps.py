@@ -78,17 +78,19 @@ class _Made:
     """The steps of several fits.
 
     Attributes:
-        rows: The row of each fit in the tensors.
-        trained: Names of the parameters with gradients, which are in the same order.
-        gradients: None for a parameter on which no loss depends.
+        rows: The row of each fit in the tensors below.
+        held: The parameters and buffers of each row's own module.
+        gradients: By the names of the parameters that are trained; None where no loss depends on one.
         kept: Buffers and frozen parameters after the step.
+        losses: One of each row.
         tensors: Those in what the step returned and logged.
-        spec: Where they are in it.
+        others: What else is in it, with `Tensor` in the place of each tensor.
+        spec: Its structure.
     """
 
     rows: dict[int, int]
-    trained: list[str]
-    gradients: tuple[Tensor | None, ...]
+    held: list[dict[str, Tensor]]
+    gradients: dict[str, Tensor | None]
     kept: dict[str, Tensor]
     losses: Tensor
     tensors: list[Tensor]
@@ -100,13 +102,13 @@ class _Made:
         row = self.rows[member]
         with torch.no_grad():
             for name, value in self.kept.items():
-                _tensor(module, name).copy_(value[row])
+                self.held[row][name].copy_(value[row])
         tensors = iter(self.tensors)
         leaves = [next(tensors)[row] if leaf is Tensor else leaf for leaf in self.others]
         output, calls = tree_unflatten(leaves, self.spec)
         repeat(module, [Call(*call) for call in calls])
-        gradients = [None if g is None else g[row] for g in self.gradients]
-        parameters = [module.get_parameter(name) for name in self.trained]
+        gradients = [None if g is None else g[row] for g in self.gradients.values()]
+        parameters = [self.held[row][name] for name in self.gradients]
         loss = _Loss.apply(self.losses[row], gradients, *parameters)
         return loss if isinstance(output, Tensor) else {**output, "loss": loss}
 
@@ -169,7 +171,8 @@ def _stacked(modules: Sequence["LightningModule"], members: Sequence[int], mine:
     """One pass for all modules."""
     module = mine.module
     held = [dict(one.named_parameters()) | dict(one.named_buffers()) for one in modules]
-    if any(_modes(one) != _modes(module) for one in modules):
+    modes = [_modes(one) for one in modules]
+    if any(one != modes[0] for one in modes):
         raise NotStackedError(
             "candidates train other parameters, or other layers are in evaluation mode"
         )
@@ -198,8 +201,8 @@ def _stacked(modules: Sequence["LightningModule"], members: Sequence[int], mine:
     ((spec, others),) = found
     return _Made(
         {member: row for row, member in enumerate(members)},
-        trained,
-        gradients,
+        held,
+        dict(zip(trained, gradients, strict=True)),
         {name: value.detach() for name, value in after.items()},
         losses.detach(),
         [value.detach() for value in values],
@@ -255,9 +258,3 @@ def _same(one: Any, other: Any) -> bool:
         else a is b or bool(a == b)
         for a, b in zip(ours, theirs, strict=True)
     )
-
-
-def _tensor(module: nn.Module, name: str) -> Tensor:
-    path, _, last = name.rpartition(".")
-    tensor: Tensor = getattr(module.get_submodule(path), last)
-    return tensor
