@@ -35,8 +35,9 @@ def lightning_classes(path: str) -> Iterator[Any]:
 
 
 def class_for(trainer: "Trainer", path: str) -> Any:
-    """A class of the Lightning that a Trainer belongs to, by its path in `lightning.pytorch`."""
-    package = type(trainer).__module__.partition(".trainer")[0]
+    """A class of the Lightning whose Trainer this is or derives from, by its path in `lightning.pytorch`."""
+    modules = [one.__module__ for one in type(trainer).__mro__]
+    package = next(p for module in modules for p in PACKAGES if module.startswith(f"{p}."))
     return pkgutil.resolve_name(f"{package}.{path}")
 
 

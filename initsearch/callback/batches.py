@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from initsearch.callback.bases import lightning_classes
+from initsearch.callback.bases import class_for
 from initsearch.errors import ModelError, first_line, shortened
 from initsearch.random_state import isolated_random_state
 
@@ -34,7 +34,7 @@ def training_batch(trainer: "Trainer", pl_module: "LightningModule", seed: int) 
     try:
         # What was given to fit, or what the datamodule or the module makes.
         loader = trainer.fit_loop._data_source.dataloader()
-        combined = _combined(loader)
+        combined = _combined(trainer, loader)
         with isolated_random_state(seed=seed, generators=list(generators(loader))):
             batch = next(iter(loader)) if combined is None else next(iter(combined))[0]
             return pl_module._apply_batch_transfer_handler(batch)
@@ -44,7 +44,7 @@ def training_batch(trainer: "Trainer", pl_module: "LightningModule", seed: int) 
 
 def is_collection(trainer: "Trainer") -> bool:
     """Whether the training data come from several loaders."""
-    return _combined(trainer.fit_loop._data_source.dataloader()) is not None
+    return _combined(trainer, trainer.fit_loop._data_source.dataloader()) is not None
 
 
 def reason(error: Exception) -> str:
@@ -52,16 +52,25 @@ def reason(error: Exception) -> str:
     return shortened(first_line(error))
 
 
-def _combined(loader: Any) -> Any:
+def combined_loader(trainer: "Trainer", loaders: Any, mode: str) -> Any:
+    """What Lightning makes of loaders: a `CombinedLoader` of its own.
+
+    Args:
+        trainer: Whose Lightning is used.
+        loaders: One or several; a `CombinedLoader` keeps its mode.
+        mode: How several are combined.
+    """
+    if type(loaders).__name__ == "CombinedLoader":
+        loaders, mode = loaders.iterables, loaders._mode
+    return class_for(trainer, "utilities.combined_loader:CombinedLoader")(loaders, mode)
+
+
+def _combined(trainer: "Trainer", loader: Any) -> Any:
     """A `CombinedLoader` of its own for several loaders; None for a single one."""
-    if isinstance(loader, Mapping | list | tuple):
-        iterables, mode = loader, "max_size_cycle"  # as Lightning combines them
-    elif type(loader).__name__ == "CombinedLoader":
-        iterables, mode = loader.iterables, loader._mode
-    else:
+    several = isinstance(loader, Mapping | list | tuple)
+    if not several and type(loader).__name__ != "CombinedLoader":
         return None
-    combine = next(lightning_classes("utilities.combined_loader:CombinedLoader"))
-    return combine(iterables, mode)
+    return combined_loader(trainer, loader, "max_size_cycle")
 
 
 def generators(loader: Any) -> Iterator[torch.Generator]:

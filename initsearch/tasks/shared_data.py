@@ -5,7 +5,8 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from initsearch.callback.bases import class_for, overrides
+from initsearch.callback.bases import overrides
+from initsearch.callback.batches import combined_loader
 from initsearch.tasks.lockstep import Lockstep
 
 if TYPE_CHECKING:
@@ -118,11 +119,7 @@ class SharedData:
 
     def _combined(self, trainer: "Trainer", loaders: Any, mode: str) -> Any:
         """What Lightning makes of loaders, a new one for each fit, over shared ones."""
-        kind = class_for(trainer, "utilities.combined_loader:CombinedLoader")
-        given, mode = (
-            (loaders.iterables, loaders._mode) if isinstance(loaders, kind) else (loaders, mode)
-        )
-        combined = kind(given, mode)
+        combined = combined_loader(trainer, loaders, mode)
         combined.flattened = [self._shared(loader) for loader in combined.flattened]
         return combined
 

@@ -146,6 +146,13 @@ def test_a_plan_that_needs_a_batch_takes_it_without_the_others() -> None:
     assert together.measured == [task.train(plan, 3, [1.0]) for plan in plans]
 
 
+def test_a_trainer_of_a_class_of_ones_own_takes_turns() -> None:
+    trainer = make_trainer(max_epochs=1)
+    trainer.__class__ = type("Mine", (pl.Trainer,), {"__module__": "project.training"})
+    chosen = choose_engine(UsersFit(Net, trainer, loaders()), "auto")
+    assert chosen.name == "loop", chosen.reason
+
+
 def test_batches_are_loaded_once_for_all_candidates() -> None:
     users = UsersFit(Net, make_trainer(max_epochs=2, num_sanity_val_steps=0), loaders())
     task = LightningTask.probed(users, "val/loss", engine="loop")
