@@ -1,15 +1,19 @@
 """Many cheap races through the real decision code, and limits for their numbers of errors."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import numpy as np
 from scipy.stats import beta, binom
 
+from initsearch.race.look import Look
 from initsearch.race.race import Race
 from initsearch.race.rules import Decision, RaceRules
 
 FALSE_ALARM = 0.001
+NO_POWER = (float("nan"), float("nan"), 0)
 
 Noise = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
@@ -40,15 +44,26 @@ class Outcome:
         return sum(self.race.dropped_at.get(name, self.decision.look) for name in self.race.names)
 
 
-def race(scores: np.ndarray, rules: RaceRules, protected: tuple[str, ...] = ()) -> Outcome:
-    """Race the rows of `scores` (candidates x blocks), named c0, c1, …, until it is decided."""
+def without_power() -> AbstractContextManager[object]:
+    """Decisions without the power that they report, which takes most of their time and decides nothing."""
+    return patch.object(Look, "power", NO_POWER)
+
+
+def race(
+    scores: np.ndarray, rules: RaceRules, protected: tuple[str, ...] = (), *, power: bool = False
+) -> Outcome:
+    """Race the rows of `scores` (candidates x blocks), named c0, c1, …, until it is decided.
+
+    Without `power`, see `without_power`.
+    """
     names = [f"c{i}" for i in range(len(scores))]
     running = Race(names, rules, protected)
     decision = None
     while running.next_look is not None:
         for block in range(len(running.seeds), running.next_look):
             running.add_block(block, dict(zip(names, scores[:, block].tolist(), strict=True)))
-        decision = running.decide()
+        with nullcontext() if power else without_power():
+            decision = running.decide()
     assert decision is not None
     return Outcome(running, decision)
 
@@ -62,6 +77,8 @@ def races(
     shared_sd: float = 0.008,
     seed: int = 0,
     protected: tuple[str, ...] = (),
+    *,
+    power: bool = False,
 ) -> list[Outcome]:
     """Races of candidates with these true means, with separate noise and noise shared within a block."""
     rng = np.random.default_rng(seed)
@@ -73,6 +90,7 @@ def races(
             + sd * noise(rng, shape),
             rules,
             protected,
+            power=power,
         )
         for _ in range(replicates)
     ]

@@ -127,7 +127,7 @@ def test_a_stopped_candidate_that_the_leader_has_not_beaten_prevents_a_decision(
 
 
 def test_the_decision_reports_the_probability_that_ended_it() -> None:
-    (outcome,) = races(1, [0.97, 0.97], ON, sd=0.02)
+    (outcome,) = races(1, [0.97, 0.97], ON, sd=0.02, power=True)
     *before, end = outcome.race.decisions
     assert end.status == "undecided"
     assert end.look < 12

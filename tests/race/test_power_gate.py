@@ -64,7 +64,8 @@ def test_the_reported_power_is_the_share_of_winners(gap: float, margin: float) -
 def test_the_detectable_gap_over_tied_rivals_is_detected_as_often_as_stated(count: int) -> None:
     """Gaps stated by races of equal candidates, against SciPy's tests on races with that true lead."""
     rules = RaceRules(looks=(12,), max_seeds=12, futility=0.0, correct_skew=False)
-    stated = [o.decision.detectable_gap for o in races(120, [0.97] * count, rules, sd=0.004)]
+    outcomes = races(120, [0.97] * count, rules, sd=0.004, power=True)
+    stated = [outcome.decision.detectable_gap for outcome in outcomes]
     rng = np.random.default_rng(5)
     scores = 0.004 * rng.normal(size=(4000, count, 12))
     test = stats.ttest_rel(scores[:, :1], scores[:, 1:], axis=2)
@@ -133,9 +134,9 @@ def test_a_twin_as_the_runner_up_leaves_the_power_against_the_others() -> None:
     rng = np.random.default_rng(0)
     scores = np.array([0.97, 0.97, 0.965])[:, None] + 0.006 * rng.normal(size=(3, 12))
     scores[1] = scores[0]
-    decision = race(scores, RaceRules(looks=(12,))).decision
+    decision = race(scores, RaceRules(looks=(12,)), power=True).decision
     assert decision.detectable_gap > 0.001
-    twins = race(scores[:2], RaceRules(looks=(12,))).decision
+    twins = race(scores[:2], RaceRules(looks=(12,)), power=True).decision
     assert np.isnan(twins.detectable_gap)
     assert twins.power == 0.0
 
