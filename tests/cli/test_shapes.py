@@ -61,6 +61,7 @@ def at(tree: dict[str, Any], path: tuple[str, ...]) -> Any:
     return tree
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", WORDS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_value_of_any_shape_is_read_or_refused_in_one_line(config: str, shape: str) -> None:

@@ -51,6 +51,7 @@ def weights(plan: Any, build: Callable[[], nn.Module], batch: torch.Tensor) -> t
     return nn.utils.parameters_to_vector(model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", INPUTS, ids=["convnet", "mlp", "square"])
 def test_equal_forms_draw_the_same_weights_and_others_do_not(build) -> None:
     """Every name of the registry against every other one, by the weights that it draws.

@@ -58,6 +58,7 @@ def false_leads(first: np.ndarray, second: np.ndarray, rules: RaceRules) -> floa
     return float(called.mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ratio", "shared", "seeds", "most"),
     [
@@ -83,6 +84,7 @@ def test_one_candidate_with_rare_low_values_wins_less_often_by_luck(
     assert false_leads(first, second, rules) < most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "gap", "most"), [(12, 1.0, 0.045), (24, 0.7, 0.04)])
 def test_the_correction_costs_normal_differences_little_power(
     seeds: int, gap: float, most: float

@@ -115,6 +115,7 @@ def test_a_margin_below_one_image_is_reported_with_the_margin_and_the_images_tha
     )
 
 
+@pytest.mark.slow
 def test_the_margin_that_it_names_decides_four_of_five_ties() -> None:
     (line,) = plan_lines(noisy(5, 0.01), ACCURACY, RaceRules(margin=0.003, max_seeds=8), None)
     margin = float(re.search(r"race\.margin=([\d.]+) or more", line)[1]) / 100

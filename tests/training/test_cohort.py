@@ -69,6 +69,7 @@ def test_loop_is_bit_for_bit_a_plain_loop(key: str, model: dict[str, Any], tmp_p
         assert curve.points[0].train_loss == pytest.approx(sum(alone.losses) / 20, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 def test_stacked_follows_a_plain_loop(key: str, dtype: torch.dtype, tmp_path: Path) -> None:
@@ -208,6 +209,7 @@ def test_dropout_draws_anew_in_every_step_and_block() -> None:
     assert abs(first.train_loss - second.train_loss) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["loop", "stacked"])
 @pytest.mark.parametrize("key", ["sgd", "adam", "nadam"])
 def test_cut_in_pieces_it_is_the_same_training(engine: str, key: str, tmp_path: Path) -> None:
