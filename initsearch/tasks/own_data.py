@@ -1,5 +1,6 @@
 """Data of a user's own for the shipped tasks: whatever a `_target_` gives."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -7,7 +8,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from initsearch.digests import hex_digest
 from initsearch.dotted import instantiated
 from initsearch.errors import ConfigError, DataError
 from initsearch.tasks.data.examples import Examples, ExampleSettings, TargetKind, held_out
@@ -106,18 +106,19 @@ class OwnDataSettings(ExampleSettings):
         x, y = parts[:2]
         if len(x) != len(y) or (len(parts[2:]) and len(parts[2]) != len(parts[3])):
             raise self._other(f"{len(x)} inputs and {len(y)} targets")
+        if not y.numel():
+            raise self._other("no examples")
         if y.is_floating_point():
             y = y.reshape(len(y), -1)
             kind: TargetKind = "numbers"
         else:
             kind = "class" if y.ndim == 1 else "tokens"
-            if y.numel() and int(y.min()) < 0:
+            if int(y.min()) < 0:
                 raise self._other(f"the class {int(y.min())}, and classes begin at 0")
         if kind != "tokens" and not x.is_floating_point():
             x = x.float()
-        outputs = (
-            y.shape[1] if kind == "numbers" else 1 + int(torch.cat([y.flatten(), *parts[3:]]).max())
-        )
+        classes_seen = 1 + max(int(part.max()) for part in (y, *parts[3:]))
+        outputs = y.shape[1] if kind == "numbers" else classes_seen
         classes = tuple(map(str, range(outputs))) if kind == "class" else ()
         if len(parts) == 4:
             test_x = parts[2].to(x.dtype)
@@ -127,10 +128,19 @@ class OwnDataSettings(ExampleSettings):
             split = held_out(x, y, kind, self.name, classes)
         return Examples(
             self.name,
-            hex_digest(f"{x.numpy().tobytes()!r}{y.numpy().tobytes()!r}", 8),
+            _digest(split),
             *split,
             kind=kind,
             outputs=outputs,
             main={"class": "accuracy", "tokens": "bits_per_token", "numbers": "mse"}[kind],
             classes=classes,
         )
+
+
+def _digest(parts: Sequence[Tensor]) -> str:
+    """Hexadecimal digits that stand for the types, shapes and values of tensors."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
+        digest.update(part.contiguous().numpy())
+    return digest.hexdigest()

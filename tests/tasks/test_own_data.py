@@ -56,6 +56,14 @@ def tokens() -> tuple[Tensor, Tensor]:
     return CLASSES.reshape(12, 5), CLASSES.reshape(12, 5).roll(-1, 1)
 
 
+def tokens_with_test() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (*tokens(), *tokens())
+
+
+def other_test() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (*tokens(), tokens()[1], tokens()[0])
+
+
 def examples() -> Examples:
     return Examples("mine", "1", X, X, X, X, kind="numbers", outputs=3, main="mse")
 
@@ -66,6 +74,10 @@ def text() -> str:
 
 def uneven() -> tuple[Tensor, Tensor]:
     return X, CLASSES[1:]
+
+
+def none() -> tuple[Tensor, Tensor]:
+    return X[:0], CLASSES[:0]
 
 
 def list_of_rows() -> list[list[float]]:
@@ -94,6 +106,7 @@ def supervised(*words: str) -> SupervisedTask:
         ("dataset", "class", (1, 3, 1), 3, (42, 8, 10), "val_accuracy"),
         ("four", "numbers", (3,), 1, (42, 8, 10), "val_mse"),
         ("tokens", "tokens", (5,), 3, (9, 1, 2), "val_bits_per_token"),
+        ("tokens_with_test", "tokens", (5,), 3, (10, 2, 12), "val_bits_per_token"),
         ("examples", "numbers", (3,), 3, (50, 10, 60), "val_mse"),
     ],
 )
@@ -111,6 +124,16 @@ def test_what_a_target_gives_says_what_is_learned(
     assert tuple(info.sizes.values()) == sizes
     assert task.main_metric == metric
     assert info.dataset == ("mine" if name == "examples" else name)
+
+
+def test_another_test_set_makes_other_data() -> None:
+    one, other = (
+        supervised(
+            f"+data._target_={HERE}.{name}", "optimizer.batch_size=4", "data.name=mine"
+        ).info()
+        for name in ("tokens_with_test", "other_test")
+    )
+    assert one.contents != other.contents
 
 
 def test_arguments_with_a_target_of_their_own_are_built_first() -> None:
@@ -136,6 +159,7 @@ def test_arguments_with_a_target_of_their_own_are_built_first() -> None:
     [
         ("text", DataError, ("gave a text", "(x, y)", "task._target_")),
         ("uneven", DataError, ("60 inputs and 59 targets",)),
+        ("none", DataError, ("no examples",)),
         ("X", ConfigError, ("TypeError",)),
         ("list_of_rows", DataError, ("no pairs",)),
         ("broken", ConfigError, ("RuntimeError: no server", "under data")),
