@@ -59,6 +59,15 @@ class Mimetic(Initializer):
         if self.heads is not None:
             self._integer("heads", 1)
 
+    @property
+    def factors(self) -> tuple[float, float]:
+        """Those of Z and of I in the product."""
+        by_head = self.side in ("query", "key")
+        usual = 0.7 if by_head else 0.4
+        alpha = usual if self.alpha is None else self.alpha
+        beta = usual if self.beta is None else self.beta
+        return alpha, beta if by_head else -beta
+
     def resolved(self, facts: Facts) -> "Mimetic":
         """With the side that the parameter is, and the heads of its attention.
 
@@ -107,13 +116,10 @@ class Mimetic(Initializer):
         self, width: int, size: int, like: Tensor, generator: torch.Generator | None
     ) -> Tensor:
         """One side of a product of rank `size`, as (outputs, inputs)."""
-        by_head = self.side in ("query", "key")
-        usual = 0.7 if by_head else 0.4
-        alpha = usual if self.alpha is None else self.alpha
-        beta = usual if self.beta is None else self.beta
+        alpha, beta = self.factors
         product = torch.empty(width, width, dtype=like.dtype, device=like.device)
         draws.normal_(product, 0.0, 1 / math.sqrt(width), generator)
-        product.mul_(alpha).diagonal().add_(beta if by_head else -beta)
+        product.mul_(alpha).diagonal().add_(beta)
         left, values, right = torch.linalg.svd(product)
         factor: Tensor = left[:, :size].t() if self.side in ("query", "value") else right[:size]
         factor = factor * values[:size].sqrt().unsqueeze(1)

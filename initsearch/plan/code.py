@@ -13,6 +13,7 @@ from initsearch.initializers import (
     DeltaOrthogonal,
     Identity,
     Initializer,
+    Mimetic,
     Normal,
     Orthogonal,
     TorchDefault,
@@ -57,6 +58,8 @@ def code_for(model: nn.Module, drawn: Sequence[tuple[Slot, Initializer]]) -> str
     for slot, initializer in drawn:
         groups.setdefault(initializer, []).append(slot)
     lines = [_HEAD.format(model=type(model).__name__).rstrip()]
+    if any(isinstance(initializer, Mimetic) for initializer in groups):
+        lines.append("    products = {}  # of two factors, which share a draw")
     for initializer, slots in groups.items():
         lines += [
             "",

@@ -15,6 +15,7 @@ from initsearch.initializers import (
     Initializer,
     MambaDecay,
     MambaStep,
+    Mimetic,
     Orthogonal,
     Sparse,
     YoloHead,
@@ -130,7 +131,29 @@ def structure(
             f"rows[:, 4] = {row[3]!r}",
             f"rows[:, 5:] = {row[4]!r}",
         ]
+    if isinstance(initializer, Mimetic):
+        return _mimetic(slot, initializer)
     raise ConfigError(
         f"{slot.name}: to_code writes initializers that draw from fans alone, but got {initializer.label()}: "
         "keep this parameter in the plan, and call that initializer yourself"
     )
+
+
+def _mimetic(slot: Slot, initializer: Mimetic) -> list[str]:
+    """One factor of a product; `products` keeps the draw, which both factors share, by its random stream."""
+    by_head = initializer.side in ("query", "key")
+    heads = (initializer.heads or 1) if by_head else 1
+    alpha, beta = initializer.factors
+    key = initializer.stream(slot)
+    left = initializer.side in ("query", "value")
+    factor = "u[..., :size].mT" if left else "v[..., :size, :]"
+    turned = ".mT" if initializer.side == "output" else ""
+    return [
+        f"size, width = len(t) // {heads}, t.shape[1]",
+        f"if {key!r} not in products:",
+        f"    z = torch.randn({heads}, width, width, dtype=t.dtype, device=t.device) / math.sqrt(width)",
+        f"    products[{key!r}] = {alpha!r} * z + {beta!r} * torch.eye(width, dtype=t.dtype, device=t.device)",
+        f"u, s, v = torch.linalg.svd(products[{key!r}])",
+        f"factor = {factor} * s[..., :size].sqrt().unsqueeze(-1)",
+        f"t.copy_(factor{turned}.reshape(t.shape))",
+    ]

@@ -360,8 +360,9 @@ class VisionAttention(nn.Module):
         return self.proj(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
+@pytest.mark.parametrize("by_code", [False, True])
 @pytest.mark.parametrize("kind", ["fused", "apart", "torch"])
-def test_mimetic_products_are_near_multiples_of_the_identity(kind: str) -> None:
+def test_mimetic_products_are_near_multiples_of_the_identity(kind: str, by_code: bool) -> None:
     width, heads = 64, 2
     attention: nn.Module = VisionAttention(width, heads, fused=kind == "fused")
     if kind == "torch":
@@ -369,7 +370,14 @@ def test_mimetic_products_are_near_multiples_of_the_identity(kind: str) -> None:
     model = nn.ModuleDict({"attn": attention})
     if kind == "torch":
         model = nn.ModuleDict({"attn": attention.self_attn})
-    InitPlan.from_spec({"rules": InitPlan.from_spec("mimetic").spec()["rules"][:2]}).apply(model)
+    plan = InitPlan.from_spec({"rules": InitPlan.from_spec("mimetic").spec()["rules"][:2]})
+    if by_code:
+        torch.manual_seed(0)
+        code: dict[str, Any] = {}
+        exec(plan.to_code(model), code)
+        code["init_weights"](model)
+    else:
+        plan.apply(model)
     values = {name: value.detach() for name, value in model.named_parameters()}
     if kind == "apart":
         q, k, v = (values[f"attn.{name}_proj.weight"] for name in "qkv")
