@@ -142,5 +142,5 @@ def _digest(parts: Sequence[Tensor]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
-        digest.update(part.contiguous().numpy())
+        digest.update(part.contiguous().numpy().data)
     return digest.hexdigest()
