@@ -31,6 +31,9 @@ from initsearch.execution.base import ATTEMPTS
 
 HERE = Path(__file__).resolve().parent
 
+#: A module that nothing else imports, so that no earlier test has loaded it where workers are forked from.
+UNUSUAL = "pyclbr"
+
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[JobExecutor]:
@@ -69,14 +72,14 @@ def test_workers_keep_the_memory_that_they_free(pool: Executor) -> None:
 def test_what_is_preloaded_is_there_before_the_first_call() -> None:
     """Also where the process to fork workers from has started without it."""
     with make_executor("local", workers=2) as executor:
-        assert executor.submit(loaded, "colorsys").result() is False
-    with make_executor("local", workers=2, preload=["colorsys"]) as executor:
-        assert executor.submit(loaded, "colorsys").result() is True
+        assert executor.submit(loaded, UNUSUAL).result() is False
+    with make_executor("local", workers=2, preload=[UNUSUAL]) as executor:
+        assert executor.submit(loaded, UNUSUAL).result() is True
 
 
 def test_a_module_that_cannot_be_preloaded_does_no_harm() -> None:
-    with make_executor("local", workers=2, preload=["no_such_module", "colorsys"]) as executor:
-        assert executor.submit(loaded, "colorsys").result() is True
+    with make_executor("local", workers=2, preload=["no_such_module", UNUSUAL]) as executor:
+        assert executor.submit(loaded, UNUSUAL).result() is True
 
 
 def test_a_killed_worker_costs_only_time(pool: Executor, tmp_path: Path) -> None:
