@@ -268,6 +268,25 @@ def test_figures_say_what_to_take_and_whether_the_default_is_beaten() -> None:
     assert "the framework's default, to take" in written(race_figure(kept))
 
 
+def test_a_title_that_names_two_data_sets_is_whole() -> None:
+    study = made_up_verdict(
+        {"orthogonal(gain=1.33118)": 0.95, "torch_default": 0.92}, status="undecided"
+    )
+    verdict = replace(
+        study,
+        architecture="convnet-4x8-relu",
+        dataset="digits",
+        requested_dataset="mnist",
+        recommended="orthogonal(gain=1.33118)",
+    )
+    for figure in (race_figure(verdict), gaps_figure(verdict)):
+        heading = figure.texts[0].get_text()
+        assert " ".join(heading.split()) == (
+            "convnet-4x8-relu on digits (in place of mnist): undecided; take orthogonal(gain=1.33118)"
+        )
+        assert_readable(figure)
+
+
 def test_all_diverged_is_drawn_too(tmp_path: Path) -> None:
     verdict = made_up_verdict({"a": 0.97, "torch_default": 0.96}, status="undecided")
     lost = {

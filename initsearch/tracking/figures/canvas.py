@@ -33,6 +33,8 @@ PLAIN: dict[str, Any] = {"parse_math": False}
 
 _DPI = 150
 _HEADER_POINTS = (15.0, 10.5)
+_TITLE_LINES = 2  # the second one where data stand in for others, or names are long
+_TITLE_INCHES = 0.29
 _LINE_INCHES = 0.2
 _SUBTITLE_LINES = 8  # a verdict's sentence takes six; names may be of any length
 
@@ -43,7 +45,7 @@ def new_figure(width: float, height: float, title: str, subtitle: str = "") -> t
     Args:
         width: Inches.
         height: Inches below the header.
-        title: One line, cut to the width.
+        title: Wrapped to the width; at most two lines.
         subtitle: Wrapped to the width.
 
     Returns:
@@ -51,24 +53,28 @@ def new_figure(width: float, height: float, title: str, subtitle: str = "") -> t
     """
     characters = int((width - 0.4) * 12.2)
     lines = wrap(visible(subtitle), characters, max_lines=_SUBTITLE_LINES, placeholder=" …")
-    title = short(visible(title), int((width - 0.4) * 7.5))
-    header = 0.55 + _LINE_INCHES * len(lines)
+    heading = wrap(
+        visible(title), int((width - 0.4) * 7.5), max_lines=_TITLE_LINES, placeholder=" …"
+    )
+    below = 0.5 + _TITLE_INCHES * (len(heading) - 1)
+    header = 0.05 + below + _LINE_INCHES * len(lines)
     figure = Figure(figsize=(width, height + header), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     total = height + header
     figure.text(
         0.2 / width,
         1 - 0.16 / total,
-        title,
+        "\n".join(heading),
         size=_HEADER_POINTS[0],
         weight="bold",
         color=INK,
         va="top",
+        linespacing=1.3,
         **PLAIN,
     )
     figure.text(
         0.2 / width,
-        1 - 0.5 / total,
+        1 - below / total,
         "\n".join(lines),
         size=_HEADER_POINTS[1],
         color=QUIET,
