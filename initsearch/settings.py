@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -104,6 +104,18 @@ def config_error(
     )
     remedy = _default_of(first["loc"], known)
     return ConfigError(f"{argument} {rule}, but got {quoted(first['input'])}{remedy}")
+
+
+def gathered(values: Mapping[str, Any], own: Sequence[str]) -> dict[str, Any]:
+    """Settings with all that is not their own under `arguments`.
+
+    Args:
+        values: As given.
+        own: The names of the group's own settings, `arguments` among them.
+    """
+    kept = {key: value for key, value in values.items() if key in own}
+    rest = {key: value for key, value in values.items() if key not in own}
+    return kept | {"arguments": {**kept.get("arguments", {}), **rest}}
 
 
 def _default_of(

@@ -205,40 +205,7 @@ class InitPlan:
         Raises:
             ConfigError: The parameter is tied, and its names match rules that disagree.
         """
-        if slot.aliases:
-            slot = self._speaker(slot)
-        choice, number = self._choice(slot)
-        for alias in slot.aliases:
-            other, rule = self._choice(alias)
-            if number is None:
-                choice, number = other, rule
-            elif rule is not None and other != choice:
-                raise ConfigError(
-                    f"{slot.name} and {alias.name} are one tied parameter, but rules {number + 1} and "
-                    f"{rule + 1} fill it with {quoted(choice_spec(choice))} and "
-                    f"{quoted(choice_spec(other))}: name it in one rule"
-                )
-        return choice, number
-
-    def _speaker(self, slot: Slot) -> Slot:
-        """A tied parameter under the names of an embedding alone, if a rule means these by `kind`.
-
-        Other names stay if the rule that matches them gives `name`.
-        """
-        found = [(each, self._choice(each)[1]) for each in (slot, *slot.aliases)]
-        where = [(each, self.rules[at].where) for each, at in found if at is not None]
-        if not any("embedding" in each.kind for _, each in where):
-            return slot
-        first, *others = (name for name, each in where if "embedding" in each.kind or each.name)
-        return replace(first, aliases=tuple(others))
-
-    def _choice(self, slot: Slot) -> tuple[Initializer | str, int | None]:
-        for number, rule in enumerate(self.rules):
-            if rule.where.matches(slot) and (choice := rule.choice(slot)) is not None:
-                return choice, number
-        if slot.category not in ("weight", "bias"):
-            return KEEP, None
-        return (self.bias if slot.category == "bias" else self.weight), None
+        return resolution.resolved(self, slot)
 
     def apply(
         self,

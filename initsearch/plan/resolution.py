@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from initsearch.errors import shortened
+from initsearch.errors import ConfigError, quoted, shortened
 from initsearch.initializers import Initializer
 from initsearch.layers import Slot, Twin
 from initsearch.plan.fill import Assignment
-from initsearch.plan.rules import KEEP, TORCH_DEFAULT, Rule, Where, read_choice
+from initsearch.plan.rules import KEEP, TORCH_DEFAULT, Rule, Where, choice_spec, read_choice
 
 if TYPE_CHECKING:
     from initsearch.plan.plan import InitPlan
@@ -16,6 +16,46 @@ if TYPE_CHECKING:
 _FROZEN = "frozen: kept"
 _SKIPPED = "rule {} was not applied, since no pass has shown what follows the layer"
 _REMEDY = "pass a batch that reaches it (InitCallback(..., batch=...)), or name it in a rule"
+
+
+def resolved(plan: "InitPlan", slot: Slot) -> tuple[Initializer | str, int | None]:
+    """What fills a parameter, and the number of the rule that says so; see `InitPlan.resolve`."""
+    if slot.aliases:
+        slot = _speaker(plan, slot)
+    choice, number = _choice(plan, slot)
+    for alias in slot.aliases:
+        other, rule = _choice(plan, alias)
+        if number is None:
+            choice, number = other, rule
+        elif rule is not None and other != choice:
+            raise ConfigError(
+                f"{slot.name} and {alias.name} are one tied parameter, but rules {number + 1} and "
+                f"{rule + 1} fill it with {quoted(choice_spec(choice))} and "
+                f"{quoted(choice_spec(other))}: name it in one rule"
+            )
+    return choice, number
+
+
+def _speaker(plan: "InitPlan", slot: Slot) -> Slot:
+    """A tied parameter under the names of an embedding alone, if a rule means these by `kind`.
+
+    Other names stay if the rule that matches them gives `name`.
+    """
+    found = [(each, _choice(plan, each)[1]) for each in (slot, *slot.aliases)]
+    where = [(each, plan.rules[at].where) for each, at in found if at is not None]
+    if not any("embedding" in each.kind for _, each in where):
+        return slot
+    first, *others = (name for name, each in where if "embedding" in each.kind or each.name)
+    return replace(first, aliases=tuple(others))
+
+
+def _choice(plan: "InitPlan", slot: Slot) -> tuple[Initializer | str, int | None]:
+    for number, rule in enumerate(plan.rules):
+        if rule.where.matches(slot) and (choice := rule.choice(slot)) is not None:
+            return choice, number
+    if slot.category not in ("weight", "bias"):
+        return KEEP, None
+    return (plan.bias if slot.category == "bias" else plan.weight), None
 
 
 def assignments(

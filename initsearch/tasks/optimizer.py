@@ -10,8 +10,8 @@ from torch import nn
 
 from initsearch.dotted import import_path
 from initsearch.errors import ConfigError, quoted, unknown_name
-from initsearch.settings import Settings
-from initsearch.tasks.schedule import Course, ScheduleSettings, gathered
+from initsearch.settings import Settings, gathered
+from initsearch.tasks.schedule import Course, ScheduleSettings, named
 
 # Each updates an element of a parameter by that element's own gradient and history alone. The stacked engine
 # relies on it: members lie side by side in one tensor.
@@ -88,7 +88,7 @@ class OptimizerSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _gather_arguments(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        return gathered(values, OWN_SETTINGS)
+        return gathered(named(values), OWN_SETTINGS)
 
     @model_validator(mode="after")
     def _check_arguments(self) -> Self:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from initsearch.dotted import instantiated
 from initsearch.errors import ConfigError, DataError
+from initsearch.settings import gathered
 from initsearch.tasks.data.examples import Examples, ExampleSettings, TargetKind, held_out
 
 _OWN = ("_target_", "name", "train_size", "val_size", "arguments")
@@ -38,11 +39,8 @@ class OwnDataSettings(ExampleSettings):
     @model_validator(mode="before")
     @classmethod
     def _gather_arguments(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        own = {key: value for key, value in values.items() if key in _OWN}
-        rest = {key: value for key, value in values.items() if key not in _OWN}
-        if not own.get("name"):
-            own["name"] = str(own.get("_target_", "")).rpartition(".")[2]
-        return own | {"arguments": {**own.get("arguments", {}), **rest}}
+        name = values.get("name") or str(values.get("_target_", "")).rpartition(".")[2]
+        return gathered({**values, "name": name}, _OWN)
 
     @model_validator(mode="after")
     def _check_target(self) -> Self:

@@ -114,9 +114,8 @@ def repeat(module: nn.Module, calls: Sequence[Call]) -> None:
 
 def _metrics(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
     """The metrics and collections of metrics of a module, by name, without those inside of others."""
-    torchmetrics: Any = sys.modules.get(
-        "torchmetrics"
-    )  # a module has metrics only where it is imported
+    # A module has metrics only where torchmetrics is imported.
+    torchmetrics: Any = sys.modules.get("torchmetrics")
     if torchmetrics is None:
         return
     kinds = (torchmetrics.Metric, torchmetrics.MetricCollection)

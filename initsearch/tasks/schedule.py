@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from initsearch.dotted import import_path
 from initsearch.errors import ConfigError, quoted, unknown_name
-from initsearch.settings import Settings
+from initsearch.settings import Settings, gathered
 
 OWN_SETTINGS = ("name", "warmup", "final", "interval", "epochs", "arguments")
 #: Arguments of torch's schedulers that are a length: the full training, if they are not given.
@@ -62,7 +62,7 @@ class ScheduleSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _gather_arguments(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        return gathered(values, OWN_SETTINGS)
+        return gathered(named(values), OWN_SETTINGS)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -194,11 +194,9 @@ class ScheduleSettings(Settings):
             ) from error
 
 
-def gathered(values: Mapping[str, Any], own: tuple[str, ...]) -> dict[str, Any]:
-    """Settings with what is not their own under `arguments`, and Hydra's `_target_` as `name`."""
+def named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with Hydra's `_target_` as `name`."""
     given = dict(values)
     if "_target_" in given:
         given["name"] = given.pop("_target_")
-    rest = {key: value for key, value in given.items() if key not in own}
-    kept = {key: value for key, value in given.items() if key in own}
-    return kept | {"arguments": {**kept.get("arguments", {}), **rest}}
+    return given

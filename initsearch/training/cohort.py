@@ -101,7 +101,8 @@ class CohortModule(LightningModule):
         self._unseen: list[Tensor] = []
         self._losses_from = step_at(job.losses_from, block.steps_per_epoch)
         optimizer, per_epoch = job.cohort_task.optimizer, block.steps_per_epoch
-        self._courses = [optimizer.course(c.rate, per_epoch) for c in job.candidates]
+        courses = [optimizer.course(each.rate, per_epoch) for each in job.candidates]
+        self._courses = [course for course in courses if course is not None]  # all, or none
         self._points: dict[int, list[float]] = {}
         for epoch in job.points:
             self._points.setdefault(step_at(epoch, block.steps_per_epoch), []).append(epoch)
@@ -197,9 +198,9 @@ class CohortModule(LightningModule):
     def training_step(self, batch: tuple[int, Batch], batch_idx: int) -> None:
         """One step of every living member on one batch."""
         step, raw = batch
-        for member, group in self.engine.groups():
-            if (course := self._courses[member]) is not None:
-                group.update(course(step))
+        if self._courses:
+            for member, group in self.engine.groups():
+                group.update(self._courses[member](step))
         self._unseen.append(self.engine.step(self.block.ready(raw, self.form), step))
 
     def on_train_batch_end(self, outputs: Any, batch: tuple[int, Tensor], batch_idx: int) -> None:

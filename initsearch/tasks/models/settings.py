@@ -9,7 +9,7 @@ from pydantic import Field, create_model, model_validator
 from torch import nn
 
 from initsearch.errors import ConfigError, unknown_name
-from initsearch.settings import Settings
+from initsearch.settings import Settings, gathered
 from initsearch.tasks.models.char_gpt import CharGPT
 from initsearch.tasks.models.circular_cnn import CircularCNN
 from initsearch.tasks.models.convnet import ConvNet
@@ -57,9 +57,7 @@ class ModelSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _gather_arguments(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        own = {key: value for key, value in values.items() if key in OWN_SETTINGS}
-        rest = {key: value for key, value in values.items() if key not in OWN_SETTINGS}
-        return own | {"arguments": {**own.get("arguments", {}), **rest}}
+        return gathered(values, OWN_SETTINGS)
 
     @model_validator(mode="after")
     def _check_shipped(self) -> Self:
